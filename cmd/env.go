@@ -1,0 +1,164 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+// Env is what a command may touch of the world.
+type Env struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Getenv   func(string) string
+
+	// ReadPassword asks a person, without echo. It fails where nobody can answer.
+	ReadPassword func(prompt string) (string, error)
+
+	// Dial opens a session.
+	Dial func(context.Context, xmpp.Options) (*xmpp.Session, error)
+
+	// OutGone waits until nobody can read Out any more, or ctx ends, and says
+	// which. It is nil where that cannot be known.
+	OutGone func(ctx context.Context) bool
+
+	flags flags
+	out   *output.Printer
+}
+
+// System is the environment of a real process.
+func System() *Env {
+	// Without a taker for SIGPIPE the runtime ends the program at the first write
+	// to a pipe without a reader, before the stream can be closed.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return &Env{
+		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: os.Getenv,
+		ReadPassword: readPassword,
+		Dial:         xmpp.Dial,
+		OutGone:      outGone,
+	}
+}
+
+var errNoTerminal = errors.New("no terminal to ask for it")
+
+func readPassword(prompt string) (string, error) {
+	in := int(os.Stdin.Fd())
+	if !term.IsTerminal(in) || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return "", errNoTerminal
+	}
+	fmt.Fprint(os.Stderr, prompt)
+	b, err := term.ReadPassword(in)
+	fmt.Fprintln(os.Stderr)
+	return string(b), err
+}
+
+// flags are the global flags.
+type flags struct {
+	jid        string
+	server     string
+	tls        string
+	caFile     string
+	pins       []string
+	allowPlain bool
+	timeout    duration
+	json       bool
+	quiet      bool
+	verbose    bool
+	stateDir   string
+	noCache    bool
+}
+
+// environment maps global flags to the variables that stand in for them.
+var environment = [...][2]string{
+	{"jid", "XMPP_JID"}, {"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"},
+	{"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"}, {"timeout", "XMPP_TIMEOUT"},
+	{"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
+}
+
+func (env *Env) addFlags(fs *pflag.FlagSet) {
+	f := &env.flags
+	f.timeout = duration(30 * time.Second)
+	fs.StringVarP(&f.jid, "jid", "j", "", "the account's `JID`; a resource in it is asked for [XMPP_JID]")
+	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the JID's domain [XMPP_SERVER]")
+	fs.StringVar(&f.tls, "tls", "auto", "`MODE` of TLS: direct, starttls, or auto: direct on the ports 5223 and 443 [XMPP_TLS]")
+	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
+	fs.StringArrayVar(&f.pins, "tls-pin", nil, "accept exactly the certificate with this key: `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
+	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, where nothing better is offered [XMPP_ALLOW_PLAIN]")
+	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; listen: 0 [XMPP_TIMEOUT]")
+	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
+	fs.BoolVarP(&f.verbose, "verbose", "v", false, "print the steps of the connection on standard error")
+	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is remembered of logins [XMPP_STATE_DIR] (default $XDG_STATE_HOME/xmppkit)")
+	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
+}
+
+// applyEnvironment sets from the environment what no flag has set.
+func (env *Env) applyEnvironment(cmd *cobra.Command) error {
+	for _, e := range environment {
+		f := cmd.Flags().Lookup(e[0])
+		value := env.Getenv(e[1])
+		if f == nil || f.Changed || value == "" {
+			continue
+		}
+		if err := cmd.Flags().Set(e[0], value); err != nil {
+			return usageError("%s: %w", e[1], err)
+		}
+	}
+	env.out = output.NewPrinter(env.Out, env.flags.json)
+	return nil
+}
+
+// print prints one result at once.
+func (env *Env) print(r output.Record) error {
+	if err := env.out.Print(r); err != nil {
+		return err
+	}
+	return env.out.Flush()
+}
+
+// trace prints a step of the connection, for --verbose.
+func (env *Env) trace(format string, args ...any) {
+	if env.flags.verbose && !env.flags.quiet {
+		fmt.Fprintf(env.Err, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// A duration flag is a Go duration or plain seconds.
+type duration time.Duration
+
+func (d *duration) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if seconds, e := strconv.ParseFloat(s, 64); e == nil && seconds < 1e9 && seconds > -1e9 {
+		v, err = time.Duration(seconds*float64(time.Second)), nil
+	}
+	if err != nil || v < 0 {
+		return errors.New(`want a duration such as "30s", "2m" or plain seconds`)
+	}
+	*d = duration(v)
+	return nil
+}
+
+func (d *duration) String() string {
+	// Without the zero units that time.Duration ends in: 2m, not 2m0s.
+	s := time.Duration(*d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	return s
+}
+
+func (d *duration) Type() string { return "duration" }

@@ -1,0 +1,261 @@
+package cmd
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+	"xmppkit/xmpp/sasl"
+)
+
+// The exit codes; those of sysexits.h where it has one.
+const (
+	exitNo          = 1   // it worked, and the answer is no
+	exitUsage       = 2   // the command line is wrong
+	exitData        = 65  // EX_DATAERR: the input data is wrong
+	exitInput       = 66  // EX_NOINPUT: an input file cannot be read
+	exitNoUser      = 67  // EX_NOUSER: the recipient does not exist
+	exitNoHost      = 68  // EX_NOHOST: the host does not exist
+	exitUnavailable = 69  // EX_UNAVAILABLE: refused for good
+	exitBug         = 70  // EX_SOFTWARE: a bug in this program
+	exitOutput      = 74  // EX_IOERR: the results cannot be written
+	exitTemporary   = 75  // EX_TEMPFAIL: try again
+	exitProtocol    = 76  // EX_PROTOCOL: TLS or the server's XMPP is not right
+	exitNotAllowed  = 77  // EX_NOPERM: wrong password, or not allowed
+	exitConfig      = 78  // EX_CONFIG: no account, no password
+	exitTimeout     = 124 // as timeout(1)
+	exitInterrupt   = 128 + int(syscall.SIGINT)
+	exitTerminate   = 128 + int(syscall.SIGTERM)
+)
+
+// An exitError is an error whose code is already decided.
+type exitError struct {
+	code  int
+	class string
+	err   error
+	hint  string
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) *exitError {
+	return &exitError{code: exitUsage, class: "usage", err: fmt.Errorf(format, args...)}
+}
+
+func dataError(format string, args ...any) *exitError {
+	return &exitError{code: exitData, class: "data", err: fmt.Errorf(format, args...)}
+}
+
+func configError(hint, format string, args ...any) *exitError {
+	return &exitError{code: exitConfig, class: "config", err: fmt.Errorf(format, args...), hint: hint}
+}
+
+// noError is the answer no. Each of its lines is reported, unless the results on
+// standard output are JSON and say it already.
+func noError(lines ...string) *exitError {
+	return &exitError{code: exitNo, class: "stanza", err: errors.New(strings.Join(lines, "\n"))}
+}
+
+// errorRecord is an error on standard error, with --json.
+type errorRecord struct {
+	Kind      string       `json:"kind"`
+	Time      output.Time  `json:"time"`
+	Class     string       `json:"class"`
+	OK        bool         `json:"ok"`
+	ExitCode  int          `json:"exit_code"`
+	Retryable bool         `json:"retryable"`
+	Message   string       `json:"message"`
+	Hint      string       `json:"hint,omitempty"`
+	Error     *stanzaError `json:"error,omitempty"`
+	JID       string       `json:"jid,omitempty"`
+	Host      string       `json:"host,omitempty"`
+}
+
+func (r errorRecord) WriteText(t *output.Text) {
+	hint := r.Hint
+	if hint != "" {
+		hint = " (hint: " + hint + ")"
+	}
+	for line := range strings.SplitSeq(r.Message, "\n") {
+		t.Printf("xmppkit: %s%s\n", line, hint)
+	}
+}
+
+// stanzaError is the error of a stanza in JSON.
+type stanzaError struct {
+	Condition string `json:"condition"`
+	Type      string `json:"type"`
+	Text      string `json:"text,omitempty"`
+	By        string `json:"by,omitempty"`
+}
+
+func newStanzaError(e *xmpp.StanzaError) *stanzaError {
+	return &stanzaError{string(e.Condition), e.Type, e.Text, e.By}
+}
+
+// report prints an error and returns its exit code. It is the only place that does.
+func (env *Env) report(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	e := classify(ctx, err)
+	if e.code == exitInterrupt || e.code == exitTerminate || err.Error() == "" || e.code == exitNo && env.flags.json {
+		return e.code
+	}
+	r := errorRecord{
+		Kind: "error", Time: output.Time(time.Now()), Class: e.class, ExitCode: e.code,
+		Retryable: e.code == exitTemporary || e.code == exitTimeout,
+		Message:   e.Error(), Hint: e.hint, JID: env.flags.jid,
+	}
+	if s := (*xmpp.StanzaError)(nil); errors.As(err, &s) {
+		r.Error = newStanzaError(s)
+	}
+	if d := (*xmpp.DialError)(nil); errors.As(err, &d) {
+		r.Host = d.Addr
+	}
+	p := output.NewPrinter(env.Err, env.flags.json)
+	if p.Print(r) == nil {
+		_ = p.Flush() // there is nowhere left to say that it failed
+	}
+	return e.code
+}
+
+// classify decides the exit code, the class and the hint of any error.
+func classify(ctx context.Context, err error) *exitError {
+	var (
+		exit   *exitError
+		write  *output.WriteError
+		dial   *xmpp.DialError
+		stream *xmpp.StreamError
+		auth   *xmpp.AuthError
+		stanza *xmpp.StanzaError
+	)
+	is := func(code int, class, hint string) *exitError {
+		return &exitError{code: code, class: class, err: err, hint: hint}
+	}
+	switch {
+	case errors.As(err, &exit):
+		return is(exit.code, exit.class, exit.hint)
+	case errors.As(err, &write):
+		return is(exitOutput, "output", "")
+	case errors.Is(err, context.DeadlineExceeded):
+		return is(exitTimeout, "timeout", "--timeout allows more")
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return is(signalCode(ctx), "timeout", "")
+	case errors.As(err, &dial):
+		return classifyDial(err, dial)
+	case errors.As(err, &auth):
+		return classifyAuth(err, auth)
+	case errors.As(err, &stream):
+		code, hint := streamCode(stream)
+		return is(code, "stream", hint)
+	case errors.As(err, &stanza):
+		return is(stanzaCode(stanza), "stanza", "")
+	case errors.Is(err, xmpp.ErrLost):
+		return is(exitTemporary, "connect", "try again")
+	}
+	return is(exitBug, "bug", "this is a mistake in xmppkit; please report it")
+}
+
+// signalCode is 128 and the number of the signal that ended ctx.
+func signalCode(ctx context.Context) int {
+	if strings.HasPrefix(context.Cause(ctx).Error(), syscall.SIGTERM.String()) {
+		return exitTerminate
+	}
+	return exitInterrupt
+}
+
+func classifyDial(err error, d *xmpp.DialError) *exitError {
+	var dns *net.DNSError
+	var unknown x509.UnknownAuthorityError
+	e := &exitError{code: exitTemporary, class: d.Op, err: err}
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		e.code, e.hint = exitNoHost, "check the domain of the JID, or name the server with --server"
+	case d.Op == "tls" && d.Pin != "":
+		e.code = exitProtocol
+		e.hint = "if you know by another way that this is the right server: --tls-pin " + d.Pin
+		if errors.As(err, &unknown) {
+			e.hint = "name the authority with --ca-file; or, " + e.hint
+		}
+	case d.Op == "tls":
+		e.code, e.hint = exitProtocol, "there is no way around TLS; is --tls right for this port?"
+	case d.Op == "connect":
+		e.hint = "is the server up? --server names another"
+	}
+	return e
+}
+
+func classifyAuth(err error, a *xmpp.AuthError) *exitError {
+	e := &exitError{code: exitNotAllowed, class: "auth", err: err}
+	var offer *sasl.OfferError
+	switch {
+	case errors.As(err, &offer):
+		e.hint = offer.Hint
+		if offer.PlainOnly {
+			e.hint = "--allow-plain hands the server the password itself, inside TLS"
+		}
+	case errors.Is(err, sasl.ErrPassword):
+		e.code, e.class = exitConfig, "config"
+	case errors.Is(err, sasl.ErrServer):
+		e.code, e.hint = exitProtocol, "do not log in here until you know why: someone may be in between"
+	case a.Condition == xmpp.TemporaryAuthFailure:
+		e.code, e.hint = exitTemporary, "try again"
+	case a.Condition == xmpp.NotAuthorized:
+		e.hint = "check the account and its password"
+	}
+	return e
+}
+
+// streamCode follows RFC 6120, section 4.9.3.
+func streamCode(e *xmpp.StreamError) (code int, hint string) {
+	if e.Sent {
+		return exitProtocol, ""
+	}
+	switch e.Condition {
+	case "host-unknown", "host-gone":
+		return exitNoHost, "the server does not serve this domain: check the JID"
+	case xmpp.NotAuthorized, xmpp.PolicyViolation:
+		return exitNotAllowed, ""
+	case xmpp.Conflict:
+		return exitUnavailable, "another session took this resource: leave the resource out of the JID"
+	case "system-shutdown", "reset", "connection-timeout", xmpp.ResourceConstraint, xmpp.InternalServerError, xmpp.RemoteConnectionFailed:
+		return exitTemporary, "try again"
+	}
+	return exitProtocol, ""
+}
+
+// stanzaCode follows RFC 6120, section 8.3.
+func stanzaCode(e *xmpp.StanzaError) int {
+	switch e.Condition {
+	case xmpp.ItemNotFound:
+		return exitNoUser
+	case xmpp.RemoteServerNotFound:
+		return exitNoHost
+	case xmpp.ResourceConstraint:
+		return exitTemporary
+	case xmpp.Conflict, xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented, xmpp.Gone:
+		if e.Type != "wait" {
+			return exitUnavailable
+		}
+	case "forbidden", "not-allowed", "registration-required", xmpp.NotAuthorized, "subscription-required", xmpp.PolicyViolation:
+		if e.Type != "wait" {
+			return exitNotAllowed
+		}
+	}
+	switch e.Type {
+	case "wait":
+		return exitTemporary
+	case "auth":
+		return exitNotAllowed
+	}
+	return exitUnavailable
+}

@@ -1,0 +1,204 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+// pingRecord is one answer, or its absence.
+type pingRecord struct {
+	Kind  string       `json:"kind"`
+	Time  output.Time  `json:"time"`
+	JID   string       `json:"jid"`
+	Seq   int          `json:"seq"`
+	OK    bool         `json:"ok"`
+	RTT   *float64     `json:"rtt_ms,omitempty"`
+	Error *stanzaError `json:"error,omitempty"`
+
+	note string // what an error says about the other side
+}
+
+func (r pingRecord) WriteText(t *output.Text) {
+	t.Printf("%s: seq=%d", r.JID, r.Seq)
+	if r.RTT != nil {
+		t.Printf(" time=%.1f ms", *r.RTT)
+	}
+	if r.Error != nil {
+		t.Printf(" error: %s", r.Error.Condition)
+		if r.Error.Text != "" {
+			t.Printf(" (%s)", r.Error.Text)
+		}
+	}
+	if r.note != "" {
+		t.Printf(": %s", r.note)
+	}
+	t.Printf("\n")
+}
+
+// pingStats sums up several pings, in the terms of ping(8).
+type pingStats struct {
+	Kind     string   `json:"kind"`
+	JID      string   `json:"jid"`
+	Sent     int      `json:"sent"`
+	Received int      `json:"received"`
+	Loss     float64  `json:"loss_pct"`
+	Min      *float64 `json:"min_ms,omitempty"`
+	Avg      *float64 `json:"avg_ms,omitempty"`
+	Max      *float64 `json:"max_ms,omitempty"`
+	MDev     *float64 `json:"mdev_ms,omitempty"`
+
+	sum, squares float64
+}
+
+func (s *pingStats) add(r pingRecord) {
+	s.Sent++
+	if r.OK {
+		rtt := *r.RTT
+		s.Received++
+		s.sum += rtt
+		s.squares += rtt * rtt
+		if s.Min == nil {
+			s.Min, s.Max = new(rtt), new(rtt)
+		}
+		*s.Min, *s.Max = min(*s.Min, rtt), max(*s.Max, rtt)
+		avg := s.sum / float64(s.Received)
+		s.Avg = new(round(avg))
+		s.MDev = new(round(math.Sqrt(max(0, s.squares/float64(s.Received)-avg*avg))))
+	}
+	s.Loss = math.Round(1000*float64(s.Sent-s.Received)/float64(s.Sent)) / 10
+}
+
+func (s *pingStats) WriteText(t *output.Text) {
+	t.Printf("--- %s ---\n%d sent, %d received, %v%% loss\n", s.JID, s.Sent, s.Received, s.Loss)
+	if s.Received > 0 {
+		t.Printf("rtt min/avg/max/mdev = %.1f/%.1f/%.1f/%.1f ms\n", *s.Min, *s.Avg, *s.Max, *s.MDev)
+	}
+}
+
+// milliseconds as they are printed: to the microsecond.
+func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
+
+func round(ms float64) float64 { return math.Round(ms*1000) / 1000 }
+
+type pinger struct {
+	env      *Env
+	to       xmpp.JID
+	count    int
+	interval duration
+	wait     duration
+}
+
+func newPingCmd(env *Env) *cobra.Command {
+	p := &pinger{env: env, interval: duration(time.Second), wait: duration(5 * time.Second)}
+	cmd := &cobra.Command{
+		Use:   "ping [flags] [JID]",
+		Short: "Measure the round trip to the server or another entity",
+		Long: `Ping sends XEP-0199 pings to the account's server, or to JID, and prints the time
+from the write to the answer.
+
+Exit codes: 0 if any ping was answered, 1 if none was or if the only answers are
+errors; --timeout also bounds many pings, so raise it with --count.`,
+		Example: `  xmppkit ping
+  xmppkit ping -c 5 -i 0.2 conference.example.org`,
+		Args: args(0, 1, "JID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if p.count < 1 {
+				return usageError("--count: want at least 1")
+			}
+			targets, err := parseTargets(args)
+			if err != nil {
+				return err
+			}
+			o, err := env.account()
+			if err != nil {
+				return err
+			}
+			p.to = xmpp.JID{Domain: o.JID.Domain}
+			if len(targets) > 0 {
+				p.to = targets[0].jid
+			}
+			return env.withSession(cmd.Context(), o, p.run)
+		},
+	}
+	cmd.Flags().IntVarP(&p.count, "count", "c", 1, "how many `N` pings to send")
+	cmd.Flags().VarP(&p.interval, "interval", "i", "`DURATION` from one ping to the next")
+	cmd.Flags().VarP(&p.wait, "wait", "W", "`DURATION` to wait for each answer")
+	return cmd
+}
+
+func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
+	stats := &pingStats{Kind: "ping_stats", JID: p.to.String()}
+	var last pingRecord
+	var err error
+	for seq := 1; seq <= p.count && err == nil; seq++ {
+		next := time.After(time.Duration(p.interval))
+		if last, err = p.ping(ctx, s, seq); err != nil {
+			break
+		}
+		stats.add(last)
+		if err = p.env.print(last); err == nil && seq < p.count {
+			select {
+			case <-next:
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			}
+		}
+	}
+	if p.count > 1 && stats.Sent > 0 {
+		if e := p.env.print(stats); err == nil {
+			err = e
+		}
+	}
+	if err == nil && stats.Received == 0 {
+		return noError("") // the lines above say it
+	}
+	return err
+}
+
+// ping returns an error only where there is no use in going on.
+func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord, error) {
+	wait, cancel := withTimeout(ctx, p.wait)
+	defer cancel()
+	rtt, err := s.Ping(wait, p.to)
+	r := pingRecord{Kind: "ping", Time: output.Time(time.Now()), JID: p.to.String(), Seq: seq, OK: err == nil}
+	if rtt > 0 {
+		r.RTT = new(milliseconds(rtt))
+	}
+	refused := (*xmpp.StanzaError)(nil)
+	switch {
+	case err == nil:
+	case errors.As(err, &refused):
+		r.Error = newStanzaError(refused)
+		r.note = whoAnswered(p.to, refused)
+	case ctx.Err() == nil && wait.Err() != nil:
+		r.Error = &stanzaError{Condition: string(xmpp.RemoteServerTimeout), Type: "wait", Text: fmt.Sprintf("no answer within %s", &p.wait)}
+	default:
+		return r, err
+	}
+	return r, nil
+}
+
+// whoAnswered says what an error answer tells about the entity that was asked.
+func whoAnswered(to xmpp.JID, e *xmpp.StanzaError) string {
+	switch e.Condition {
+	case xmpp.RemoteServerNotFound, xmpp.RemoteServerTimeout, xmpp.Gone:
+		return "the own server cannot reach " + to.Domain
+	case xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented:
+		switch {
+		case to.Resource != "":
+			return "it is offline, or it does not answer pings"
+		case to.Local != "":
+			return "the server is there; the account does not exist, or does not answer pings"
+		}
+		return "it is there, but does not answer pings"
+	}
+	return ""
+}

@@ -1,0 +1,244 @@
+package cmd
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+const nsDelay = "urn:xmpp:delay" // XEP-0203
+
+// addressed is what the records of all stanzas have.
+type addressed struct {
+	when    time.Time
+	delayed bool
+	typ     string
+	id      string
+	from    xmpp.JID
+	to      string
+	err     *stanzaError
+	XML     string
+}
+
+func newAddressed(s *xmpp.Session, e *xmpp.Element, from xmpp.JID) addressed {
+	a := addressed{when: time.Now(), typ: xmpp.Attr(e, "type"), id: xmpp.Attr(e, "id"), from: from, to: xmpp.Attr(e, "to")}
+	if a.to == "" {
+		a.to = s.JID().String()
+	}
+	// A stamp is the claim of whoever put it there (XEP-0203, section 5).
+	if d := xmpp.Child(e, nsDelay, "delay"); d != nil {
+		if stamp, err := time.Parse(time.RFC3339, xmpp.Attr(d, "stamp")); err == nil {
+			a.when, a.delayed = stamp, true
+		}
+	}
+	if a.typ == "error" {
+		a.err = newStanzaError(xmpp.ErrorOf(e))
+	}
+	return a
+}
+
+// messageRecord is a message that arrived.
+type messageRecord struct {
+	Kind     string       `json:"kind"`
+	Time     output.Time  `json:"time"`
+	Type     string       `json:"type"`
+	From     string       `json:"from"`
+	FromBare string       `json:"from_bare"`
+	To       string       `json:"to"`
+	Delayed  bool         `json:"delayed"`
+	Self     bool         `json:"self"`
+	ID       string       `json:"id,omitempty"`
+	Body     *string      `json:"body,omitempty"` // an empty body is not the same as none
+	Subject  *string      `json:"subject,omitempty"`
+	Thread   string       `json:"thread,omitempty"`
+	Lang     string       `json:"lang,omitempty"`
+	URL      string       `json:"url,omitempty"`
+	Error    *stanzaError `json:"error,omitempty"`
+	XML      string       `json:"xml,omitempty"`
+
+	attention bool
+}
+
+func newMessageRecord(a addressed, s *xmpp.Session, e *xmpp.Element) *messageRecord {
+	r := &messageRecord{
+		Kind: "message", Time: output.Time(a.when), Type: messageType(a.typ), From: a.from.String(), FromBare: a.from.Bare().String(),
+		To: a.to, Delayed: a.delayed, Self: a.from.Bare() == s.JID().Bare(), ID: a.id, Error: a.err, XML: a.XML,
+	}
+	if a.err != nil {
+		return r // the rest is what was sent, not what the sender of the error says
+	}
+	if body := inLang(e, "body"); body != nil {
+		r.Body = new(xmpp.TextOf(body))
+		r.Lang = xmpp.Lang(body)
+	}
+	if subject := inLang(e, "subject"); subject != nil {
+		r.Subject = new(xmpp.TextOf(subject))
+	}
+	r.Thread, _ = xmpp.Text(e, xmpp.NSClient, "thread")
+	r.URL, _ = xmpp.Text(xmpp.Child(e, nsOOB, "x"), nsOOB, "url")
+	r.attention = xmpp.Child(e, nsAttention, "attention") != nil
+	return r
+}
+
+// messageType is the type, normal where there is none or an unknown one (RFC 6121,
+// section 5.2.2).
+func messageType(typ string) string {
+	switch typ {
+	case "chat", "error", "groupchat", "headline":
+		return typ
+	}
+	return "normal"
+}
+
+// inLang returns the body or subject in the language of the message, or else the
+// first one (RFC 6121, section 5.2.3).
+func inLang(message *xmpp.Element, name string) *xmpp.Element {
+	all := xmpp.Children(message, xmpp.NSClient, name)
+	for _, e := range all {
+		if xmpp.Lang(e) == xmpp.Lang(message) {
+			return e
+		}
+	}
+	if len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}
+
+// empty reports whether there is nothing in it for a reader.
+func (r *messageRecord) empty() bool {
+	return r.Body == nil && r.Subject == nil && r.URL == "" && r.Error == nil && !r.attention
+}
+
+func (r *messageRecord) WriteText(t *output.Text) {
+	prefix := r.Time.String() + " " + r.FromBare
+	if r.Error != nil {
+		prefix = r.Time.String() + " " + r.From
+	}
+	if r.Subject != nil && *r.Subject != "" {
+		prefix += " [" + *r.Subject + "]"
+	}
+	var lines []string
+	switch {
+	case r.Error != nil:
+		lines = append(lines, r.Error.String())
+	case r.Body != nil:
+		lines = append(lines, *r.Body)
+	case r.attention:
+		lines = append(lines, "(asks for attention)")
+	}
+	if r.URL != "" && (r.Body == nil || *r.Body != r.URL) {
+		lines = append(lines, r.URL)
+	}
+	if r.XML != "" {
+		lines = append(lines, r.XML)
+	}
+	t.Block(prefix+": ", strings.Join(lines, "\n"))
+}
+
+func (e *stanzaError) String() string {
+	if e.Text == "" {
+		return "error: " + e.Condition
+	}
+	return fmt.Sprintf("error: %s (%s)", e.Condition, e.Text)
+}
+
+// presenceRecord is a presence that arrived.
+type presenceRecord struct {
+	Kind      string       `json:"kind"`
+	Time      output.Time  `json:"time"`
+	Type      string       `json:"type"`
+	From      string       `json:"from"`
+	FromBare  string       `json:"from_bare"`
+	To        string       `json:"to"`
+	Available bool         `json:"available"`
+	ID        string       `json:"id,omitempty"`
+	Show      string       `json:"show,omitempty"`
+	Status    string       `json:"status,omitempty"`
+	Priority  *int         `json:"priority,omitempty"`
+	Error     *stanzaError `json:"error,omitempty"`
+	XML       string       `json:"xml,omitempty"`
+}
+
+func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
+	r := &presenceRecord{
+		Kind: "presence", Time: output.Time(a.when), Type: a.typ, From: a.from.String(), FromBare: a.from.Bare().String(),
+		To: a.to, Available: a.typ == "", ID: a.id, Error: a.err, XML: a.XML,
+	}
+	if r.Type == "" {
+		r.Type = "available"
+	}
+	if r.Error != nil {
+		return r
+	}
+	r.Status, _ = xmpp.Text(e, xmpp.NSClient, "status")
+	if !r.Available {
+		return r
+	}
+	r.Show = "online"
+	switch show, _ := xmpp.Text(e, xmpp.NSClient, "show"); show {
+	case "chat", "away", "xa", "dnd":
+		r.Show = show
+	}
+	if text, ok := xmpp.Text(e, xmpp.NSClient, "priority"); ok {
+		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 8); err == nil {
+			r.Priority = new(int(n))
+		}
+	}
+	return r
+}
+
+func (r *presenceRecord) WriteText(t *output.Text) {
+	state := r.Type
+	switch {
+	case r.Error != nil:
+		state = r.Error.String()
+	case r.Available:
+		state = r.Show
+	}
+	if r.Status != "" {
+		state += " (" + r.Status + ")"
+	}
+	if r.XML != "" {
+		state += "\n" + r.XML
+	}
+	t.Block(r.Time.String()+" "+r.From+": ", state)
+}
+
+// iqRecord is a request that arrived.
+type iqRecord struct {
+	Kind     string       `json:"kind"`
+	Time     output.Time  `json:"time"`
+	Type     string       `json:"type"`
+	ID       string       `json:"id"`
+	From     string       `json:"from"`
+	FromBare string       `json:"from_bare"`
+	To       string       `json:"to"`
+	NS       string       `json:"ns,omitempty"`
+	XML      string       `json:"xml,omitempty"`
+	Error    *stanzaError `json:"error,omitempty"`
+}
+
+func newIQRecord(a addressed, e *xmpp.Element) *iqRecord {
+	r := &iqRecord{
+		Kind: "iq", Time: output.Time(a.when), Type: a.typ, ID: a.id, From: a.from.String(), FromBare: a.from.Bare().String(),
+		To: a.to, XML: a.XML, Error: a.err,
+	}
+	for payload := range xmpp.Elements(e) {
+		r.NS = xmpp.Namespace(payload)
+		break
+	}
+	return r
+}
+
+func (r *iqRecord) WriteText(t *output.Text) {
+	text := "iq " + r.Type + " " + r.NS
+	if r.XML != "" {
+		text += "\n" + r.XML
+	}
+	t.Block(r.Time.String()+" "+r.From+": ", text)
+}

@@ -1,0 +1,105 @@
+// Package cmd is the command line of xmppkit: one file per command.
+//
+// A command parses and checks its arguments, opens a session with withSession and
+// prints records. It never touches standard output itself, and it does not report
+// its errors: Main does, once.
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Main runs the program with its arguments and returns the exit code.
+func Main(ctx context.Context, env *Env, args []string) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			code = env.report(ctx, &exitError{code: exitBug, class: "bug", err: fmt.Errorf("panic: %v", r),
+				hint: "this is a mistake in xmppkit; please report it"})
+		}
+	}()
+	root := newRootCmd(env)
+	root.SetArgs(args)
+	return env.report(ctx, root.ExecuteContext(ctx))
+}
+
+func newRootCmd(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "xmppkit",
+		Short: "XMPP for scripts",
+		Long: `Xmppkit does XMPP for scripts: each command opens a short session and tells
+the truth. Results are on standard output, talk is on standard error, and the
+exit code is the answer.
+
+The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
+		Example: `  xmppkit send -m 'backup done' juliet@example.org
+  xmppkit listen --json | jq -r .body
+  xmppkit demo`,
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return env.applyEnvironment(cmd) },
+	}
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return unknownCommand(root, args[0])
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelpCmd(root))
+	env.addFlags(root.PersistentFlags())
+	root.AddCommand(
+		newSendCmd(env),
+		newListenCmd(env),
+		newPingCmd(env),
+		newDemoCmd(env),
+		newVersionCmd(env),
+	)
+	return root
+}
+
+func unknownCommand(root *cobra.Command, name string) error {
+	err := usageError("unknown command %q", name)
+	err.hint = "xmppkit --help lists the commands"
+	if s := root.SuggestionsFor(name); len(s) > 0 {
+		err.hint = "did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return err
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	u := usageError("%w", err)
+	u.hint = cmd.CommandPath() + " --help"
+	if strings.Contains(err.Error(), "--password") {
+		// The value may be in the error, and is a secret.
+		u.err = fmt.Errorf("there is no flag that takes a password: every user of this machine can read the arguments")
+		u.hint = "set XMPP_PASSWORD"
+	}
+	return u
+}
+
+// args checks the number of arguments, as cobra's validators do, with our errors.
+func args(min, max int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		var err *exitError
+		switch {
+		case len(args) < min:
+			err = usageError("%s: missing argument: %s", cmd.Name(), what)
+		case max >= 0 && len(args) > max:
+			err = usageError("%s: unexpected argument %q", cmd.Name(), args[max])
+		default:
+			return nil
+		}
+		err.hint = "usage: " + cmd.UseLine()
+		return err
+	}
+}

@@ -1,0 +1,121 @@
+package cmd
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+// account turns the global flags into what a session needs. It is called before a
+// connection is opened, so that what is wrong with them is said at once.
+func (env *Env) account() (xmpp.Options, error) {
+	f := &env.flags
+	o := xmpp.Options{Server: f.server, TLS: xmpp.TLSMode(f.tls), AllowPlain: f.allowPlain, Trace: env.trace, Memory: new(xmpp.Memory)}
+	if f.jid == "" {
+		return o, configError("--jid or XMPP_JID", "no account")
+	}
+	var err error
+	if o.JID, err = xmpp.ParseJID(f.jid); err != nil {
+		return o, usageError("--jid: %w", err)
+	}
+	if o.JID.Local == "" {
+		return o, usageError("--jid: %q is a server, not an account: want user@domain", f.jid)
+	}
+	switch o.TLS {
+	case xmpp.TLSAuto, xmpp.TLSDirect, xmpp.TLSStartTLS:
+	default:
+		return o, usageError("--tls: %q is none of auto, direct, starttls", f.tls)
+	}
+	if f.server != "" {
+		if _, _, err := xmpp.SplitServer(f.server); err != nil {
+			return o, usageError("--server: %w", err)
+		}
+	}
+	for _, s := range f.pins {
+		pin, err := xmpp.ParsePin(s)
+		if err != nil {
+			return o, usageError("--tls-pin: %w", err)
+		}
+		o.Pins = append(o.Pins, pin)
+	}
+	if o.RootCAs, err = readRoots(f.caFile); err != nil {
+		return o, err
+	}
+	o.Password, err = env.password(o.JID)
+	return o, err
+}
+
+func readRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, &exitError{code: exitInput, class: "input", err: fmt.Errorf("--ca-file: %w", err)}
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, configError("", "--ca-file: %s holds no PEM certificate", file)
+	}
+	return roots, nil
+}
+
+func (env *Env) password(account xmpp.JID) (xmpp.Secret, error) {
+	if p := env.Getenv("XMPP_PASSWORD"); p != "" {
+		return xmpp.Secret(p), nil
+	}
+	p, err := env.ReadPassword(fmt.Sprintf("Password of %s: ", account.Bare()))
+	if err != nil || p == "" {
+		return "", configError("set XMPP_PASSWORD, or run it on a terminal, where it is asked for", "no password for %s", account.Bare())
+	}
+	return xmpp.Secret(p), nil
+}
+
+// errTimeout is the cause that ends a context when --timeout has passed.
+type errTimeout time.Duration
+
+func (e errTimeout) Error() string {
+	d := duration(e)
+	return "no answer within " + d.String()
+}
+func (e errTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// withTimeout bounds ctx by a duration, 0 being none.
+func withTimeout(ctx context.Context, d duration) (context.Context, context.CancelFunc) {
+	if d == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, time.Duration(d), errTimeout(d))
+}
+
+// withSession opens a session, lets do use it, and closes it. --timeout bounds all
+// of it; a login is bounded by its default even where the command is not.
+func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+	ctx, cancel := withTimeout(ctx, env.flags.timeout)
+	defer cancel()
+	login, cancelLogin := ctx, context.CancelFunc(func() {})
+	if env.flags.timeout == 0 {
+		login, cancelLogin = withTimeout(ctx, loginTimeout)
+	}
+	defer cancelLogin()
+	before := env.remember(&o)
+	s, err := env.Dial(login, o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.JID.Bare(), err)
+	}
+	env.store(o, before)
+	err = do(ctx, s)
+	_ = s.Close() // what was to be confirmed has been, or err says that it was not
+	var exit *exitError
+	if err == nil || errors.As(err, &exit) && exit.code == exitNo {
+		return err
+	}
+	return fmt.Errorf("%s: %w", o.JID.Bare(), err)
+}
+
+const loginTimeout = duration(30 * time.Second)

@@ -1,0 +1,84 @@
+package cmd
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"xmppkit/xmpp"
+)
+
+// stateFile is where the memory of an account's logins is kept; "" for nowhere.
+func (env *Env) stateFile(account xmpp.JID) string {
+	dir := env.flags.stateDir
+	if env.flags.noCache {
+		return ""
+	}
+	if dir == "" {
+		base := env.Getenv("XDG_STATE_HOME")
+		if home := env.Getenv("HOME"); base == "" && home != "" {
+			base = filepath.Join(home, ".local", "state")
+		}
+		if !filepath.IsAbs(base) { // XDG Base Directory Specification: ignore it
+			return ""
+		}
+		dir = filepath.Join(base, "xmppkit")
+	}
+	sum := sha256.Sum256([]byte(account.Bare().String()))
+	return filepath.Join(dir, "login-"+hex.EncodeToString(sum[:8])+".json")
+}
+
+// remember fills in what is known of earlier logins. A file that is missing or
+// broken is the same as none.
+func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory) {
+	if file := env.stateFile(o.JID); file != "" {
+		if b, err := os.ReadFile(file); err == nil {
+			var m xmpp.Memory
+			if json.Unmarshal(b, &m) == nil {
+				*o.Memory = m
+			}
+		}
+	}
+	return *o.Memory
+}
+
+// store keeps what the login taught. Without it the next one works as well, so a
+// failure is no more than a step of the connection.
+func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
+	file := env.stateFile(o.JID)
+	if file == "" || *o.Memory == before {
+		return
+	}
+	b, err := json.Marshal(o.Memory)
+	if err == nil {
+		err = writeFile(file, b)
+	}
+	if err != nil {
+		env.trace("could not remember this login: %v", err)
+	}
+}
+
+// writeFile replaces a file as a whole, so that a reader never sees half of it.
+func writeFile(file string, b []byte) error {
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, filepath.Base(file)+".*") // 0600, and new
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}

@@ -1,0 +1,468 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/template"
+	"time"
+)
+
+// This file runs a real Prosody and a real ejabberd for the scripts: private ones, each with its
+// own directory, ports, certificate and accounts, that end with the tests. It knows how to start a
+// server and how to give it an account; it speaks no XMPP.
+
+// realServer is a running server that the scripts talk to.
+type realServer struct {
+	name     string // "prosody" or "ejabberd"
+	starttls string // 127.0.0.1:PORT
+	direct   string // 127.0.0.1:PORT, TLS from the first byte
+	caFile   string
+	domain   string // "localhost"
+	logFile  string // all that the server prints
+
+	addAccount func(user, password string) error
+}
+
+// register creates an account. The user must be in its prepared form, as the server stores it,
+// and new.
+func (s *realServer) register(user, password string) error {
+	if err := s.addAccount(user, password); err != nil {
+		return fmt.Errorf("register %s with %s: %w", user, s.name, err)
+	}
+	return nil
+}
+
+// errNotInstalled says that there is nothing to test against: skip, and say so.
+var errNotInstalled = errors.New("not installed")
+
+// interopRequired reports whether a server that is not installed is a failure, as it is in CI.
+func interopRequired() bool { return os.Getenv("XMPPKIT_INTEROP") == "required" }
+
+// startProsody starts a Prosody in a directory of its own below dir. The second result stops it.
+func startProsody(dir string) (*realServer, func(), error) {
+	program, err := exec.LookPath("prosody")
+	if err != nil {
+		return nil, nil, fmt.Errorf("prosody: %w", errNotInstalled)
+	}
+	return start(dir, recipe{
+		name:      "prosody",
+		config:    "prosody.cfg.lua",
+		directory: prosodyAccounts,
+		command: func(h *home) *exec.Cmd {
+			return exec.Command(program, "--config", h.path("prosody.cfg.lua"), "-F")
+		},
+		addAccount: (*home).writeProsodyAccount,
+	})
+}
+
+// startEjabberd starts an ejabberd in a directory of its own below dir. The second result stops it.
+//
+// It runs the Erlang machine itself: ejabberdctl insists on the system's user and directories. The
+// node has no name, so there is no distribution, no epmd and no cookie.
+func startEjabberd(dir string) (*realServer, func(), error) {
+	program, err := exec.LookPath("erl")
+	code, _ := filepath.Glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.beam") // the pattern is well-formed
+	if err != nil || len(code) == 0 {
+		return nil, nil, fmt.Errorf("ejabberd: %w", errNotInstalled)
+	}
+	libraries := filepath.Join(filepath.Dir(code[0]), "..", "..")
+	return start(dir, recipe{
+		name:      "ejabberd",
+		config:    "ejabberd.yml",
+		directory: "mnesia",
+		command: func(h *home) *exec.Cmd {
+			cmd := exec.Command(program, "-noinput",
+				"+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", // idle schedulers sleep instead of spinning
+				"-mnesia", "dir", strconv.Quote(h.path("mnesia")),
+				"-s", "ejabberd")
+			cmd.Env = []string{
+				"ERL_LIBS=" + libraries,
+				"ERL_CRASH_DUMP_BYTES=0",
+				"EJABBERD_CONFIG_PATH=" + h.path("ejabberd.yml"),
+				"EJABBERD_LOG_PATH=" + h.path("ejabberd.log"),
+			}
+			return cmd
+		},
+		addAccount: (*home).postEjabberdAccount,
+	})
+}
+
+const prosodyAccounts = "data/localhost/accounts"
+
+// writeProsodyAccount writes the file of mod_auth_internal_plain, which is read at every login.
+func (h *home) writeProsodyAccount(user, password string) error {
+	file := h.path(prosodyAccounts, prosodyFileName(user)+".dat")
+	if err := os.WriteFile(file, []byte("return { password = "+luaString(password)+" };\n"), 0o600); err != nil {
+		return err
+	}
+	return h.giveAway(file)
+}
+
+// prosodyFileName is encode of Prosody's util.datamanager: %xx for all but ASCII letters and digits.
+func prosodyFileName(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
+}
+
+// luaString quotes s byte by byte: Lua does not know the escapes of Go.
+func luaString(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		fmt.Fprintf(&b, `\%03d`, c)
+	}
+	return `"` + b.String() + `"`
+}
+
+// postEjabberdAccount asks ejabberd's API, which listens on the loopback interface only.
+func (h *home) postEjabberdAccount(user, password string) error {
+	body, err := json.Marshal(map[string]string{"user": user, "host": "localhost", "password": password})
+	if err != nil {
+		return err
+	}
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Post("http://"+loopback(h.HTTP)+"/api/register", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		reason, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // best effort: the status is known
+		return fmt.Errorf("%s: %s", resp.Status, reason)
+	}
+	return nil
+}
+
+// recipe is what one server does differently from the other.
+type recipe struct {
+	name       string // and the system's user that runs it when the tests run as root
+	config     string // made from testdata/interop/CONFIG.tmpl
+	directory  string // below the home, that has to be there
+	command    func(*home) *exec.Cmd
+	addAccount func(h *home, user, password string) error
+}
+
+// start runs the recipe. Another program can take a port between our choice and the server's bind, so
+// that is tried twice.
+func start(dir string, r recipe) (*realServer, func(), error) {
+	server, stop, err := r.start(filepath.Join(dir, r.name))
+	if errors.Is(err, errPortTaken) {
+		server, stop, err = r.start(filepath.Join(dir, r.name+"-again"))
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("start %s: %w", r.name, err)
+	}
+	return server, stop, nil
+}
+
+func (r recipe) start(dir string) (*realServer, func(), error) {
+	h, err := r.furnish(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := h.run(r.command(h))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := h.waitReady(p); err != nil {
+		p.stop()
+		return nil, nil, fmt.Errorf("%w\n%s", err, h.lastOutput())
+	}
+	return &realServer{
+		name:       r.name,
+		starttls:   loopback(h.StartTLS),
+		direct:     loopback(h.Direct),
+		caFile:     h.path("ca.pem"),
+		domain:     "localhost",
+		logFile:    h.path("output.log"),
+		addAccount: func(user, password string) error { return r.addAccount(h, user, password) },
+	}, p.stop, nil
+}
+
+// home is the directory of one server, which holds everything it reads and writes, and its ports.
+type home struct {
+	dir                    string
+	StartTLS, Direct, HTTP int // HTTP is for accounts, and only ejabberd listens there
+	uid, gid               int // the user the server runs as
+	roots                  *x509.CertPool
+}
+
+func (h *home) path(elem ...string) string {
+	return filepath.Join(append([]string{h.dir}, elem...)...)
+}
+
+// furnish makes a home with all that the server needs before it starts.
+func (r recipe) furnish(dir string) (*home, error) {
+	if err := os.MkdirAll(filepath.Join(dir, r.directory), 0o755); err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	h := &home{dir: dir, StartTLS: ports[0], Direct: ports[1], HTTP: ports[2], uid: os.Getuid(), gid: os.Getgid()}
+	if h.uid == 0 {
+		if h.uid, h.gid, err = lookUpUser(r.name); err != nil {
+			return nil, err
+		}
+		if err := letOthersReach(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.writeCertificates(); err != nil {
+		return nil, err
+	}
+	if err := h.writeConfig(r.config); err != nil {
+		return nil, err
+	}
+	return h, h.giveAway(dir)
+}
+
+// freePorts returns n ports that nothing listens on. All are held until the last one is known, so
+// that they differ.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func lookUpUser(name string) (uid, gid int, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	if uid, err = strconv.Atoi(u.Uid); err != nil {
+		return 0, 0, err
+	}
+	gid, err = strconv.Atoi(u.Gid)
+	return uid, gid, err
+}
+
+// letOthersReach opens the temporary directories above dir, which are made for their owner alone, to
+// the user of the server.
+func letOthersReach(dir string) error {
+	top := filepath.Clean(os.TempDir()) + string(filepath.Separator)
+	for ; strings.HasPrefix(dir, top); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveAway makes the user of the server the owner of a file, or of a directory and all below.
+func (h *home) giveAway(path string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	return filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, h.uid, h.gid)
+	})
+}
+
+// writeConfig fills in the ports. Paths are relative to the home, where the server runs.
+func (h *home) writeConfig(name string) error {
+	t, err := template.ParseFiles(filepath.Join("testdata", "interop", name+".tmpl"))
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, h); err != nil {
+		return err
+	}
+	return os.WriteFile(h.path(name), b.Bytes(), 0o644)
+}
+
+// writeCertificates makes a certificate authority, written to ca.pem, and a certificate of it for
+// localhost, written to server.pem together with its key. It does not name 127.0.0.1: a client has to
+// check for the domain of the account, not for the address it has connected to.
+func (h *home) writeCertificates() error {
+	now := time.Now()
+	ca := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "interop tests"},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.AddDate(0, 1, 0),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2),
+		Subject:      pkix.Name{CommonName: "localhost"},
+		NotBefore:    ca.NotBefore,
+		NotAfter:     ca.NotAfter,
+		DNSNames:     []string{"localhost", "*.localhost"}, // the server has subdomains for its services
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	if err != nil {
+		return err
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, leafKey.Public(), caKey)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(leafKey)
+	if err != nil {
+		return err
+	}
+	caPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+	serverPEM := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leafDER}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
+	h.roots = x509.NewCertPool()
+	h.roots.AppendCertsFromPEM(caPEM)
+	if err := os.WriteFile(h.path("ca.pem"), caPEM, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(h.path("server.pem"), serverPEM, 0o600)
+}
+
+// process is a running server.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// run starts cmd in h, as the user of the server, with its output in output.log.
+func (h *home) run(cmd *exec.Cmd) (*process, error) {
+	output, err := os.Create(h.path("output.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close()
+	cmd.Dir, cmd.Stdout, cmd.Stderr = h.dir, output, output
+	cmd.Env = append(cmd.Env, "HOME="+h.dir, "PATH="+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
+	if err := h.confine(cmd); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd, make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // how it ended is in its log
+		close(p.done)
+	}()
+	return p, nil
+}
+
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends the server: it may tidy up for a while, but not for long. Signals to a process that has
+// ended go nowhere.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(5 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+const patience = 30 * time.Second // for a server to start, on a busy machine
+
+var errPortTaken = errors.New("port is in use")
+
+// waitReady returns when the server answers.
+func (h *home) waitReady(p *process) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		ended := p.hasEnded() // before its output is read, which is then complete
+		err := h.probe()
+		switch {
+		case strings.Contains(h.lastOutput(), "in use"): // Prosody goes on without the port, and the probe finds the other program
+			return errPortTaken
+		case err == nil:
+			return nil
+		case ended:
+			return errors.New("it ended at once")
+		case time.Now().After(deadline):
+			return fmt.Errorf("not ready after %v: %w", patience, err)
+		}
+	}
+}
+
+// probe makes a TLS handshake: ejabberd listens before it has loaded its certificate. The certificate
+// also proves that no other server has taken the port.
+func (h *home) probe() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	plain, err := new(net.Dialer).DialContext(ctx, "tcp", loopback(h.StartTLS))
+	if err != nil {
+		return err
+	}
+	plain.Close()
+	secure := tls.Dialer{Config: &tls.Config{RootCAs: h.roots, ServerName: "localhost"}}
+	conn, err := secure.DialContext(ctx, "tcp", loopback(h.Direct))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// lastOutput is the end of what the server has printed.
+func (h *home) lastOutput() string {
+	const limit = 4096
+	b, err := os.ReadFile(h.path("output.log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-limit):])
+}

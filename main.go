@@ -1,0 +1,18 @@
+// Xmppkit is a command-line toolkit for XMPP: each command opens a short session
+// and says by its exit code what happened.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"xmppkit/cmd"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the first signal cancels, the second kills
+	os.Exit(cmd.Main(ctx, cmd.System(), os.Args[1:]))
+}

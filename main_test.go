@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"xmppkit/xmpp"
+	"xmppkit/xmpp/xmpptest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"xmppkit": main})
+}
+
+// The scripts run against each target. Every script has two accounts of its own,
+// $ROMEO and $JULIET, with one password; XMPP_JID is Romeo's.
+const scriptPassword = "O, I am fortune's fool!"
+
+func TestEmbedded(t *testing.T) {
+	runScripts(t, "embedded", func(e *testscript.Env, romeo, juliet string) error {
+		return startEmbedded(e.Setenv, e.Defer, e.WorkDir, romeo, juliet)
+	})
+}
+
+func TestProsody(t *testing.T)  { runInterop(t, startProsody) }
+func TestEjabberd(t *testing.T) { runInterop(t, startEjabberd) }
+
+func runInterop(t *testing.T, start func(string) (*realServer, func(), error)) {
+	server, stop, err := start(t.TempDir())
+	if errors.Is(err, errNotInstalled) && !interopRequired() {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	runScripts(t, server.name, func(e *testscript.Env, romeo, juliet string) error {
+		for _, user := range []string{romeo, juliet} {
+			if err := server.register(user, scriptPassword); err != nil {
+				return err
+			}
+		}
+		e.Setenv("XMPP_SERVER", server.starttls)
+		e.Setenv("DIRECT", server.direct)
+		e.Setenv("XMPP_CA_FILE", server.caFile)
+		return nil
+	})
+}
+
+func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, romeo, juliet string) error) {
+	var scripts atomic.Int32
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/scripts",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			n := scripts.Add(1)
+			romeo, juliet := fmt.Sprintf("romeo%d", n), fmt.Sprintf("juliet%d", n)
+			e.Setenv("TARGET", target)
+			e.Setenv("ROMEO", romeo+"@localhost")
+			e.Setenv("JULIET", juliet+"@localhost")
+			e.Setenv("XMPP_JID", romeo+"@localhost")
+			e.Setenv("XMPP_PASSWORD", scriptPassword)
+			e.Setenv("XMPP_STATE_DIR", filepath.Join(e.WorkDir, "state"))
+			return prepare(e, romeo, juliet)
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "embedded", "prosody", "ejabberd":
+				return cond == target, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":    scriptExits,
+			"online":   scriptOnline,
+			"server":   scriptServer,
+			"ndjson":   scriptNDJSON,
+			"closedfd": scriptClosed,
+		},
+	})
+}
+
+// startEmbedded starts a server for one script.
+func startEmbedded(setenv func(k, v string), later func(func()), dir, romeo, juliet string, faults ...xmpptest.Fault) error {
+	c := xmpptest.Config{Accounts: map[string]string{romeo: scriptPassword, juliet: scriptPassword}, Faults: faults}
+	server, err := xmpptest.Start(c)
+	if err != nil {
+		return err
+	}
+	later(server.Close)
+	ca := filepath.Join(dir, "ca.pem")
+	setenv("XMPP_SERVER", server.Addr())
+	setenv("DIRECT", server.DirectAddr())
+	setenv("XMPP_CA_FILE", ca)
+	return os.WriteFile(ca, server.CA(), 0o600)
+}
+
+// server FAULT... replaces the embedded server by one that misbehaves.
+func scriptServer(ts *testscript.TestScript, _ bool, args []string) {
+	var faults []xmpptest.Fault
+	for _, arg := range args {
+		f, err := xmpptest.ParseFault(arg)
+		ts.Check(err)
+		faults = append(faults, f)
+	}
+	local := func(jid string) string {
+		l, _, _ := strings.Cut(jid, "@")
+		return l
+	}
+	ts.Check(startEmbedded(ts.Setenv, ts.Defer, ts.Getenv("WORK"), local(ts.Getenv("ROMEO")), local(ts.Getenv("JULIET")), faults...))
+}
+
+// exits CODE [-within DURATION] PROGRAM ARG... demands the exit code and, where it
+// is about a limit, that it took no longer than that.
+func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: exits CODE [-within DURATION] PROGRAM ARG...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	args = args[1:]
+	limit := time.Duration(0)
+	if args[0] == "-within" {
+		limit, err = time.ParseDuration(args[1])
+		ts.Check(err)
+		args = args[2:]
+	}
+	started := time.Now()
+	err = ts.Exec(args[0], args[1:]...)
+	took := time.Since(started)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("%s exited with %d, want %d", args[0], got, want)
+	}
+	if limit > 0 && took > limit {
+		ts.Fatalf("%s took %s, want at most %s", args[0], took, limit)
+	}
+}
+
+// online JID waits until a listener of the account is available: another resource of
+// it is then shown the first one's presence (RFC 6121, section 4.2.2).
+func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	pem, err := os.ReadFile(ts.Getenv("XMPP_CA_FILE"))
+	ts.Check(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	jid, err := xmpp.ParseJID(args[0])
+	ts.Check(err)
+	s, err := xmpp.Dial(ctx, xmpp.Options{
+		JID: jid.Bare(), Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: roots,
+		DialContext: new(net.Dialer).DialContext,
+	})
+	ts.Check(err)
+	defer s.Close()
+	low := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "presence"), xmpp.NewText(xmpp.NSClient, "priority", "-128"))
+	ts.Check(s.Send(ctx, low))
+	for e, err := range s.Stanzas(ctx) {
+		ts.Check(err)
+		from, _ := s.From(e)
+		if e.Tag == "presence" && from.Bare() == jid.Bare() && from != s.JID() && xmpp.Attr(e, "type") == "" {
+			return
+		}
+	}
+}
+
+// ndjson FILE demands that each line is a JSON object whose first key is kind.
+func scriptNDJSON(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if text == "" {
+		ts.Fatalf("%s is empty", args[0])
+	}
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, `{"kind":"`) || !strings.HasSuffix(line, "}\n") || !json.Valid([]byte(line)) {
+			ts.Fatalf("%s: not a result: %q", args[0], line)
+		}
+	}
+}
+
+// closedfd CODE FDS PROGRAM ARG... is exits with file descriptors closed, as by
+// >&- in a shell.
+func scriptClosed(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: closedfd CODE FDS PROGRAM ARG...")
+	}
+	redirections := ""
+	for _, fd := range strings.Split(args[1], ",") {
+		redirections += " " + fd + ">&-"
+	}
+	scriptExits(ts, neg, append([]string{args[0], "sh", "-c", `exec "$@"` + redirections, "sh"}, args[2:]...))
+}

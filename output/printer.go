@@ -1,0 +1,97 @@
+// Package output writes results: records as text for people or as NDJSON for
+// programs. It knows no XMPP.
+//
+// Everything it prints may have come from a stranger, and both forms hold
+// against one: no argument can drive the terminal, reorder the line it stands
+// in or look like a line of its own, and no input makes JSON that is not one
+// line of valid JSON. Text marks what it hides and is not meant to be parsed
+// back; JSON is exact.
+//
+// Left out: colours, column layout, wrapping to the width of a terminal, locking.
+package output
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// flushAt is the size beyond which a Printer writes without being told to. It
+// bounds memory where many records make one flush, at few system calls.
+const flushAt = 32 << 10
+
+// Record is one result. Its exported fields with json tags, in their order and
+// starting with Kind string `json:"kind"`, are its JSON form; WriteText writes
+// its text form, which may be empty.
+type Record interface{ WriteText(*Text) }
+
+// Printer writes records to a stream, all of them as text or all as NDJSON.
+// What is printed reaches the stream with Flush; only whole records are ever
+// written. It is not safe for concurrent use.
+type Printer struct {
+	w    io.Writer
+	text Text
+	enc  *json.Encoder // appends to text.buf; nil prints text
+	err  error         // a *WriteError, once a write has failed
+}
+
+// NewPrinter returns a Printer to w of NDJSON or of text.
+func NewPrinter(w io.Writer, asJSON bool) *Printer {
+	p := &Printer{w: w}
+	if asJSON {
+		p.enc = newEncoder((*jsonSink)(&p.text.buf))
+	}
+	return p
+}
+
+// Print appends r to what the next Flush writes, and flushes by itself where
+// that has passed 32 KiB. A text form without a final line break gets one.
+// The error is that Flush or, for a record that has no JSON form (a NaN, a
+// channel), one that leaves nothing of the record behind.
+func (p *Printer) Print(r Record) error {
+	if p.err != nil {
+		return p.err
+	}
+	if p.enc == nil {
+		start := len(p.text.buf)
+		r.WriteText(&p.text)
+		p.text.endLine(start)
+	} else if err := p.enc.Encode(r); err != nil {
+		return fmt.Errorf("encoding a result as JSON: %w", err)
+	}
+	if len(p.text.buf) > flushAt {
+		return p.Flush()
+	}
+	return nil
+}
+
+// Flush writes what was printed since the last one, in one Write. Nothing
+// printed, nothing written. A failed or short write is final: nobody knows how
+// much of a record is out, so nothing may follow it. From then on every Print
+// and Flush returns the same *WriteError.
+func (p *Printer) Flush() error {
+	buf := p.text.buf
+	if p.err != nil || len(buf) == 0 {
+		return p.err
+	}
+	p.text.buf = buf[:0]
+	if cap(buf) > 4*flushAt {
+		p.text.buf = nil // one huge record must not hold its memory for good
+	}
+	n, err := p.w.Write(buf)
+	if err == nil && n < len(buf) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		p.err = &WriteError{Err: err}
+	}
+	return p.err
+}
+
+// WriteError says that results could not be written, as opposed to obtained.
+type WriteError struct{ Err error }
+
+func (e *WriteError) Error() string { return "writing results: " + e.Err.Error() }
+
+// Unwrap returns what the stream reported, EPIPE or ENOSPC for instance.
+func (e *WriteError) Unwrap() error { return e.Err }

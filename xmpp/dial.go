@@ -1,0 +1,310 @@
+package xmpp
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Budgets of the parts of a connection attempt; the context bounds the whole.
+const (
+	tcpBudget = 5 * time.Second
+	tlsBudget = 10 * time.Second
+)
+
+// A Secret does not show itself when it is formatted.
+type Secret string
+
+func (Secret) String() string               { return "***" }
+func (Secret) GoString() string             { return "***" }
+func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
+
+// TLSMode is how TLS begins.
+type TLSMode string
+
+// The modes. There is none without TLS.
+const (
+	TLSAuto     TLSMode = "auto"     // direct on the ports 5223 and 443, else STARTTLS
+	TLSDirect   TLSMode = "direct"   // XEP-0368
+	TLSStartTLS TLSMode = "starttls" // RFC 6120, section 5
+)
+
+// Options tell Dial who logs in and where. JID and either Password or Certificate
+// are required.
+type Options struct {
+	JID      JID // the account; a resource in it is asked for
+	Password Secret
+
+	Server string  // HOST[:PORT] to connect to instead of asking DNS; the certificate must still name the JID's domain
+	TLS    TLSMode // "" is TLSAuto
+
+	RootCAs     *x509.CertPool   // roots to trust instead of the system's
+	Pins        []string         // "sha256:HEX" of a SubjectPublicKeyInfo: accept these certificates and no others
+	Certificate *tls.Certificate // client certificate for SASL EXTERNAL (XEP-0178)
+	AllowPlain  bool             // use SASL PLAIN where the server offers nothing better
+
+	// HandleIQ answers an incoming request: by Result, by Refusal, or nil for
+	// service-unavailable. It runs on a goroutine of its own. Pings from the own
+	// server and account are answered without it.
+	HandleIQ func(context.Context, *Element) *Element
+
+	// Memory carries from one login to the next what makes that one safer and
+	// shorter. Dial reads and updates it.
+	Memory *Memory
+
+	// Trace is told each step of the connection.
+	Trace func(format string, args ...any)
+
+	// DialContext opens TCP connections; nil is a net.Dialer.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Memory is what is worth knowing of an account's earlier logins. It holds no
+// secret.
+type Memory struct {
+	// NoPlain: the account has logged in by something better than PLAIN, so a
+	// server that offers only PLAIN is not the one it was (XEP-0474).
+	NoPlain bool `json:"no_plain"`
+	// TLSUnique: the server offers channel binding by names that only say
+	// tls-unique, which TLS 1.3 does not have.
+	TLSUnique bool `json:"tls_unique"`
+}
+
+// Dial connects, logs in and binds a resource. ctx bounds Dial, not the session.
+//
+// Its errors are *DialError, *StreamError, *AuthError, *StanzaError (of the
+// resource binding), ErrLost, or the context's, wrapped with what was waited for.
+func Dial(ctx context.Context, o Options) (*Session, error) {
+	if o.Memory == nil {
+		o.Memory = new(Memory)
+	}
+	if o.RootCAs == nil && len(o.Pins) == 0 {
+		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
+		go x509.SystemCertPool()
+	}
+	s, err := dial(ctx, o)
+	if d := (*DialError)(nil); o.Memory.TLSUnique && errors.As(err, &d) && d.Op == "tls" {
+		o.Memory.TLSUnique = false // TLS 1.2 may be gone
+		s, err = dial(ctx, o)
+	}
+	if guess := (*guessError)(nil); errors.As(err, &guess) {
+		o.trace("the server refused channel binding by tls-exporter; once more on TLS 1.2 with tls-unique")
+		o.Memory.TLSUnique = true
+		s, err = dial(ctx, o)
+		o.Memory.TLSUnique = err == nil
+	}
+	return s, err
+}
+
+func dial(ctx context.Context, o Options) (*Session, error) {
+	endpoints, err := resolve(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range endpoints {
+		var s *Session
+		if s, err = e.connect(ctx, o); err == nil {
+			return s, nil
+		}
+		// Only a connection without TLS is worth another address: a login that
+		// was refused would be refused again (and lock the account).
+		if d := (*DialError)(nil); !errors.As(err, &d) {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// An endpoint is an address to try.
+type endpoint struct {
+	host, port string
+	direct     bool
+}
+
+func (e endpoint) addr() string { return net.JoinHostPort(e.host, e.port) }
+
+// resolve returns the endpoints of the account's domain in the order to try them.
+func resolve(_ context.Context, o Options) ([]endpoint, error) {
+	host, port, mode := o.JID.asciiDomain(), "", o.TLS
+	if o.Server != "" {
+		var err error
+		if host, port, err = SplitServer(o.Server); err != nil {
+			return nil, err
+		}
+	}
+	if mode == "" || mode == TLSAuto {
+		mode = TLSStartTLS
+		if port == "5223" || port == "443" {
+			mode = TLSDirect
+		}
+	}
+	if port == "" {
+		port = "5222"
+		if mode == TLSDirect {
+			port = "5223"
+		}
+	}
+	return []endpoint{{host, port, mode == TLSDirect}}, nil
+}
+
+// SplitServer splits HOST[:PORT]; an IPv6 address with a port is in brackets.
+func SplitServer(s string) (host, port string, err error) {
+	host = s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String(), "", nil
+	}
+	if strings.Contains(s, ":") {
+		if host, port, err = net.SplitHostPort(s); err != nil {
+			return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", "", fmt.Errorf("malformed server %q: port %q is not between 1 and 65535", s, port)
+		}
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, port, nil
+	}
+	if host == "" || strings.ContainsAny(host, " \t\r\n/@[]") {
+		return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
+	}
+	return host, port, nil
+}
+
+func (e endpoint) connect(ctx context.Context, o Options) (*Session, error) {
+	dial := o.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	started := time.Now()
+	tcp, cancel := context.WithTimeout(ctx, tcpBudget)
+	defer cancel()
+	conn, err := dial(tcp, "tcp", e.addr())
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connect to %s: %w", e.addr(), context.Cause(ctx))
+		}
+		op := "connect"
+		if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+			op = "dns"
+		}
+		return nil, &DialError{Op: op, Addr: e.addr(), Err: err}
+	}
+	o.trace("connected to %s in %s", conn.RemoteAddr(), ms(started))
+	o.TLS = TLSStartTLS
+	if e.direct {
+		o.TLS = TLSDirect
+	}
+	return newSession(ctx, quickAck(conn), o, e.addr())
+}
+
+// tlsConfig is the one place that makes a client's TLS configuration. The name to
+// verify is the JID's domain, whatever was connected to (RFC 6120, section 13.7.2.1).
+func (o *Options) tlsConfig() *tls.Config {
+	c := &tls.Config{
+		ServerName: o.JID.asciiDomain(),
+		MinVersion: tls.VersionTLS12, // RFC 7590, section 3
+		RootCAs:    o.RootCAs,
+		// A flight is one record, and so one write.
+		DynamicRecordSizingDisabled: true,
+	}
+	if o.TLS == TLSDirect {
+		c.NextProtos = []string{"xmpp-client"} // XEP-0368, section 3
+	}
+	if o.Memory.TLSUnique {
+		c.MaxVersion = tls.VersionTLS12
+	}
+	if o.Certificate != nil {
+		c.Certificates = []tls.Certificate{*o.Certificate}
+	}
+	if len(o.Pins) > 0 {
+		// A pin replaces the chain of trust. VerifyConnection also runs where a
+		// session is resumed, VerifyPeerCertificate does not.
+		c.InsecureSkipVerify = true
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyPins(cs, o.Pins) }
+	}
+	return c
+}
+
+// Pin returns "sha256:HEX" of the certificate's SubjectPublicKeyInfo.
+func Pin(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// ParsePin checks a pin and returns it as Pin does.
+func ParsePin(s string) (string, error) {
+	h, ok := strings.CutPrefix(strings.ToLower(s), "sha256:")
+	if b, err := hex.DecodeString(h); !ok || err != nil || len(b) != sha256.Size {
+		return "", fmt.Errorf("malformed pin %q: want sha256: and 64 hexadecimal digits", s)
+	}
+	return "sha256:" + h, nil
+}
+
+var errPin = errors.New("the certificate is not the pinned one")
+
+func verifyPins(cs tls.ConnectionState, pins []string) error {
+	got := Pin(cs.PeerCertificates[0])
+	for _, pin := range pins {
+		if subtle.ConstantTimeCompare([]byte(pin), []byte(got)) == 1 {
+			return nil
+		}
+	}
+	return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: errPin}
+}
+
+// tlsError says what is wrong with the peer's TLS in terms of whom it belongs to.
+func tlsError(addr string, domain JID, err error) error {
+	d := &DialError{Op: "tls", Addr: addr, Err: err}
+	verification := (*tls.CertificateVerificationError)(nil)
+	if !errors.As(err, &verification) || len(verification.UnverifiedCertificates) == 0 {
+		return d
+	}
+	leaf := verification.UnverifiedCertificates[0]
+	d.Pin = Pin(leaf)
+	var name x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &name):
+		d.Err = fmt.Errorf("its certificate is for %s, not %q: %w", certNames(leaf), domain.Domain, verification)
+	case errors.As(err, &unknown):
+		d.Err = fmt.Errorf("its certificate for %s is from an authority that is not trusted here: %w", certNames(leaf), verification)
+	default:
+		d.Err = verification
+	}
+	return d
+}
+
+func certNames(c *x509.Certificate) string {
+	names := c.DNSNames
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	switch {
+	case len(names) == 0:
+		return "no host name"
+	case len(names) > 3:
+		return strconv.Quote(strings.Join(names[:3], ", ")) + " and others"
+	}
+	return strconv.Quote(strings.Join(names, ", "))
+}
+
+func (o *Options) trace(format string, args ...any) {
+	if o.Trace != nil {
+		o.Trace(format, args...)
+	}
+}
+
+func ms(since time.Time) string { return time.Since(since).Round(100 * time.Microsecond).String() }

@@ -1,0 +1,130 @@
+package xmpp
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Condition is the name of a defined error condition of a stanza (RFC 6120,
+// section 8.3.3), a stream (section 4.9.3) or a login (section 6.5).
+type Condition string
+
+// The conditions that this program gives itself or decides by.
+const (
+	BadRequest             Condition = "bad-request"
+	Conflict               Condition = "conflict"
+	FeatureNotImplemented  Condition = "feature-not-implemented"
+	ServiceUnavailable     Condition = "service-unavailable"
+	NotAuthorized          Condition = "not-authorized"
+	InvalidFrom            Condition = "invalid-from"
+	InvalidNamespace       Condition = "invalid-namespace"
+	PolicyViolation        Condition = "policy-violation"
+	UnsupportedStanzaType  Condition = "unsupported-stanza-type"
+	UnsupportedVersion     Condition = "unsupported-version"
+	UndefinedCondition     Condition = "undefined-condition"
+	TemporaryAuthFailure   Condition = "temporary-auth-failure"
+	RemoteServerNotFound   Condition = "remote-server-not-found"
+	RemoteServerTimeout    Condition = "remote-server-timeout"
+	ItemNotFound           Condition = "item-not-found"
+	Gone                   Condition = "gone"
+	InternalServerError    Condition = "internal-server-error"
+	ResourceConstraint     Condition = "resource-constraint"
+	RemoteConnectionFailed Condition = "remote-connection-failed"
+)
+
+// ErrLost says that the connection ended without the stream being closed by an
+// error that names a reason. What was sent and not confirmed may or may not have
+// been taken.
+var ErrLost = errors.New("connection lost")
+
+// A StanzaError is the answer of type error to a stanza (RFC 6120, section 8.3).
+type StanzaError struct {
+	Condition Condition
+	Type      string // auth, cancel, continue, modify or wait
+	Text      string // what the other side says about it; not to be trusted
+	By        string // the entity that raised it, where it says so
+}
+
+func (e *StanzaError) Error() string { return withText(string(e.Condition), e.Text) }
+
+// A StreamError ended the stream (RFC 6120, section 4.9).
+type StreamError struct {
+	Condition Condition
+	Text      string // what the peer, or the local check, says about it
+	Sent      bool   // raised by this side, about what the peer sent
+}
+
+func (e *StreamError) Error() string {
+	if e.Sent {
+		return withText("protocol violation by the server, "+string(e.Condition), e.Text)
+	}
+	return withText("stream error "+string(e.Condition), e.Text)
+}
+
+// An AuthError is a login that the server refused, or that this side broke off.
+type AuthError struct {
+	Mechanism string
+	Condition Condition // what the server answered (RFC 6120, section 6.5); "" where this side broke off
+	Text      string
+	Err       error // why this side broke off: see package sasl
+}
+
+func (e *AuthError) Error() string {
+	if e.Err != nil {
+		return "login: " + e.Err.Error()
+	}
+	return withText("login by "+e.Mechanism+" refused: "+string(e.Condition), e.Text)
+}
+
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// A DialError is a connection or its TLS layer that did not come about.
+type DialError struct {
+	Op   string // "dns", "connect" or "tls"
+	Addr string // host:port that was tried
+	Pin  string // for a certificate that did not verify: the pin that accepts it
+	Err  error
+}
+
+func (e *DialError) Error() string {
+	switch e.Op {
+	case "dns":
+		return fmt.Sprintf("look up %s: %v", e.Addr, e.Err)
+	case "tls":
+		return fmt.Sprintf("TLS with %s: %v", e.Addr, e.Err)
+	}
+	return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err)
+}
+
+func (e *DialError) Unwrap() error { return e.Err }
+
+func withText(s, text string) string {
+	if text == "" {
+		return s
+	}
+	return s + " (" + text + ")"
+}
+
+// ErrorOf returns the error that a stanza of type error carries.
+func ErrorOf(stanza *Element) *StanzaError {
+	e := Child(stanza, Namespace(stanza), "error")
+	if e == nil {
+		return &StanzaError{Condition: UndefinedCondition, Type: "cancel"}
+	}
+	condition, text := conditionOf(e, NSStanzas)
+	return &StanzaError{Condition: condition, Type: Attr(e, "type"), Text: text, By: Attr(e, "by")}
+}
+
+// conditionOf reads the condition and text of an error element, whose defined
+// condition is its only other child in the namespace ns.
+func conditionOf(e *Element, ns string) (Condition, string) {
+	condition := UndefinedCondition
+	for c := range Elements(e) {
+		if Namespace(c) == ns && c.Tag != "text" {
+			condition = Condition(c.Tag)
+			break
+		}
+	}
+	text, _ := Text(e, ns, "text")
+	return condition, text
+}

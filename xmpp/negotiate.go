@@ -1,0 +1,498 @@
+package xmpp
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+
+	"xmppkit/xmpp/internal/wire"
+	"xmppkit/xmpp/sasl"
+)
+
+// Limits of what a server may send (RFC 6120, section 13.12, leaves them to us).
+var (
+	loginLimits   = wire.Limits{Stanza: 64 << 10, Total: 256 << 10}
+	sessionLimits = wire.Limits{Stanza: 10 << 20}
+)
+
+// startTLSBudget bounds the wait for <proceed/> from a server that offers no
+// STARTTLS and does not refuse it either.
+const startTLSBudget = 2 * time.Second
+
+// A negotiation takes a connection to a bound session. Each of its flights is one
+// Write:
+//
+//	header + <starttls/>         (not with direct TLS)
+//	header                       after TLS
+//	<auth/>, then <response/>s
+//	header + bind                after <success/>
+type negotiation struct {
+	ctx    context.Context
+	o      Options
+	addr   string
+	raw    net.Conn // TCP; closing it ends whatever waits
+	conn   net.Conn // raw, or TLS over it
+	r      *wire.Reader
+	doing  string // what is being waited for, for errors
+	opened bool   // our stream header is out, so an error can be sent
+}
+
+// NewSession logs in over an open connection: by STARTTLS, or by direct TLS where
+// o.TLS says so. It takes the connection over, and closes it if it fails. ctx
+// bounds the login, not the session. The errors are those of Dial.
+func NewSession(ctx context.Context, c net.Conn, o Options) (*Session, error) {
+	return newSession(ctx, c, o, c.RemoteAddr().String())
+}
+
+func newSession(ctx context.Context, c net.Conn, o Options, addr string) (*Session, error) {
+	if o.Memory == nil {
+		o.Memory = new(Memory)
+	}
+	n := &negotiation{ctx: ctx, o: o, addr: addr, raw: c, conn: c}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	s, err := n.run()
+	if !stop() && ctx.Err() != nil {
+		// The connection is closed under the session, if there is one at all.
+		err = fmt.Errorf("%s with %s: %w", n.doing, addr, context.Cause(ctx))
+	}
+	if err != nil {
+		n.sendError(err)
+		c.Close()
+		return nil, err
+	}
+	go s.read()
+	return s, nil
+}
+
+func (n *negotiation) run() (*Session, error) {
+	if n.o.TLS != TLSDirect {
+		if err := n.startTLS(); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.handshake(); err != nil {
+		return nil, err
+	}
+	features, err := n.open("waiting for the stream features", n.header(n.o.JID.Bare()))
+	if err != nil {
+		return nil, err
+	}
+	if err := n.login(features); err != nil {
+		return nil, err
+	}
+	return n.bind()
+}
+
+// header is a stream header. It names the account only inside TLS (RFC 6120,
+// section 4.7.1).
+func (n *negotiation) header(from JID) []byte {
+	e := etree.NewElement("stream:stream")
+	if !from.IsZero() {
+		e.CreateAttr("from", from.String())
+	}
+	e.CreateAttr("to", n.o.JID.Domain)
+	e.CreateAttr("version", "1.0")
+	e.CreateAttr("xml:lang", "en")
+	e.CreateAttr("xmlns", NSClient)
+	e.CreateAttr("xmlns:stream", NSStream)
+	b, _ := wire.Append([]byte("<?xml version='1.0'?>"), e) // a normalised JID holds nothing that XML cannot carry
+	return append(bytes.TrimSuffix(b, []byte("/>")), '>')
+}
+
+// startTLS asks for TLS whether it is offered or not, and goes on with nothing
+// else (RFC 7590, section 3.1).
+func (n *negotiation) startTLS() error {
+	flight := append(n.header(JID{}), "<starttls xmlns='"+NSTLS+"'/>"...)
+	features, err := n.open("waiting for the answer to STARTTLS", flight)
+	if err != nil {
+		return err
+	}
+	if Child(features, NSTLS, "starttls") == nil {
+		timer := time.AfterFunc(startTLSBudget, func() { n.raw.Close() })
+		defer timer.Stop()
+	}
+	e, err := n.next()
+	switch {
+	case err != nil && Child(features, NSTLS, "starttls") == nil && n.ctx.Err() == nil:
+		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server does not offer STARTTLS")}
+	case err != nil:
+		return err
+	case Is(e, NSTLS, "failure"):
+		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server refused STARTTLS")}
+	case !Is(e, NSTLS, "proceed"):
+		return unexpected(e, "instead of the answer to STARTTLS")
+	}
+	// RFC 6120, section 5.4.2.3: what follows <proceed/> is TLS. Anything that was
+	// read ahead came in the clear, from whomever.
+	if n.r.Buffered() > 0 {
+		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server sent data before TLS was established")}
+	}
+	return nil
+}
+
+func (n *negotiation) handshake() error {
+	n.doing, n.opened = "TLS handshake", false
+	started := time.Now()
+	c := tls.Client(n.raw, n.o.tlsConfig())
+	ctx, cancel := context.WithTimeout(n.ctx, tlsBudget)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: TLS handshake with %s: no answer within %s", ErrLost, n.addr, tlsBudget)
+		}
+		if isLost(err) {
+			return n.lost(err)
+		}
+		return tlsError(n.addr, n.o.JID, err)
+	}
+	cs := c.ConnectionState()
+	n.o.trace("%s with %s, certificate for %s until %s, in %s", tls.VersionName(cs.Version), n.addr,
+		certNames(cs.PeerCertificates[0]), cs.PeerCertificates[0].NotAfter.Format(time.DateOnly), ms(started))
+	n.conn = c
+	return nil
+}
+
+// open writes a flight that begins with a stream header and returns the features
+// that answer it. Every stream has a parser of its own, so nothing that came
+// before it is left (RFC 6120, section 5.4.3.3).
+func (n *negotiation) open(doing string, flight []byte) (*Element, error) {
+	n.doing = doing
+	n.r = wire.NewReader(n.conn, loginLimits)
+	if err := n.write(flight); err != nil {
+		return nil, err
+	}
+	n.opened = true
+	header, err := n.r.Header()
+	if err != nil {
+		return nil, n.readError(err)
+	}
+	if !Is(header, NSStream, "stream") || n.r.ContentNS() != NSClient {
+		return nil, &StreamError{Condition: InvalidNamespace, Text: "this is no XMPP client stream", Sent: true}
+	}
+	if v := Attr(header, "version"); !strings.HasPrefix(v, "1.") {
+		return nil, &StreamError{Condition: UnsupportedVersion, Text: fmt.Sprintf("stream version %q", v), Sent: true}
+	}
+	// A server that does not know the domain may answer in another name, and
+	// then say so: hear it out before judging the name.
+	features, err := n.next()
+	if err != nil {
+		return nil, err
+	}
+	if from := Attr(header, "from"); from != "" {
+		if j, err := ParseJID(from); err != nil || j != (JID{Domain: n.o.JID.Domain}) {
+			return nil, &StreamError{Condition: InvalidFrom, Text: fmt.Sprintf("the stream is from %q", from), Sent: true}
+		}
+	}
+	if Attr(header, "id") == "" {
+		return nil, &StreamError{Condition: "bad-format", Text: "the stream has no id", Sent: true}
+	}
+	if !Is(features, NSStream, "features") {
+		return nil, unexpected(features, "instead of the stream features")
+	}
+	return features, nil
+}
+
+// guessError is the refusal of a channel binding that had to be guessed.
+type guessError struct{ *AuthError }
+
+func (e *guessError) Unwrap() error { return e.AuthError }
+
+// login authenticates by SASL (RFC 6120, section 6): one attempt with one mechanism.
+func (n *negotiation) login(features *Element) error {
+	offer := offerOf(features)
+	cs := n.conn.(*tls.Conn).ConnectionState()
+	client, err := sasl.Choose(offer, sasl.Credentials{
+		Username: n.o.JID.Local, Password: string(n.o.Password),
+		AllowPlain: n.o.AllowPlain, PlainForbidden: n.o.Memory.NoPlain,
+		External: n.o.Certificate != nil,
+	}, cs.Version, sasl.Bindings(&cs))
+	if err != nil {
+		return &AuthError{Err: err}
+	}
+	n.doing = "login by " + client.Mechanism
+	if err := n.exchange(client); err != nil {
+		if a := (*AuthError)(nil); client.Guessed && errors.As(err, &a) && namesBinding(a) {
+			return &guessError{a}
+		}
+		return err
+	}
+	if n.r.Buffered() > 0 {
+		return &StreamError{Condition: PolicyViolation, Text: "data behind the success of the login", Sent: true}
+	}
+	binding := client.Binding
+	if binding == "" {
+		binding = "no channel binding"
+	}
+	n.o.trace("logged in by %s (%s)", client.Mechanism, binding)
+	n.o.Memory.NoPlain = n.o.Memory.NoPlain || client.Mechanism != "PLAIN"
+	n.o.Memory.TLSUnique = n.o.Memory.TLSUnique && offer.BindingTypes == nil
+	return nil
+}
+
+// namesBinding reports whether a refusal can be about the channel binding. Where
+// the server says that it is about the password, another attempt only counts
+// against the account.
+func namesBinding(a *AuthError) bool {
+	return a.Condition == NotAuthorized && (a.Text == "" || strings.Contains(strings.ToLower(a.Text), "binding"))
+}
+
+func offerOf(features *Element) sasl.Offer {
+	var o sasl.Offer
+	for _, m := range Children(Child(features, NSSASL, "mechanisms"), NSSASL, "mechanism") {
+		o.Mechanisms = append(o.Mechanisms, strings.TrimSpace(TextOf(m)))
+	}
+	if cb := Child(features, NSBinding, "sasl-channel-binding"); cb != nil {
+		o.BindingTypes = []string{}
+		for _, t := range Children(cb, NSBinding, "channel-binding") {
+			o.BindingTypes = append(o.BindingTypes, Attr(t, "type"))
+		}
+	}
+	return o
+}
+
+func (n *negotiation) exchange(client *sasl.Client) error {
+	broke := func(err error) error { return &AuthError{Mechanism: client.Mechanism, Err: err} }
+	initial, err := client.Start()
+	if err != nil {
+		return broke(err)
+	}
+	auth := NewText(NSSASL, "auth", sasl.Encode(initial))
+	auth.CreateAttr("mechanism", client.Mechanism)
+	for answer := auth; ; {
+		if err := n.writeElement(answer); err != nil {
+			return err
+		}
+		e, err := n.next()
+		switch {
+		case err != nil:
+			return err
+		case Is(e, NSSASL, "success"):
+			data, err := decode(e)
+			if err == nil {
+				err = client.Finish(data)
+			}
+			if err != nil {
+				return broke(err)
+			}
+			return nil
+		case Is(e, NSSASL, "failure"):
+			condition, text := conditionOf(e, NSSASL)
+			return &AuthError{Mechanism: client.Mechanism, Condition: condition, Text: text}
+		case !Is(e, NSSASL, "challenge"):
+			return unexpected(e, "during the login")
+		}
+		response, err := n.compute(client, e)
+		if err != nil {
+			return broke(err)
+		}
+		answer = NewElement(NSSASL, "response")
+		if response != nil {
+			answer.SetText(sasl.Encode(response))
+		}
+	}
+}
+
+// compute runs the key derivation, which a server can make take seconds, aside, so
+// that the context still ends the login.
+func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, error) {
+	data, err := decode(challenge)
+	if err != nil {
+		return nil, err
+	}
+	type result struct {
+		response []byte
+		err      error
+	}
+	done := make(chan result, 1)
+	go func() {
+		response, err := client.Next(data)
+		done <- result{response, err}
+	}()
+	select {
+	case r := <-done:
+		return r.response, r.err
+	case <-n.ctx.Done():
+		return nil, context.Cause(n.ctx)
+	}
+}
+
+// decode returns the data of a SASL element, nil where it has none.
+func decode(e *Element) ([]byte, error) {
+	text := TextOf(e)
+	if text == "" {
+		return nil, nil
+	}
+	return sasl.Decode(text)
+}
+
+// bind restarts the stream and binds a resource in one flight (RFC 6120, sections
+// 6.4.6 and 7).
+func (n *negotiation) bind() (*Session, error) {
+	request := n.bindRequest(n.o.JID.Resource)
+	b, err := XML(request)
+	if err != nil {
+		return nil, err
+	}
+	features, err := n.open("binding a resource", append(n.header(n.o.JID.Bare()), b...))
+	if err != nil {
+		return nil, err
+	}
+	n.r.SetLimits(sessionLimits)
+	result, err := n.answerTo(request)
+	if e := (*StanzaError)(nil); errors.As(err, &e) && e.Condition == Conflict && n.o.JID.Resource != "" {
+		request = n.bindRequest("")
+		if err = n.writeElement(request); err == nil {
+			result, err = n.answerTo(request)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bind a resource: %w", err)
+	}
+	bound, err := boundJID(result, n.o.JID.Bare())
+	if err != nil {
+		return nil, err
+	}
+	if err := n.legacySession(features); err != nil {
+		return nil, err
+	}
+	n.o.trace("bound %s", bound)
+	return newBoundSession(n, bound, features), nil
+}
+
+func (n *negotiation) bindRequest(resource string) *Element {
+	b := NewElement(NSBind, "bind")
+	if resource != "" {
+		Add(b, NewText(NSBind, "resource", resource))
+	}
+	return NewIQ("set", JID{}, b)
+}
+
+// boundJID reads the address that the server gave, which is the truth (RFC 6120,
+// section 4.3.6) as long as it is of the account that logged in.
+func boundJID(result *Element, account JID) (JID, error) {
+	text, _ := Text(Child(result, NSBind, "bind"), NSBind, "jid")
+	j, err := ParseJID(text)
+	if err != nil || j.Resource == "" || j.Bare() != account {
+		return JID{}, &StreamError{Condition: UndefinedCondition, Text: fmt.Sprintf("the server bound %q to %s", text, account), Sent: true}
+	}
+	return j, nil
+}
+
+// legacySession establishes the session that RFC 3921 had and RFC 6121 dropped,
+// where the server does not call it optional.
+func (n *negotiation) legacySession(features *Element) error {
+	session := Child(features, NSSession, "session")
+	if session == nil || Child(session, NSSession, "optional") != nil {
+		return nil
+	}
+	request := NewIQ("set", JID{}, NewElement(NSSession, "session"))
+	if err := n.writeElement(request); err != nil {
+		return err
+	}
+	if _, err := n.answerTo(request); err != nil {
+		return fmt.Errorf("establish a session: %w", err)
+	}
+	return nil
+}
+
+// answerTo waits for the server's answer to a request; nothing else matters yet.
+func (n *negotiation) answerTo(request *Element) (*Element, error) {
+	for {
+		e, err := n.next()
+		if err != nil {
+			return nil, err
+		}
+		if !Is(e, NSClient, "iq") || Attr(e, "id") != Attr(request, "id") || !fromOwnServer(e, n.o.JID) {
+			continue
+		}
+		switch Attr(e, "type") {
+		case "result":
+			return e, nil
+		case "error":
+			return nil, ErrorOf(e)
+		}
+	}
+}
+
+// next returns the next element; a stream error is an error.
+func (n *negotiation) next() (*Element, error) {
+	e, _, err := n.r.Next()
+	if err != nil {
+		return nil, n.readError(err)
+	}
+	if Is(e, NSStream, "error") {
+		return nil, streamError(e)
+	}
+	return e, nil
+}
+
+func (n *negotiation) writeElement(e *Element) error {
+	b, err := XML(e)
+	if err != nil {
+		return err
+	}
+	return n.write(b)
+}
+
+func (n *negotiation) write(b []byte) error {
+	if _, err := n.conn.Write(b); err != nil {
+		return n.lost(err)
+	}
+	return nil
+}
+
+func (n *negotiation) readError(err error) error {
+	return readError(err, func(err error) error { return n.lost(err) })
+}
+
+func (n *negotiation) lost(err error) error {
+	return fmt.Errorf("%w: %s with %s: %w", ErrLost, n.doing, n.addr, err)
+}
+
+// sendError tells the server what is wrong with what it sent.
+func (n *negotiation) sendError(err error) {
+	if e := (*StreamError)(nil); n.opened && errors.As(err, &e) && e.Sent {
+		n.raw.SetWriteDeadline(time.Now().Add(closeBudget))
+		n.conn.Write(streamErrorXML(e.Condition))
+	}
+}
+
+// readError translates an error of the wire reader.
+func readError(err error, lost func(error) error) error {
+	syntax := (*wire.SyntaxError)(nil)
+	switch {
+	case errors.As(err, &syntax):
+		return &StreamError{Condition: Condition(syntax.Condition), Text: syntax.Reason, Sent: true}
+	case err == io.EOF:
+		return lost(errors.New("the server closed the stream"))
+	}
+	return lost(err)
+}
+
+// isLost reports whether err is the end of a connection, not its refusal.
+func isLost(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &op) && (op.Op == "read" || op.Op == "write")
+}
+
+func streamError(e *Element) error {
+	condition, text := conditionOf(e, NSStreams)
+	return &StreamError{Condition: condition, Text: text}
+}
+
+func streamErrorXML(c Condition) []byte {
+	return fmt.Appendf(nil, "<stream:error><%s xmlns='%s'/></stream:error></stream:stream>", c, NSStreams)
+}
+
+func unexpected(e *Element, when string) error {
+	return &StreamError{Condition: UnsupportedStanzaType, Text: fmt.Sprintf("<%s/> %s", e.Tag, when), Sent: true}
+}

@@ -1,0 +1,329 @@
+package xmpptest
+
+import (
+	"strconv"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const (
+	nsDiscoItems = "http://jabber.org/protocol/disco#items"
+	nsDelay      = "urn:xmpp:delay" // XEP-0203
+)
+
+// maxOffline is how many messages are kept for one account.
+const maxOffline = 10_000
+
+// handle is called for each element of a session.
+func (c *conn) handle(e *xmpp.Element) error {
+	switch {
+	case xmpp.Namespace(e) == nsSM:
+		return c.manage(e)
+	case !xmpp.Is(e, xmpp.NSClient, "message") && !xmpp.Is(e, xmpp.NSClient, "presence") && !xmpp.Is(e, xmpp.NSClient, "iq"):
+		return streamError{condition: "unsupported-stanza-type"}
+	}
+	if !c.started {
+		c.started = true
+		if err := c.at("session"); err != nil {
+			return err
+		}
+	}
+	c.handled++
+	if c.isOurPing(e) {
+		if _, mute := c.faults.at("silence", "confirm"); mute {
+			return nil
+		}
+		if err := c.at("confirm"); err != nil {
+			return err
+		}
+	}
+	return c.route(e)
+}
+
+// isOurPing reports whether e is a ping that the server answers itself.
+func (c *conn) isOurPing(e *xmpp.Element) bool {
+	if xmpp.Attr(e, "type") != "get" || xmpp.Child(e, xmpp.NSPing, "ping") == nil {
+		return false
+	}
+	to, err := xmpp.ParseJID(xmpp.Attr(e, "to"))
+	return err != nil || to.String() == c.s.Domain || to == c.user.jid
+}
+
+// manage is XEP-0198, without resumption.
+func (c *conn) manage(e *xmpp.Element) error {
+	switch {
+	case e.Tag == "enable" && !c.counted:
+		c.counted, c.handled = true, 0
+		c.deliver(c, xmpp.NewElement(nsSM, "enabled"))
+	case e.Tag == "enable" || e.Tag == "resume":
+		condition := "unexpected-request"
+		if e.Tag == "resume" {
+			condition = "item-not-found"
+		}
+		c.deliver(c, xmpp.Add(xmpp.NewElement(nsSM, "failed"), xmpp.NewElement(xmpp.NSStanzas, condition)))
+	case e.Tag == "r" && c.counted:
+		if _, mute := c.faults.at("silence", "ack"); mute {
+			return nil
+		}
+		if err := c.at("ack"); err != nil {
+			return err
+		}
+		h := c.handled
+		if c.faults.has("ack-too-high") {
+			h += 1000
+		}
+		c.deliver(c, xmpp.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10)))
+	case e.Tag != "a":
+		return streamError{condition: "unsupported-stanza-type"}
+	}
+	return nil
+}
+
+// route does with a stanza what RFC 6120, section 10, and RFC 6121, section 8, ask
+// for. All that follows here, and in roster.go, runs with the server locked.
+func (c *conn) route(e *xmpp.Element) error {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.jid.IsZero() { // replaced, or the server is closing
+		return errGone
+	}
+	if err := c.stamp(e); err != nil {
+		return err
+	}
+	to := c.user.jid
+	if text := xmpp.Attr(e, "to"); text != "" {
+		var err error
+		if to, err = xmpp.ParseJID(text); err != nil {
+			e.CreateAttr("to", c.s.Domain)
+			c.bounce(e, "modify", "jid-malformed")
+			return nil
+		}
+	}
+	switch {
+	case to.Domain != c.s.Domain:
+		c.bounce(e, "cancel", "remote-server-not-found")
+	case e.Tag == "iq":
+		c.iq(e, to)
+	case e.Tag == "message":
+		c.message(e, to)
+	case xmpp.Attr(e, "to") == "":
+		c.ownPresence(e)
+	default:
+		c.presenceTo(e, to)
+	}
+	return nil
+}
+
+// stamp makes the from of a stanza true (RFC 6120, section 8.1.2.1).
+func (c *conn) stamp(e *xmpp.Element) error {
+	if text := xmpp.Attr(e, "from"); text != "" {
+		from, err := xmpp.ParseJID(text)
+		if err != nil || from != c.jid && from != c.jid.Bare() {
+			return streamError{condition: "invalid-from"}
+		}
+	}
+	e.CreateAttr("from", c.jid.String())
+	return nil
+}
+
+// bounce answers e with an error, if it is of a kind that may be answered so.
+func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
+	t := xmpp.Attr(e, "type")
+	if t == "error" || t == "result" || t == "headline" {
+		return
+	}
+	id := xmpp.Attr(e, "id")
+	if c.faults.has("bounce-wrong-id") {
+		id = xmpp.NewID()
+	}
+	r := c.errorFor(e, xmpp.Attr(e, "to"), id, kind, condition)
+	late, ok := c.faults.number("bounce-late")
+	if !ok {
+		c.deliver(c, r)
+		return
+	}
+	b, _ := xmpp.XML(r)
+	time.AfterFunc(time.Duration(late)*time.Millisecond, func() {
+		c.out.put(b)
+		c.out.flush()
+	})
+}
+
+func (c *conn) errorFor(e *xmpp.Element, from, id, kind, condition string) *xmpp.Element {
+	r := xmpp.NewElement(xmpp.NSClient, e.Tag, "type", "error")
+	for _, a := range [][2]string{{"id", id}, {"from", from}, {"to", xmpp.Attr(e, "from")}} {
+		if a[1] != "" {
+			r.CreateAttr(a[0], a[1])
+		}
+	}
+	reason := r.CreateElement("error")
+	reason.CreateAttr("type", kind)
+	xmpp.Add(reason, xmpp.NewElement(xmpp.NSStanzas, condition))
+	return r
+}
+
+// message is RFC 6121, section 8.5, where it is about messages.
+func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
+	if c.faults.has("bounce-third-party") {
+		c.deliver(c, c.errorFor(e, "mallory@evil.example/x", xmpp.Attr(e, "id"), "cancel", "service-unavailable"))
+	}
+	user := c.s.accounts[to.Local]
+	if user == nil {
+		c.bounce(e, "cancel", "service-unavailable")
+		return
+	}
+	if there := user.sessions[to.Resource]; there != nil {
+		c.deliver(there, e)
+		return
+	}
+	switch xmpp.Attr(e, "type") {
+	case "groupchat":
+		c.bounce(e, "cancel", "service-unavailable")
+	case "error":
+	case "headline":
+		for _, there := range user.sessions {
+			if to.Resource == "" && there.presence != nil && there.priority >= 0 {
+				c.deliver(there, e)
+			}
+		}
+	default:
+		c.messageToAccount(e, user)
+	}
+}
+
+// messageToAccount delivers to the available resources with the highest priority,
+// as long as that is not negative, or to the offline store.
+func (c *conn) messageToAccount(e *xmpp.Element, user *account) {
+	var best []*conn
+	for _, there := range user.sessions {
+		switch {
+		case there.presence == nil || there.priority < 0:
+		case len(best) == 0 || there.priority > best[0].priority:
+			best = []*conn{there}
+		case there.priority == best[0].priority:
+			best = append(best, there)
+		}
+	}
+	for _, there := range best {
+		c.deliver(there, e)
+	}
+	switch {
+	case len(best) > 0:
+	case len(user.offline) >= maxOffline:
+		c.bounce(e, "wait", "resource-constraint")
+	default:
+		stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+		xmpp.Add(e, xmpp.NewElement(nsDelay, "delay", "from", c.s.Domain, "stamp", stamp))
+		user.offline = append(user.offline, e)
+	}
+}
+
+// iq routes what is for a full address and answers the rest (RFC 6121, section
+// 8.5.2.1.3), the same way for an account that does not exist and for one whose
+// owner has not subscribed the sender to its presence.
+func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
+	kind := xmpp.Attr(e, "type")
+	request := kind == "get" || kind == "set"
+	children := e.ChildElements()
+	if xmpp.Attr(e, "id") == "" || request && len(children) != 1 || !request && kind != "result" && kind != "error" {
+		c.bounce(e, "modify", "bad-request")
+		return
+	}
+	if request && c.faults.has("forged-reply") {
+		c.forge(e)
+	}
+	if c.faults.has("echo") {
+		c.deliver(c, e)
+	}
+	user := c.s.accounts[to.Local]
+	if user != nil && user.sessions[to.Resource] != nil {
+		c.deliver(user.sessions[to.Resource], e)
+		return
+	}
+	if !request {
+		return
+	}
+	var answer *xmpp.Element
+	switch {
+	case to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)):
+	case user == c.user && xmpp.Is(children[0], nsRoster, "query"):
+		c.rosterIQ(e, kind, children[0])
+		return
+	case kind == "get":
+		answer = c.answer(children[0], user)
+	}
+	if answer == nil {
+		c.bounce(e, "cancel", "service-unavailable")
+		return
+	}
+	c.deliver(c, result(e, to.String(), answer))
+}
+
+// mayAsk reports whether user lets c see its presence.
+func (c *conn) mayAsk(user *account) bool {
+	contact := user.roster[c.user.jid]
+	return user == c.user || contact != nil && contact.from
+}
+
+// result answers e.
+func result(e *xmpp.Element, from string, payload *xmpp.Element) *xmpp.Element {
+	r := xmpp.NewElement(xmpp.NSClient, "iq", "type", "result", "id", xmpp.Attr(e, "id"))
+	if from != "" {
+		r.CreateAttr("from", from)
+	}
+	if to := xmpp.Attr(e, "from"); to != "" {
+		r.CreateAttr("to", to)
+	}
+	if payload.Tag != "" {
+		xmpp.Add(r, payload)
+	}
+	return r
+}
+
+// answer returns the payload of the answer to a request to the server, or to an
+// account on its behalf; nil for one that is not understood, the element without a
+// name for an answer without a payload.
+func (c *conn) answer(request *xmpp.Element, user *account) *xmpp.Element {
+	if xmpp.Attr(request, "node") != "" {
+		return nil
+	}
+	switch {
+	case xmpp.Is(request, xmpp.NSPing, "ping"):
+		return &xmpp.Element{}
+	case xmpp.Is(request, xmpp.NSDiscoInfo, "query"):
+		return discoInfo(user)
+	case xmpp.Is(request, nsDiscoItems, "query"):
+		items := xmpp.NewElement(nsDiscoItems, "query")
+		if user != nil {
+			for _, there := range user.sessions {
+				if there.presence != nil {
+					items.CreateElement("item").CreateAttr("jid", there.jid.String())
+				}
+			}
+		}
+		return items
+	}
+	return nil
+}
+
+func discoInfo(user *account) *xmpp.Element {
+	info := xmpp.NewElement(xmpp.NSDiscoInfo, "query")
+	identity := info.CreateElement("identity")
+	if user != nil {
+		identity.CreateAttr("category", "account")
+		identity.CreateAttr("type", "registered")
+	} else {
+		identity.CreateAttr("category", "server")
+		identity.CreateAttr("type", "im")
+		identity.CreateAttr("name", "xmpptest")
+	}
+	features := []string{xmpp.NSDiscoInfo, nsDiscoItems, xmpp.NSPing}
+	if user == nil {
+		features = append(features, nsRoster, "msgoffline")
+	}
+	for _, f := range features {
+		info.CreateElement("feature").CreateAttr("var", f)
+	}
+	return info
+}

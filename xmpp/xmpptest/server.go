@@ -1,0 +1,370 @@
+// Package xmpptest is an XMPP server for tests, as net/http/httptest has one for
+// HTTP: in memory, on loopback ports or on any net.Conn, with an authority for its
+// certificates made on the spot. It can also misbehave on request, see Fault.
+//
+// It knows one domain, whose accounts have rosters, presence and an offline store
+// (RFC 6120, RFC 6121), and announces what it can to disco (XEP-0030). It answers
+// pings (XEP-0199) and acknowledges stanzas (XEP-0198, without resumption). It
+// leaves out federation, rooms, archives, carbons, registration and all storage
+// that outlives it.
+package xmpptest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/xdg-go/scram"
+
+	"xmppkit/xmpp"
+)
+
+// A Config says what a Server is like. The zero value is a correct server for
+// localhost without accounts.
+type Config struct {
+	// Domain is what the server is responsible for, "localhost" if it is empty.
+	Domain string
+
+	// Accounts are the passwords of the accounts, by local part.
+	Accounts map[string]string
+
+	// Friends puts all accounts into each other's rosters, subscribed both ways.
+	Friends bool
+
+	// Faults are the ways in which the server misbehaves. Only one of the faults
+	// about certificates takes effect.
+	Faults []Fault
+
+	// MinTLS and MaxTLS are versions of crypto/tls; zero stands for its defaults.
+	MinTLS, MaxTLS uint16
+
+	// Mechanisms are the SASL mechanisms offered inside TLS: any of
+	// SCRAM-SHA-512, SCRAM-SHA-256 and SCRAM-SHA-1, each with or without -PLUS, and
+	// PLAIN. Empty stands for all of SCRAM. EXTERNAL is offered in addition to a
+	// client that showed a certificate of ClientCertificate.
+	Mechanisms []string
+
+	// Legacy makes the server as ejabberd 23.01 is: it offers SCRAM-SHA-1 and its
+	// -PLUS, names no types of channel binding, accepts tls-unique only, which
+	// TLS 1.3 does not have, and does not mind a client that believes there is no
+	// -PLUS.
+	Legacy bool
+
+	// Trace, if it is not nil, gets every byte of the XML streams, inside and
+	// outside of TLS, as it is read (in) or written: one call for each read or
+	// write. Connections count from 1. It is called by several goroutines at once
+	// and must not keep b.
+	Trace func(conn int, in bool, b []byte)
+}
+
+// A Server is a running server. Its methods may be called at any time by any
+// goroutine.
+type Server struct {
+	Domain string // must not be changed
+
+	config    Config
+	ca        *authority
+	key       *ecdsa.PrivateKey
+	cert      tls.Certificate
+	listeners []net.Listener
+	accepting sync.WaitGroup
+	attempts  atomic.Int64
+
+	mu       sync.Mutex // holds for what follows, and for all accounts
+	closed   bool
+	faults   faults
+	total    int // connections ever
+	conns    map[*conn]bool
+	accounts map[string]*account
+}
+
+// An account is what the server keeps about one of its users.
+type account struct {
+	jid      xmpp.JID
+	password string
+	keys     map[string]*scram.Client // caches what PBKDF2 gives, by hash
+	sessions map[string]*conn         // by resource
+	roster   map[xmpp.JID]*contact
+	version  int // of the roster
+	offline  []*xmpp.Element
+}
+
+// shutdown is how long Close waits for clients to take leave.
+const shutdown = 100 * time.Millisecond
+
+// New makes a server that does not listen; connections come by ServeConn. It fails
+// on a domain, account or fault that is malformed.
+func New(config Config) (*Server, error) {
+	if config.Domain == "" {
+		config.Domain = "localhost"
+	}
+	domain, err := xmpp.ParseJID(config.Domain)
+	if err != nil || domain.String() != domain.Domain {
+		return nil, fmt.Errorf("xmpptest: %q is not a domain", config.Domain)
+	}
+	s := &Server{
+		Domain:   domain.Domain,
+		config:   config,
+		conns:    make(map[*conn]bool),
+		accounts: make(map[string]*account),
+	}
+	if err := s.SetFaults(config.Faults...); err != nil {
+		return nil, err
+	}
+	for local, password := range config.Accounts {
+		if err := s.AddAccount(local, password); err != nil {
+			return nil, err
+		}
+	}
+	if s.ca, err = newAuthority(); err != nil {
+		return nil, fmt.Errorf("xmpptest: %w", err)
+	}
+	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, fmt.Errorf("xmpptest: %w", err)
+	}
+	if s.cert, err = serverCertificate(s.ca, s.key, s.Domain, nil); err != nil {
+		return nil, fmt.Errorf("xmpptest: %w", err)
+	}
+	return s, nil
+}
+
+// Start makes a server that listens on two ports of 127.0.0.1.
+func Start(config Config) (*Server, error) {
+	s, err := New(config)
+	if err != nil {
+		return nil, err
+	}
+	for _, direct := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("xmpptest: %w", err)
+		}
+		s.listeners = append(s.listeners, l)
+		s.accepting.Go(func() { s.accept(l, direct) })
+	}
+	return s, nil
+}
+
+func (s *Server) accept(l net.Listener, direct bool) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		s.accepting.Go(func() { s.ServeConn(c, direct) })
+	}
+}
+
+// Addr returns the host and port for STARTTLS, "" if the server was made by New.
+func (s *Server) Addr() string { return s.addr(0) }
+
+// DirectAddr returns the host and port for direct TLS (XEP-0368), "" if the server
+// was made by New.
+func (s *Server) DirectAddr() string { return s.addr(1) }
+
+func (s *Server) addr(i int) string {
+	if i >= len(s.listeners) {
+		return ""
+	}
+	return s.listeners[i].Addr().String()
+}
+
+// Attempts returns how many <auth/> elements have come, wherever.
+func (s *Server) Attempts() int { return int(s.attempts.Load()) }
+
+// SetFaults replaces the faults for connections that begin from now on.
+func (s *Server) SetFaults(f ...Fault) error {
+	parts, err := splitFaults(f)
+	if err != nil {
+		return fmt.Errorf("xmpptest: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = parts
+	return nil
+}
+
+// AddAccount adds an account, or changes its password. It fails on a local part
+// that is malformed or a password that SASLprep refuses.
+func (s *Server) AddAccount(local, password string) error {
+	jid, err := xmpp.ParseJID(local + "@" + s.Domain)
+	if err != nil || jid.Local == "" || jid != jid.Bare() {
+		return fmt.Errorf("xmpptest: %q is not a local part", local)
+	}
+	keys := make(map[string]*scram.Client)
+	for _, h := range []string{"SHA-1", "SHA-256", "SHA-512"} {
+		if keys[h], err = hash(h).NewClient("", password, ""); err != nil {
+			return fmt.Errorf("xmpptest: account %s: %w", local, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.accounts[jid.Local]
+	if a == nil {
+		a = &account{jid: jid, sessions: make(map[string]*conn), roster: make(map[xmpp.JID]*contact)}
+		s.accounts[jid.Local] = a
+		if s.config.Friends {
+			s.befriend(a)
+		}
+	}
+	a.password, a.keys = password, keys
+	return nil
+}
+
+// befriend subscribes a and all others to each other. The server is locked.
+func (s *Server) befriend(a *account) {
+	friends := state{listed: true, to: true, from: true}
+	for _, other := range s.accounts {
+		if other != a {
+			a.roster[other.jid] = &contact{state: friends}
+			other.roster[a.jid] = &contact{state: friends}
+		}
+	}
+}
+
+// account returns the account of that name and its password now, or nil.
+func (s *Server) account(local string) *account {
+	jid, err := xmpp.ParseJID(local + "@" + s.Domain)
+	if err != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accounts[jid.Local]
+}
+
+// Close ends all streams with system-shutdown and returns when their goroutines
+// have ended. A client that does not take leave is cut off after a moment.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	conns := slices.Collect(maps.Keys(s.conns))
+	for _, c := range conns {
+		if c.jid.IsZero() {
+			c.raw.Close()
+		} else {
+			c.end(closing(streamError{condition: "system-shutdown"}))
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	cut := time.AfterFunc(shutdown, func() {
+		for _, c := range conns {
+			c.raw.Close()
+		}
+	})
+	defer cut.Stop()
+	for _, c := range conns {
+		<-c.done
+	}
+	s.accepting.Wait()
+}
+
+// ServeConn serves one connection, such as one end of a net.Pipe, closes it and
+// returns when it has ended. With directTLS the client begins with a TLS
+// handshake, otherwise with a stream header.
+func (s *Server) ServeConn(nc net.Conn, directTLS bool) {
+	c := &conn{s: s, raw: nc, nc: nc, direct: directTLS, done: make(chan struct{})}
+	if !s.register(c) {
+		nc.Close()
+		return
+	}
+	c.out = newOutbox(c.write)
+	if c.faults.has("one-segment") {
+		c.out.delay = 20 * time.Millisecond
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		c.out.run()
+		c.closeWrite()
+	}()
+	err := c.serve()
+	c.leave()
+	c.finish(err)
+	nc.Close()
+	<-written
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	close(c.done)
+}
+
+// register counts c, and gives it the faults that it will have. It reports false
+// if the server is closed.
+func (s *Server) register(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.total++
+	s.conns[c] = true
+	c.number = s.total
+	if n, ok := s.faults.number("first"); !ok || c.number <= n {
+		c.faults = s.faults
+	}
+	return true
+}
+
+// linger is how long a connection stays open for the peer to read the end of the
+// stream and to close it: closing earlier may reset it, and lose what was written.
+const linger = time.Second
+
+// end writes the last bytes of a connection. It may be called more than once, by
+// any goroutine; only the first call counts.
+func (c *conn) end(b []byte) {
+	c.out.end(b)
+	c.raw.SetReadDeadline(time.Now().Add(linger))
+}
+
+// closing is the end of a stream with an error.
+func closing(e streamError) []byte {
+	b := []byte("<stream:error>")
+	condition := xmpp.NewElement(xmpp.NSStreams, e.condition)
+	if e.condition == "see-other-host" {
+		condition.SetText(e.text)
+		e.text = ""
+	}
+	parts := []*xmpp.Element{condition}
+	if e.text != "" {
+		parts = append(parts, xmpp.NewText(xmpp.NSStreams, "text", e.text))
+	}
+	for _, p := range parts {
+		x, _ := xmpp.XML(p)
+		b = append(b, x...)
+	}
+	return append(b, "</stream:error></stream:stream>"...)
+}
+
+// finish ends the stream as err, what serve returned, asks for.
+func (c *conn) finish(err error) {
+	c.flush()
+	var se streamError
+	switch {
+	case err == io.EOF:
+		c.end([]byte("</stream:stream>"))
+	case errors.As(err, &se):
+		if !c.opened {
+			c.put(c, []byte(c.header()))
+		}
+		c.end(closing(se))
+	default:
+		c.end(nil)
+	}
+	c.discard()
+}
