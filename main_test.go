@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,13 +163,10 @@ func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 	defer cancel()
 	pem, err := os.ReadFile(ts.Getenv("XMPP_CA_FILE"))
 	ts.Check(err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	jid, err := xmpp.ParseJID(args[0])
 	ts.Check(err)
 	s, err := xmpp.Dial(ctx, xmpp.Options{
-		JID: jid.Bare(), Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: roots,
-		DialContext: new(net.Dialer).DialContext,
+		JID: jid.Bare(), Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: pool(pem),
 	})
 	ts.Check(err)
 	defer s.Close()
@@ -183,6 +179,12 @@ func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
+}
+
+func pool(pem []byte) *x509.CertPool {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	return roots
 }
 
 // ndjson FILE demands that each line is a JSON object whose first key is kind.

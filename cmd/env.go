@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,6 +46,9 @@ func System() *Env {
 	// Without a taker for SIGPIPE the runtime ends the program at the first write
 	// to a pipe without a reader, before the stream can be closed.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// The goroutines of a session take turns. On several processors the runtime
+	// would wake a thread for each turn, which costs more than the turn.
+	runtime.GOMAXPROCS(1)
 	return &Env{
 		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: os.Getenv,
 		ReadPassword: readPassword,

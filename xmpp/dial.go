@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -26,8 +27,10 @@ const (
 type Secret string
 
 func (Secret) String() string               { return "***" }
-func (Secret) GoString() string             { return "***" }
 func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
+
+// Format also hides it from the verbs that are wrong for a string.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "***") }
 
 // TLSMode is how TLS begins.
 type TLSMode string
@@ -193,12 +196,19 @@ func (e endpoint) connect(ctx context.Context, o Options) (*Session, error) {
 	defer cancel()
 	conn, err := dial(tcp, "tcp", e.addr())
 	if err != nil {
+		late := errors.Is(err, context.DeadlineExceeded)
+		if late {
+			<-tcp.Done() // a dialer has a clock of its own
+		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to %s: %w", e.addr(), context.Cause(ctx))
 		}
 		op := "connect"
 		if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 			op = "dns"
+		}
+		if late { // not the caller's deadline, so it must not be taken for it
+			err = fmt.Errorf("no answer within %s", tcpBudget)
 		}
 		return nil, &DialError{Op: op, Addr: e.addr(), Err: err}
 	}

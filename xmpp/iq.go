@@ -3,6 +3,7 @@ package xmpp
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -60,30 +61,30 @@ func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*E
 		delete(s.pending, id)
 		s.mu.Unlock()
 	}()
-	sent, err := s.flight(ctx, append(before, iq)...)
+	number, sent, err := s.flight(ctx, append(slices.Clip(before), iq)...)
 	if err != nil {
 		return nil, 0, err
 	}
 	select {
 	case r := <-c.answer:
-		return s.answered(c, r, sent)
+		return s.answered(c, r, number, sent)
 	case <-ctx.Done():
 		return nil, 0, fmt.Errorf("waiting for the answer of %s: %w", s.asked(c), context.Cause(ctx))
 	case <-s.done:
 	}
 	select { // the answer may have been the last thing that came
 	case r := <-c.answer:
-		return s.answered(c, r, sent)
+		return s.answered(c, r, number, sent)
 	default:
 		return nil, 0, s.reason()
 	}
 }
 
-func (s *Session) answered(c *call, r reply, sent time.Time) (*Element, time.Duration, error) {
+func (s *Session) answered(c *call, r reply, flight int, sent time.Time) (*Element, time.Duration, error) {
 	if c.to == s.Server() {
-		s.write.Lock()
-		s.write.unconfirmed = false
-		s.write.Unlock()
+		s.mu.Lock()
+		s.proven = max(s.proven, flight)
+		s.mu.Unlock()
 	}
 	rtt := r.at.Sub(sent)
 	if Attr(r.iq, "type") == "error" {

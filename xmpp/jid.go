@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
@@ -26,6 +27,9 @@ const maxPart = 1023 // RFC 7622, sections 3.2 to 3.4
 // OpaqueString. The separators are looked for before anything is mapped, so that
 // no compatibility character becomes one (RFC 7622, section 3.1).
 func ParseJID(s string) (JID, error) {
+	if !utf8.ValidString(s) {
+		return JID{}, fmt.Errorf("malformed JID %q: invalid UTF-8", s)
+	}
 	bare, resource, hasResource := strings.Cut(s, "/")
 	local, domain, hasLocal := strings.Cut(bare, "@")
 	if !hasLocal {
@@ -65,9 +69,6 @@ func localpart(s string) (string, error) {
 }
 
 func resourcepart(s string) (string, error) {
-	if strings.HasPrefix(s, " ") { // RFC 7622, section 3.5, example 18
-		return "", errors.New("resource: starts with a space")
-	}
 	if !printableASCII(s) {
 		mapped, err := precis.OpaqueString.String(s)
 		if err != nil {
@@ -75,28 +76,31 @@ func resourcepart(s string) (string, error) {
 		}
 		s = mapped
 	}
+	if strings.HasPrefix(s, " ") { // RFC 7622, section 3.5, example 18
+		return "", errors.New("resource: starts with a space")
+	}
 	return s, checkLength("resource", s)
 }
 
 // domainpart follows RFC 7622, section 3.2: one trailing dot is stripped, A-labels
 // become U-labels.
 func domainpart(s string) (string, error) {
-	s = strings.TrimSuffix(s, ".")
-	if strings.HasPrefix(s, "[") {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(s[1:], "]"))
-		if err != nil || !addr.Is6() || addr.Zone() != "" || !strings.HasSuffix(s, "]") {
+	plain := strings.TrimSuffix(s, ".")
+	if strings.HasPrefix(plain, "[") {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(plain[1:], "]"))
+		if err != nil || !addr.Is6() || addr.Zone() != "" || !strings.HasSuffix(plain, "]") {
 			return "", errors.New("domain: not an IPv6 address in brackets")
 		}
 		return "[" + addr.String() + "]", nil
 	}
-	if !plainDomain(s) {
-		u, err := toUnicode(s)
-		if err != nil {
-			return "", fmt.Errorf("domain: %w", err)
-		}
-		s = u
+	if plainDomain(plain) {
+		return plain, nil
 	}
-	return s, checkLength("domain", s)
+	u, err := toUnicode(s)
+	if err != nil {
+		return "", fmt.Errorf("domain: %w", err)
+	}
+	return u, checkLength("domain", u)
 }
 
 // toUnicode maps and validates a domain name. The name must also survive the
@@ -108,6 +112,9 @@ func toUnicode(s string) (string, error) {
 		return "", err
 	}
 	u = strings.TrimSuffix(u, ".") // an ideographic full stop is a dot only once it is mapped
+	if strings.HasSuffix(u, ".") {
+		return "", errors.New("empty label")
+	}
 	if _, err := profile.ToASCII(u); err != nil {
 		return "", err
 	}

@@ -40,6 +40,7 @@ type negotiation struct {
 	addr   string
 	raw    net.Conn // TCP; closing it ends whatever waits
 	conn   net.Conn // raw, or TLS over it
+	in     *arrival // of conn
 	r      *wire.Reader
 	doing  string // what is being waited for, for errors
 	opened bool   // our stream header is out, so an error can be sent
@@ -112,6 +113,9 @@ func (n *negotiation) header(from JID) []byte {
 func (n *negotiation) startTLS() error {
 	flight := append(n.header(JID{}), "<starttls xmlns='"+NSTLS+"'/>"...)
 	features, err := n.open("waiting for the answer to STARTTLS", flight)
+	if errors.Is(err, ErrLost) && n.ctx.Err() == nil {
+		return fmt.Errorf("%w (a port for direct TLS does that)", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -165,7 +169,8 @@ func (n *negotiation) handshake() error {
 // before it is left (RFC 6120, section 5.4.3.3).
 func (n *negotiation) open(doing string, flight []byte) (*Element, error) {
 	n.doing = doing
-	n.r = wire.NewReader(n.conn, loginLimits)
+	n.in = &arrival{Reader: n.conn}
+	n.r = wire.NewReader(n.in, loginLimits)
 	if err := n.write(flight); err != nil {
 		return nil, err
 	}
@@ -198,6 +203,19 @@ func (n *negotiation) open(doing string, flight []byte) (*Element, error) {
 		return nil, unexpected(features, "instead of the stream features")
 	}
 	return features, nil
+}
+
+// An arrival reads from a connection, and calls wait before it may have to.
+type arrival struct {
+	io.Reader
+	wait func()
+}
+
+func (a *arrival) Read(b []byte) (int, error) {
+	if a.wait != nil {
+		a.wait()
+	}
+	return a.Reader.Read(b)
 }
 
 // guessError is the refusal of a channel binding that had to be guessed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -38,17 +39,16 @@ type Session struct {
 	ctx      context.Context // ends with the session; for HandleIQ
 	cancel   context.CancelFunc
 
-	write struct {
-		sync.Mutex
-		closed      bool // </stream:stream> is out
-		unconfirmed bool // something was sent that no ping has confirmed
-	}
+	writing chan struct{} // holds a token while somebody writes: a mutex to wait for beside a context
+	closed  bool          // </stream:stream> is out; belongs to who writes
 
 	mu      sync.Mutex
+	sent    int // flights
+	proven  int // of them, those that the answer to a later ping has confirmed
 	queue   []*Element
 	sizes   []int64
 	queued  int64
-	ready   chan struct{} // holds a token while the queue may have something
+	ready   chan struct{} // holds a token when the queue may have got something
 	pending map[string]*call
 	served  rate
 	serving sync.WaitGroup
@@ -60,11 +60,14 @@ func newBoundSession(n *negotiation, bound JID, features *Element) *Session {
 	s := &Session{
 		o: n.o, jid: bound, features: features, addr: n.addr,
 		raw: n.raw, conn: n.conn, r: n.r,
+		writing: make(chan struct{}, 1),
 		ready:   make(chan struct{}, 1),
 		pending: make(map[string]*call),
 		done:    make(chan struct{}),
 	}
+	s.o.Password = "" // it has done its work
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	n.in.wait = s.wake
 	return s
 }
 
@@ -91,29 +94,39 @@ func (s *Session) From(stanza *Element) (JID, error) {
 // Send writes elements in one flight. That they are written does not say that the
 // server took them: see Ping.
 func (s *Session) Send(ctx context.Context, elements ...*Element) error {
-	_, err := s.flight(ctx, elements...)
+	_, _, err := s.flight(ctx, elements...)
 	return err
 }
 
-// flight writes elements at once and returns when it began to.
-func (s *Session) flight(ctx context.Context, elements ...*Element) (time.Time, error) {
+// flight writes elements at once. It returns the flight's number, from 1, and when
+// it began.
+func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.Time, error) {
 	var b []byte
 	var err error
 	for _, e := range elements {
 		if b, err = wire.Append(b, e); err != nil {
-			return time.Time{}, err
+			return 0, time.Time{}, err
 		}
 	}
-	s.write.Lock()
-	defer s.write.Unlock()
-	if s.write.closed {
-		return time.Time{}, s.reason()
+	select {
+	case s.writing <- struct{}{}:
+	case <-ctx.Done():
+		return 0, time.Time{}, context.Cause(ctx)
 	}
-	s.write.unconfirmed = true
-	return s.writeBytes(ctx, b)
+	defer func() { <-s.writing }()
+	if s.closed {
+		return 0, time.Time{}, s.reason()
+	}
+	s.mu.Lock()
+	s.sent++
+	number := s.sent
+	s.mu.Unlock()
+	started, err := s.writeBytes(ctx, b)
+	return number, started, err
 }
 
-// writeBytes needs the lock. A write that was broken off has broken the stream.
+// writeBytes is for who holds the token. A write that was broken off has broken the
+// stream.
 func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	if ctx.Err() != nil {
 		return time.Time{}, context.Cause(ctx)
@@ -131,7 +144,7 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	default:
 		err = s.lost(err)
 	}
-	s.write.closed = true
+	s.closed = true
 	s.raw.Close()
 	return started, err
 }
@@ -142,14 +155,7 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
 	return func(yield func(*Element, error) bool) {
 		for {
-			var end error
-			select {
-			case <-ctx.Done():
-				end = context.Cause(ctx)
-			case <-s.done:
-				end = s.reason()
-			case <-s.ready:
-			}
+			end := s.await(ctx)
 			for n := s.Queued(); n > 0; n-- {
 				if e := s.dequeue(); e != nil && !yield(e, nil) {
 					return
@@ -159,6 +165,27 @@ func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
 				yield(nil, end)
 				return
 			}
+		}
+	}
+}
+
+// await waits until something is queued, or returns why nothing more is to come.
+func (s *Session) await(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.done:
+			return s.reason()
+		default:
+		}
+		if s.Queued() > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.done:
+		case <-s.ready:
 		}
 	}
 }
@@ -180,9 +207,6 @@ func (s *Session) dequeue() *Element {
 	s.queue[0] = nil
 	s.queued -= s.sizes[0]
 	s.queue, s.sizes = s.queue[1:], s.sizes[1:]
-	if len(s.queue) > 0 {
-		s.wake()
-	}
 	return e
 }
 
@@ -194,15 +218,21 @@ func (s *Session) enqueue(e *Element, size int64) error {
 	}
 	s.queue, s.sizes = append(s.queue, e), append(s.sizes, size)
 	s.queued += size
-	s.wake()
 	return nil
 }
 
+// wake hands over what has been queued. It is called when the reader is about to
+// wait, not for each stanza: those that arrive together are handled together.
 func (s *Session) wake() {
+	if s.Queued() == 0 {
+		return
+	}
 	select {
 	case s.ready <- struct{}{}:
 	default:
 	}
+	// Whoever takes them goes first, or a burst would pile up here.
+	runtime.Gosched()
 }
 
 // read runs until the stream ends and then tells everyone who waits.
@@ -248,11 +278,11 @@ func (s *Session) answerClose(err error) {
 	if e := (*StreamError)(nil); errors.As(err, &e) && e.Sent {
 		b = streamErrorXML(e.Condition)
 	}
-	defer time.AfterFunc(closeBudget, func() { s.raw.Close() }).Stop() // also ends a write that holds the lock
-	s.write.Lock()
-	defer s.write.Unlock()
-	if !s.write.closed {
-		s.write.closed = true
+	defer time.AfterFunc(closeBudget, func() { s.raw.Close() }).Stop() // also ends a write that is under way
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
+	if !s.closed {
+		s.closed = true
 		s.conn.Write(b)
 	}
 	s.conn.Close()
@@ -285,14 +315,16 @@ func (s *Session) Close() error {
 	s.mu.Unlock()
 	defer time.AfterFunc(closeBudget, func() { s.raw.Close(); s.cancel() }).Stop()
 	s.serving.Wait() // what was asked is still answered
-	s.write.Lock()
+	s.writing <- struct{}{}
 	var err error
-	if !s.write.closed {
-		s.write.closed = true
+	if !s.closed {
+		s.closed = true
 		_, err = s.conn.Write([]byte("</stream:stream>"))
 	}
-	wait := s.write.unconfirmed
-	s.write.Unlock()
+	<-s.writing
+	s.mu.Lock()
+	wait := s.sent > s.proven
+	s.mu.Unlock()
 	if wait && err == nil {
 		select {
 		case <-s.done:

@@ -12,10 +12,10 @@ import (
 
 // A typical message as a server delivers it, and a short one.
 const (
-	typicalMessage = `<message xmlns='jabber:client' to='romeo@montague.example/orchard' from='juliet@capulet.example/balcony' type='chat' id='5c0ea3a1'>` +
+	typicalMessage = `<message xmlns='jabber:client' to='romeo@montague.example/orchard' from='juliet@capulet.example/balcony' type='chat' id='d8a3c4b2-51f7-4a0e-9c1d-7e6f5a4b'>` +
 		`<body>Art thou not Romeo, and a Montague? &amp; more</body>` +
 		`<stanza-id xmlns='urn:xmpp:sid:0' by='montague.example' id='2026-01-02-77e1'/>` +
-		`<origin-id xmlns='urn:xmpp:sid:0' id='5c0ea3a1'/>` +
+		`<origin-id xmlns='urn:xmpp:sid:0' id='d8a3c4b2-51f7-4a0e-9c1d-7e6f5a4b'/>` +
 		`<delay xmlns='urn:xmpp:delay' stamp='2026-01-02T03:04:05Z'/>` +
 		`<request xmlns='urn:xmpp:receipts'/>` +
 		`<active xmlns='http://jabber.org/protocol/chatstates'/></message>`

@@ -157,12 +157,13 @@ func TestEndless(t *testing.T) {
 // watched counts the bytes read and looks at the heap once in a while.
 type watched struct {
 	src   io.Reader
+	reads int
 	bytes int
 	peak  uint64
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	if w.bytes%(8*bufferSize) == 0 {
+	if w.reads++; w.reads%8 == 0 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		w.peak = max(w.peak, m.HeapInuse)
@@ -187,4 +188,20 @@ func TestDepth(t *testing.T) {
 	}
 	checkFailure(t, openStream+body, policy, Limits{Stanza: 10 << 20, Depth: depth - 1})
 	checkFailure(t, openStream+body, policy, Limits{})
+}
+
+// Memory is allocated for stanzas, not for their parts.
+func TestAllocations(t *testing.T) {
+	r := NewReader(&loop{head: openStream, body: typicalMessage}, Limits{})
+	if _, err := r.Header(); err != nil {
+		t.Fatal(err)
+	}
+	n := testing.AllocsPerRun(100, func() {
+		if _, _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 12 {
+		t.Errorf("%v allocations for a message", n)
+	}
 }

@@ -158,7 +158,12 @@ func (r *Reader) Header() (*etree.Element, error) {
 	if r.err != nil {
 		return nil, r.dead()
 	}
-	if r.lang = e.SelectAttrValue("xml:lang", ""); len(r.lang) > maxName {
+	for _, a := range e.Attr {
+		if a.Space == "xml" && a.Key == "lang" {
+			r.lang = a.Value
+		}
+	}
+	if len(r.lang) > maxName {
 		r.fail(policy, "language too long") // every stanza is going to repeat it
 		return nil, r.dead()
 	}

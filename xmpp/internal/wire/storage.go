@@ -15,8 +15,9 @@ const (
 // A storage allocates the parts of a stanza together. Stanzas never share an
 // allocation: who keeps one must not keep its neighbours. As the stanzas of a
 // stream resemble each other, the first allocation is what the last one took.
-// Attributes made without CreateAttr, and elements made by hand and not added
-// with AddChild, would be broken: etree keeps links of its own in them.
+//
+// etree keeps links of its own in what it is given: attributes have to be made
+// by CreateAttr, in the room provided here, and children added by AddChild.
 type storage struct {
 	values   arena
 	elements slab[etree.Element]

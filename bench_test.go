@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"xmppkit/xmpp"
+	"xmppkit/xmpp/xmpptest"
+)
+
+// The benchmarks run the whole program, as a script does:
+//
+//	go test -run '^$' -bench . -benchtime 10x .
+
+// benchAccount is where and as whom a benchmark logs in.
+type benchAccount struct{ server, direct, ca, state string }
+
+func (a benchAccount) command(args ...string) *exec.Cmd {
+	c := exec.Command("xmppkit", args...)
+	c.Env = append(os.Environ(), "XMPP_JID=romeo@localhost", "XMPP_PASSWORD="+scriptPassword,
+		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state)
+	c.Stderr = os.Stderr
+	return c
+}
+
+func benchEmbedded(b *testing.B, faults ...xmpptest.Fault) benchAccount {
+	env := make(map[string]string)
+	setenv := func(k, v string) { env[k] = v }
+	if err := startEmbedded(setenv, b.Cleanup, b.TempDir(), "romeo", "juliet", faults...); err != nil {
+		b.Fatal(err)
+	}
+	return benchAccount{env["XMPP_SERVER"], env["DIRECT"], env["XMPP_CA_FILE"], b.TempDir()}
+}
+
+func benchReal(b *testing.B, start func(string) (*realServer, func(), error)) benchAccount {
+	server, stop, err := start(b.TempDir())
+	if errors.Is(err, errNotInstalled) {
+		b.Skip(err)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(stop)
+	for _, user := range []string{"romeo", "juliet"} {
+		if err := server.register(user, scriptPassword); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return benchAccount{server.starttls, server.direct, server.caFile, b.TempDir()}
+}
+
+// usage adds up what processes took.
+type usage struct {
+	cpu time.Duration
+	rss int64 // KiB, the most of any
+}
+
+// run starts a process, calls meanwhile, and waits for the end.
+func (u *usage) run(c *exec.Cmd, meanwhile func()) error {
+	if err := c.Start(); err != nil {
+		return err
+	}
+	ended, sampled := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sampled)
+		u.sample(c.Process.Pid, ended)
+	}()
+	meanwhile()
+	err := c.Wait()
+	close(ended)
+	<-sampled
+	u.cpu += c.ProcessState.UserTime() + c.ProcessState.SystemTime()
+	return err
+}
+
+// sample watches the peak of the resident set, where /proc tells it. The resource
+// usage of a process that has ended tells no less than what its parent had.
+func (u *usage) sample(pid int, ended <-chan struct{}) {
+	for {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if _, peak, ok := bytes.Cut(status, []byte("VmHWM:")); ok {
+			var kib int64
+			fmt.Sscan(string(peak), &kib)
+			u.rss = max(u.rss, kib)
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func (u *usage) report(b *testing.B, per int, unit string) {
+	b.ReportMetric(float64(u.cpu.Microseconds())/float64(per), unit)
+	b.ReportMetric(float64(u.rss)/1024, "MB-rss")
+}
+
+func BenchmarkStart(b *testing.B) {
+	for _, args := range [][]string{{"true"}, {"xmppkit", "--help"}} {
+		b.Run(args[0], func(b *testing.B) {
+			for b.Loop() {
+				if err := exec.Command(args[0], args[1:]...).Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	for name, account := range map[string]func(*testing.B) benchAccount{
+		"embedded": func(b *testing.B) benchAccount { return benchEmbedded(b) },
+		"prosody":  func(b *testing.B) benchAccount { return benchReal(b, startProsody) },
+		"ejabberd": func(b *testing.B) benchAccount { return benchReal(b, startEjabberd) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			a := account(b)
+			var u usage
+			for b.Loop() {
+				c := a.command("send", "-m", "hello", "juliet@localhost")
+				if err := u.run(c, func() {}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			u.report(b, b.N, "µs-cpu/op")
+		})
+	}
+}
+
+const linkRTT = 100 * time.Millisecond
+
+// BenchmarkLink sends over a link whose round trip takes 100 ms, and reports how
+// many of them a confirmed send takes, TCP and TLS included.
+func BenchmarkLink(b *testing.B) {
+	a := benchEmbedded(b)
+	for name, server := range map[string]string{"starttls": a.server, "direct": a.direct} {
+		b.Run(name, func(b *testing.B) {
+			link := startLink(b, server)
+			send := func(server string) time.Duration {
+				started := time.Now()
+				c := a.command("send", "--server", server, "--tls", name, "-m", "hello", "juliet@localhost")
+				if err := c.Run(); err != nil {
+					b.Fatal(err)
+				}
+				return time.Since(started)
+			}
+			var waited time.Duration
+			for b.Loop() {
+				// The proxy is on the loopback interface, so the round trip of a new
+				// TCP connection does not show.
+				waited += linkRTT + send(link) - send(server)
+			}
+			b.ReportMetric(float64(waited)/float64(b.N)/float64(linkRTT), "roundtrips/op")
+		})
+	}
+}
+
+// startLink returns the address of a proxy that delays all bytes, both ways, by half
+// a round trip, without limiting how many are on their way.
+func startLink(b *testing.B, server string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			upstream, err := net.Dial("tcp", server)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go delay(upstream, client)
+			go delay(client, upstream)
+		}
+	}()
+	return l.Addr().String()
+}
+
+func delay(to io.WriteCloser, from io.Reader) {
+	type piece struct {
+		at time.Time
+		b  []byte
+	}
+	pieces := make(chan piece, 1024)
+	go func() {
+		defer close(pieces)
+		for {
+			b := make([]byte, 16<<10)
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			pieces <- piece{time.Now().Add(linkRTT / 2), b[:n]}
+		}
+	}()
+	for p := range pieces {
+		time.Sleep(time.Until(p.at) - 2*time.Millisecond) // timers are late by up to one
+		for time.Now().Before(p.at) {
+			runtime.Gosched()
+		}
+		if _, err := to.Write(p.b); err != nil {
+			break
+		}
+	}
+	to.Close()
+}
+
+// BenchmarkListen prints 10,000 messages as JSON; one operation is all of them.
+func BenchmarkListen(b *testing.B) {
+	const messages = 10_000
+	a := benchEmbedded(b)
+	var u usage
+	lost := 0
+	for b.Loop() {
+		var out bytes.Buffer
+		c := a.command("listen", "-j", "juliet@localhost", "--json", "--count", strconv.Itoa(messages), "--for", "60s")
+		c.Stdout = &out
+		// The server keeps what comes before the listener is there.
+		if err := u.run(c, func() { flood(b, a, messages) }); err != nil {
+			b.Error(err)
+		}
+		lost += messages - bytes.Count(out.Bytes(), []byte{'\n'})
+	}
+	u.report(b, b.N*messages, "µs-cpu/message")
+	b.ReportMetric(float64(lost), "lost")
+}
+
+func flood(b *testing.B, a benchAccount, messages int) {
+	ctx := context.Background()
+	roots, err := os.ReadFile(a.ca)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := xmpp.Dial(ctx, xmpp.Options{JID: xmpp.JID{Local: "romeo", Domain: "localhost"}, Password: scriptPassword, Server: a.server, RootCAs: pool(roots)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := 0; i < messages; {
+		var flight []*xmpp.Element
+		for range 50 {
+			m := xmpp.NewElement(xmpp.NSClient, "message", "to", "juliet@localhost", "type", "chat", "id", fmt.Sprint("m", i))
+			flight = append(flight, xmpp.Add(m, xmpp.NewText(xmpp.NSClient, "body", fmt.Sprintf("line %d of a log, about as long as those are", i))))
+			i++
+		}
+		if _, err := s.Ping(ctx, s.Server(), flight...); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkEndlessStanza is refused; what it costs until then is in MB-rss.
+func BenchmarkEndlessStanza(b *testing.B) {
+	a := benchEmbedded(b, "endless-stanza")
+	var u usage
+	for b.Loop() {
+		c := a.command("listen")
+		c.Stderr = nil
+		if err := u.run(c, func() {}); c.ProcessState.ExitCode() != 76 {
+			b.Fatalf("%v, want exit code 76", err)
+		}
+	}
+	u.report(b, b.N, "µs-cpu/op")
+}
+
+// BenchmarkBuild reports the size of the binary as it is released.
+func BenchmarkBuild(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "xmppkit")
+	for b.Loop() {
+		if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, ".").CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(info.Size())/1e6, "MB")
+}

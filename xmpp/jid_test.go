@@ -1,0 +1,274 @@
+package xmpp
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"golang.org/x/text/secure/precis"
+)
+
+// C-J1, C-J2: the examples of RFC 7622, section 3.5, by their numbers.
+func TestJIDExamples(t *testing.T) {
+	for _, test := range []struct {
+		n    int
+		in   string
+		want JID
+	}{
+		{1, "juliet@example.com", JID{"juliet", "example.com", ""}},
+		{2, "juliet@example.com/foo", JID{"juliet", "example.com", "foo"}},
+		{3, "juliet@example.com/foo bar", JID{"juliet", "example.com", "foo bar"}},
+		{4, "juliet@example.com/foo@bar", JID{"juliet", "example.com", "foo@bar"}},
+		{5, `foo\20bar@example.com`, JID{`foo\20bar`, "example.com", ""}},
+		{6, "fussball@example.com", JID{"fussball", "example.com", ""}},
+		{7, "fu\u00dfball@example.com", JID{"fu\u00dfball", "example.com", ""}},
+		{8, "\u03c0@example.com", JID{"\u03c0", "example.com", ""}},
+		{9, "\u03a3@example.com/foo", JID{"\u03c3", "example.com", "foo"}},
+		{10, "\u03c3@example.com/foo", JID{"\u03c3", "example.com", "foo"}},
+		{11, "\u03c2@example.com/foo", JID{"\u03c2", "example.com", "foo"}},
+		{12, "king@example.com/\u265a", JID{"king", "example.com", "\u265a"}},
+		{13, "example.com", JID{"", "example.com", ""}},
+		{14, "example.com/foobar", JID{"", "example.com", "foobar"}},
+		{15, "a.example.com/b@example.net", JID{"", "a.example.com", "b@example.net"}},
+	} {
+		got, err := ParseJID(test.in)
+		if err != nil || got != test.want {
+			t.Errorf("example %d: %q is %#v, %v; want %#v", test.n, test.in, got, err, test.want)
+			continue
+		}
+		if again, err := ParseJID(got.String()); err != nil || again != got {
+			t.Errorf("example %d: %s parses as %#v, %v", test.n, got, again, err)
+		}
+	}
+	for n, in := range map[int]string{
+		16: `"juliet"@example.com`,
+		17: "foo bar@example.com",
+		18: "juliet@example.com/ foo",
+		19: "@example.com/",
+		20: "henry\u2163@example.com",
+		21: "\u265a@example.com",
+		22: "juliet@",
+		23: "/foobar",
+	} {
+		if got, err := ParseJID(in); err == nil {
+			t.Errorf("example %d: %q is %#v", n, in, got)
+		}
+	}
+}
+
+// C-J1: separators are found before anything is mapped; a separator without its part
+// is an error.
+func TestJIDSplit(t *testing.T) {
+	for in, want := range map[string]JID{
+		"a@b/x@y/z":                          {"a", "b", "x@y/z"},
+		"a@b//x":                             {"a", "b", "/x"},
+		"b/a@c":                              {"", "b", "a@c"},
+		"b//":                                {"", "b", "/"},
+		"a@b/\uff20\uff0f":                   {"a", "b", "\uff20\uff0f"}, // OpaqueString keeps compatibility characters
+		"User@EX.com/Res":                    {"user", "ex.com", "Res"},
+		"a@b./x":                             {"a", "b", "x"},
+		"a@b/x ":                             {"a", "b", "x "},
+		"a@b/\u00e9":                         {"a", "b", "\u00e9"},
+		"a@b/e\u0301":                        {"a", "b", "\u00e9"}, // NFC
+		"a@b/x\u3000y":                       {"a", "b", "x y"},
+		strings.Repeat("a", 1023) + "@b":     {strings.Repeat("a", 1023), "b", ""},
+		"a@b/" + strings.Repeat("R", 1023):   {"a", "b", strings.Repeat("R", 1023)},
+		strings.Repeat("\u03c0", 511) + "@b": {strings.Repeat("\u03c0", 511), "b", ""},
+	} {
+		if got, err := ParseJID(in); err != nil || got != want {
+			t.Errorf("%.40q is %#v, %v; want %#v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{
+		"", "@", "/", "@/", "a@b/", "@b", "a@", "/r", "a@/r", "@b/r", "a@@b", "a@b@c", ".", "a@.", "a@b..", "a@.b",
+		"a\uff20b", "a\uff0fb", "a@b\uff0fc", "a@b\uff20c", "\uff0f@b", "\uff20@b", // C-J1: never a separator
+		"a\x00@b", "a@b\x00", "a@b/\x00", "a b@c", "a@b c", " a@b", "a@ b", "a@b ", "\x7f@b", "a@b\x7f", "a@b/\x7f", "a@b/\t", "a@b/\n",
+		"a@b/ ", "a@b/\u00a0x", "a@b/\u3000x",
+		`a"@b`, "a&@b", "a'@b", "a:@b", "a<@b", "a>@b", "a\uff1a@b", // RFC 7622, section 3.3.1, also after mapping
+		strings.Repeat("a", 1024) + "@b", "a@b/" + strings.Repeat("r", 1024), strings.Repeat("\u03c0", 512) + "@b",
+		"a@b/" + strings.Repeat("\u265a", 342),
+		"a@" + strings.Repeat("a", 64), "a@" + strings.Repeat("a.", 127) + "a", // DNS has narrower limits than section 3.2
+		"a\xff@b", "a@b\xff", "a@b/\xff", "a@b/\xed\xa0\x80",
+		"a@-b", "a@b-", "a@b_c", "a@b%c", "a@\u2028", "a@b/\u2028", "a\u202e@b", "a@b/\u202e",
+	} {
+		if got, err := ParseJID(in); err == nil {
+			t.Errorf("%.40q is %#v", in, got)
+		} else if got != (JID{}) {
+			t.Errorf("%.40q: %#v beside an error", in, got)
+		}
+	}
+	long := strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("a", 61)
+	if got, err := ParseJID("a@" + long); err != nil || got.Domain != long {
+		t.Errorf("a domain of %d bytes: %v", len(long), err)
+	}
+	if _, err := ParseJID("a@" + long + "a"); err == nil {
+		t.Error("a domain of 254 bytes")
+	}
+}
+
+// C-J2: what is the same address, and what is not.
+func TestJIDEqual(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"a@XN--BCHER-KVA.example", "a@b\u00fccher.example", true},
+		{"a@B\u00dcCHER.example", "a@b\u00fccher.example", true},
+		{"a@bu\u0308cher.example", "a@b\u00fccher.example", true},
+		{"a@example.com.", "a@example.com", true},
+		{"a@example\u3002com", "a@example.com", true},
+		{"a@\uff45xample.com", "a@example.com", true},
+		{"a@stra\u00dfe.example", "a@xn--strae-oqa.example", true},
+		{"a@STRASSE.example", "a@stra\u00dfe.example", false},
+		{"STRASSE@b", "stra\u00dfe@b", false},
+		{"STRASSE@b", "strasse@b", true},
+		{"\uff41@b", "a@b", true},
+		{"\u212b@b", "\u00e5@b", true},
+		{"Juliet@EXAMPLE.com/Balcony", "juliet@example.com/Balcony", true},
+		{"juliet@example.com/Balcony", "juliet@example.com/balcony", false},
+		{"juliet@example.com", "juliet@example.com.evil", false}, // C-J4
+		{"juliet@example.com", "juliet@xample.com", false},
+		{"juliet@example.com", "xjuliet@example.com", false},
+		{"juliet@example.com", "juliet@example.com/x", false},
+		{"a@[::1]", "a@[0:0:0:0:0:0:0:1]", true},
+		{"a@[2001:DB8::1]/r", "a@[2001:db8:0::1]/r", true},
+		{"a@127.0.0.1", "a@127.0.0.1.", true},
+	} {
+		a, err := ParseJID(test.a)
+		if err != nil {
+			t.Error(err)
+		}
+		b, err := ParseJID(test.b)
+		if err != nil {
+			t.Error(err)
+		}
+		if (a == b) != test.same {
+			t.Errorf("%s == %s is %v", a, b, a == b)
+		}
+	}
+	for _, in := range []string{"a@[::1", "a@::1", "a@[]", "a@[1.2.3.4]", "a@[fe80::1%eth0]", "a@[::1]x", "a@[[::1]]", "a@[::1]:5222"} {
+		if got, err := ParseJID(in); err == nil {
+			t.Errorf("%s is %#v", in, got)
+		}
+	}
+}
+
+// C-20: what DNS and certificates know a domain by.
+func TestASCIIDomain(t *testing.T) {
+	for in, want := range map[string]string{
+		"a@b\u00fccher.example": "xn--bcher-kva.example",
+		"a@Example.COM.":        "example.com",
+		"a@[::1]":               "::1",
+		"a@127.0.0.1":           "127.0.0.1",
+	} {
+		j, err := ParseJID(in)
+		if got := j.asciiDomain(); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestJIDMethods(t *testing.T) {
+	j := JID{"a", "b", "c"}
+	if j.Bare() != (JID{"a", "b", ""}) || j.IsZero() || !(JID{}).IsZero() || (JID{}).String() != "" {
+		t.Error("Bare, IsZero or String")
+	}
+	type object struct {
+		JID JID `json:"jid"`
+	}
+	b, err := json.Marshal(object{j})
+	if err != nil || string(b) != `{"jid":"a@b/c"}` {
+		t.Errorf("%s, %v", b, err)
+	}
+	var back object
+	if err := json.Unmarshal([]byte(`{"jid":"A@B/C"}`), &back); err != nil || back.JID != (JID{"a", "b", "C"}) {
+		t.Errorf("%v, %v", back, err)
+	}
+	if err := json.Unmarshal([]byte(`{"jid":"a@@b"}`), &back); err == nil || back.JID != (JID{"a", "b", "C"}) {
+		t.Errorf("%v, %v", back, err)
+	}
+}
+
+// fastPaths checks that the shortcuts decide as the profiles do.
+func fastPaths(t *testing.T, s string) {
+	t.Helper()
+	if plainPart(s) {
+		if mapped, err := precis.UsernameCaseMapped.String(s); err != nil || mapped != s {
+			t.Errorf("plainPart(%q), which is mapped to %q, %v", s, mapped, err)
+		}
+	}
+	if printableASCII(s) {
+		if mapped, err := precis.OpaqueString.String(s); err != nil || mapped != s {
+			t.Errorf("printableASCII(%q), which is mapped to %q, %v", s, mapped, err)
+		}
+	}
+	if plainDomain(s) {
+		if mapped, err := toUnicode(s); err != nil || mapped != s {
+			t.Errorf("plainDomain(%q), which is mapped to %q, %v", s, mapped, err)
+		}
+	}
+}
+
+func TestJIDFastPaths(t *testing.T) {
+	for a := range byte(128) {
+		fastPaths(t, string(a))
+		for b := range byte(128) {
+			fastPaths(t, string([]byte{a, b}))
+		}
+	}
+	var all func(s string, n int)
+	all = func(s string, n int) {
+		fastPaths(t, s)
+		for i := range "an1-._" {
+			if n > 0 {
+				all(s+"an1-._"[i:i+1], n-1)
+			}
+		}
+	}
+	all("", 5)
+	all("xn-", 3)
+	for n := range 4 {
+		fastPaths(t, strings.Repeat("a", 61+n))
+		fastPaths(t, strings.Repeat("a.", 125+n)+"a")
+		fastPaths(t, strings.Repeat("a.", 125+n)+"aa")
+	}
+}
+
+// FuzzJID: what parses is normalised, and says so by parsing as itself.
+func FuzzJID(f *testing.F) {
+	for _, s := range []string{
+		"juliet@example.com/foo@bar", "fu\u00dfball@XN--BCHER-KVA.example", "\u03a3@example.com/\u265a", "a@[::1]/r", "a@b\u3002c",
+		"\uff21@\uff22.\u5d0e/\u00a0", "\u05d0@\u05d0.example", "e\u0301@e\u0301.example", "\u1e9e\u0130\u0345@b", "a@b/\u1e9e\u0344",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		fastPaths(t, s)
+		j, err := ParseJID(s)
+		if err != nil {
+			if j != (JID{}) {
+				t.Errorf("%#v beside %v", j, err)
+			}
+			return
+		}
+		for _, part := range []string{j.Local, j.Domain, j.Resource} {
+			fastPaths(t, part)
+			if len(part) > maxPart || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.ToValidUTF8(part, "") != part {
+				t.Errorf("%q has the part %q", s, part)
+			}
+		}
+		if j.Domain == "" || strings.ContainsAny(j.Domain, "@/") || strings.ContainsAny(j.Local, "@/") {
+			t.Errorf("%q is %#v", s, j)
+		}
+		if strings.Contains(s, "@") != (j.Local != "") && !strings.Contains(s, "/") || strings.Contains(s, "/") != (j.Resource != "") {
+			t.Errorf("%q is split as %#v", s, j)
+		}
+		again, err := ParseJID(j.String())
+		if err != nil || again != j {
+			t.Errorf("%q is %#v, whose text %q is %#v, %v", s, j, j.String(), again, err)
+		}
+		if a := j.asciiDomain(); strings.ContainsFunc(a, func(r rune) bool { return r >= 0x80 }) || a == "" {
+			t.Errorf("%q has the domain %q", s, a)
+		}
+	})
+}
