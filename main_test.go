@@ -143,7 +143,7 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	err = ts.Exec(args[0], args[1:]...)
 	took := time.Since(started)
 	got := 0
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		got = exit.ExitCode()
 	} else if err != nil {
 		ts.Fatalf("%v", err)

@@ -122,7 +122,7 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 5 * time.Second
 	err = c.Run()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 		return &exitError{code: exit.ExitCode(), err: errSilent}
 	}
 	if err != nil && ctx.Err() == nil {
@@ -220,7 +220,7 @@ func (t *tour) run(local, command string) {
 	if out.Len() > 0 && t.err == nil {
 		t.err = t.env.print(tourText{Kind: "output", Text: strings.TrimSuffix(out.String(), "\n")})
 	}
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && t.err == nil {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && t.err == nil {
 		t.err = t.env.print(tourText{Kind: "output", Text: fmt.Sprintf("(exit code %d)", exit.ExitCode())})
 	} else if err != nil && t.err == nil {
 		t.err = fmt.Errorf("demo: xmppkit %s: %w", command, err)

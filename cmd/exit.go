@@ -115,10 +115,10 @@ func (env *Env) report(ctx context.Context, err error) int {
 		Retryable: e.code == exitTemporary || e.code == exitTimeout,
 		Message:   e.Error(), Hint: e.hint, JID: env.flags.jid,
 	}
-	if s := (*xmpp.StanzaError)(nil); errors.As(err, &s) {
+	if s, ok := errors.AsType[*xmpp.StanzaError](err); ok {
 		r.Error = newStanzaError(s)
 	}
-	if d := (*xmpp.DialError)(nil); errors.As(err, &d) {
+	if d, ok := errors.AsType[*xmpp.DialError](err); ok {
 		r.Host = d.Addr
 	}
 	p := output.NewPrinter(env.Err, env.flags.json)

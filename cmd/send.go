@@ -308,7 +308,7 @@ func (f *sender) send(ctx context.Context, s *xmpp.Session, messages []*outgoing
 		stanzas[i] = m.stanza
 	}
 	rtt, err := s.Ping(ctx, s.Server(), stanzas...)
-	if refused := (*xmpp.StanzaError)(nil); errors.As(err, &refused) {
+	if _, ok := errors.AsType[*xmpp.StanzaError](err); ok {
 		err = nil // an answer like any other
 	}
 	if err != nil {
@@ -398,7 +398,7 @@ func (f *sender) unconfirmed(s *xmpp.Session, messages []*outgoing, cause error)
 	for _, m := range messages {
 		if m.err == nil {
 			m.err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "not confirmed: " + cause.Error()}
-			if e := (*xmpp.StreamError)(nil); errors.As(cause, &e) {
+			if e, ok := errors.AsType[*xmpp.StreamError](cause); ok {
 				m.err.Condition = e.Condition
 			}
 		}

@@ -96,11 +96,11 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		go x509.SystemCertPool()
 	}
 	s, err := dial(ctx, o)
-	if d := (*DialError)(nil); o.Memory.TLSUnique && errors.As(err, &d) && d.Op == "tls" {
+	if d, ok := errors.AsType[*DialError](err); ok && o.Memory.TLSUnique && d.Op == "tls" && d.Pin == "" {
 		o.Memory.TLSUnique = false // TLS 1.2 may be gone
 		s, err = dial(ctx, o)
 	}
-	if guess := (*guessError)(nil); errors.As(err, &guess) {
+	if _, ok := errors.AsType[*guessError](err); ok {
 		o.trace("the server refused channel binding by tls-exporter; once more on TLS 1.2 with tls-unique")
 		o.Memory.TLSUnique = true
 		s, err = dial(ctx, o)
@@ -121,7 +121,7 @@ func dial(ctx context.Context, o Options) (*Session, error) {
 		}
 		// Only a connection without TLS is worth another address: a login that
 		// was refused would be refused again (and lock the account).
-		if d := (*DialError)(nil); !errors.As(err, &d) {
+		if _, ok := errors.AsType[*DialError](err); !ok {
 			return nil, err
 		}
 	}
@@ -204,7 +204,7 @@ func (e endpoint) connect(ctx context.Context, o Options) (*Session, error) {
 			return nil, fmt.Errorf("connect to %s: %w", e.addr(), context.Cause(ctx))
 		}
 		op := "connect"
-		if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+		if _, ok := errors.AsType[*net.DNSError](err); ok {
 			op = "dns"
 		}
 		if late { // not the caller's deadline, so it must not be taken for it

@@ -143,12 +143,17 @@ func TextOf(e *Element) string {
 
 // Attr returns the value of e's attribute that has no namespace, or "".
 func Attr(e *Element, name string) string {
+	value, _ := lookUpAttr(e, name)
+	return value
+}
+
+func lookUpAttr(e *Element, name string) (value string, ok bool) {
 	for i := range e.Attr {
 		if a := &e.Attr[i]; a.Space == "" && a.Key == name {
-			return a.Value
+			return a.Value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // Lang returns the xml:lang that holds for e, its own or the nearest parent's

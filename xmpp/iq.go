@@ -152,12 +152,18 @@ func (s *Session) answersFor(from, to JID) bool {
 // fromOwnServer reports whether a stanza comes from the account's server or, in
 // its name, from the account.
 func fromOwnServer(e *Element, account JID) bool {
-	from := Attr(e, "from")
-	if from == "" {
-		return true
+	from, err := sender(e, account)
+	return err == nil && (from == JID{Domain: account.Domain} || from == account.Bare())
+}
+
+// sender returns whom a stanza is from. A from that is empty is not one that is
+// absent, which stands for the account.
+func sender(stanza *Element, account JID) (JID, error) {
+	from, ok := lookUpAttr(stanza, "from")
+	if !ok {
+		return account.Bare(), nil
 	}
-	j, err := ParseJID(from)
-	return err == nil && (j == JID{Domain: account.Domain} || j == account.Bare())
+	return ParseJID(from)
 }
 
 // serve answers a request, each exactly once (RFC 6120, section 8.2.3).

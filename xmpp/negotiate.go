@@ -237,7 +237,7 @@ func (n *negotiation) login(features *Element) error {
 	}
 	n.doing = "login by " + client.Mechanism
 	if err := n.exchange(client); err != nil {
-		if a := (*AuthError)(nil); client.Guessed && errors.As(err, &a) && namesBinding(a) {
+		if a, ok := errors.AsType[*AuthError](err); ok && client.Guessed && namesBinding(a) {
 			return &guessError{a}
 		}
 		return err
@@ -365,7 +365,7 @@ func (n *negotiation) bind() (*Session, error) {
 	}
 	n.r.SetLimits(sessionLimits)
 	result, err := n.answerTo(request)
-	if e := (*StanzaError)(nil); errors.As(err, &e) && e.Condition == Conflict && n.o.JID.Resource != "" {
+	if e, ok := errors.AsType[*StanzaError](err); ok && e.Condition == Conflict && n.o.JID.Resource != "" {
 		request = n.bindRequest("")
 		if err = n.writeElement(request); err == nil {
 			result, err = n.answerTo(request)
@@ -477,7 +477,7 @@ func (n *negotiation) lost(err error) error {
 
 // sendError tells the server what is wrong with what it sent.
 func (n *negotiation) sendError(err error) {
-	if e := (*StreamError)(nil); n.opened && errors.As(err, &e) && e.Sent {
+	if e, ok := errors.AsType[*StreamError](err); ok && n.opened && e.Sent {
 		n.raw.SetWriteDeadline(time.Now().Add(closeBudget))
 		n.conn.Write(streamErrorXML(e.Condition))
 	}

@@ -84,11 +84,7 @@ func (s *Session) Feature(ns, name string) *Element { return Child(s.features, n
 // From returns the sender of a stanza: the own account where it names none (RFC
 // 6120, section 8.1.2.1).
 func (s *Session) From(stanza *Element) (JID, error) {
-	from := Attr(stanza, "from")
-	if from == "" {
-		return s.jid.Bare(), nil
-	}
-	return ParseJID(from)
+	return sender(stanza, s.jid)
 }
 
 // Send writes elements in one flight. That they are written does not say that the
@@ -275,7 +271,7 @@ func (s *Session) readStanzas() error {
 // answerClose ends our side of a stream that the peer has ended or broken.
 func (s *Session) answerClose(err error) {
 	b := []byte("</stream:stream>")
-	if e := (*StreamError)(nil); errors.As(err, &e) && e.Sent {
+	if e, ok := errors.AsType[*StreamError](err); ok && e.Sent {
 		b = streamErrorXML(e.Condition)
 	}
 	defer time.AfterFunc(closeBudget, func() { s.raw.Close() }).Stop() // also ends a write that is under way
