@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,13 +123,23 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 5 * time.Second
 	err = c.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
-		return &exitError{code: exit.ExitCode(), err: errSilent}
+	switch exit, ended := errors.AsType[*exec.ExitError](err); {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case ended:
+		return &exitError{code: exitCode(exit.ProcessState), err: errSilent}
 	}
-	if err != nil && ctx.Err() == nil {
-		return &exitError{code: 126, class: "input", err: fmt.Errorf("demo: run %s: %w", args[0], err)}
+	return &exitError{code: 126, class: "input", err: fmt.Errorf("demo: run %s: %w", args[0], err)}
+}
+
+// exitCode is the code of a process that has ended, in the way of a shell.
+func exitCode(p *os.ProcessState) int {
+	if w, ok := p.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		return 128 + int(w.Signal())
 	}
-	return err
+	return p.ExitCode()
 }
 
 // errSilent is the error of a command that has already said what is wrong.

@@ -57,6 +57,11 @@ func System() *Env {
 	}
 }
 
+// A closedWriter stands for a standard output that was closed from the start.
+type closedWriter struct{}
+
+func (closedWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
 var errNoTerminal = errors.New("no terminal to ask for it")
 
 func readPassword(prompt string) (string, error) {
@@ -79,6 +84,7 @@ type flags struct {
 	pins       []string
 	allowPlain bool
 	timeout    duration
+	login      duration // bounds the login where timeout bounds nothing
 	json       bool
 	quiet      bool
 	verbose    bool
@@ -102,7 +108,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
 	fs.StringArrayVar(&f.pins, "tls-pin", nil, "accept exactly the certificate with this key: `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
 	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, where nothing better is offered [XMPP_ALLOW_PLAIN]")
-	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; listen: 0 [XMPP_TIMEOUT]")
+	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; listen: any, but 30s for its login [XMPP_TIMEOUT]")
 	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "print the steps of the connection on standard error")

@@ -41,6 +41,7 @@ type exitError struct {
 	class string
 	err   error
 	hint  string
+	lines []string // said one by one, instead of err
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -61,7 +62,7 @@ func configError(hint, format string, args ...any) *exitError {
 // noError is the answer no. Each of its lines is reported, unless the results on
 // standard output are JSON and say it already.
 func noError(lines ...string) *exitError {
-	return &exitError{code: exitNo, class: "stanza", err: errors.New(strings.Join(lines, "\n"))}
+	return &exitError{code: exitNo, class: "stanza", err: errors.New(strings.Join(lines, "; ")), lines: lines}
 }
 
 // errorRecord is an error on standard error, with --json.
@@ -77,6 +78,8 @@ type errorRecord struct {
 	Error     *stanzaError `json:"error,omitempty"`
 	JID       string       `json:"jid,omitempty"`
 	Host      string       `json:"host,omitempty"`
+
+	lines []string
 }
 
 func (r errorRecord) WriteText(t *output.Text) {
@@ -84,7 +87,7 @@ func (r errorRecord) WriteText(t *output.Text) {
 	if hint != "" {
 		hint = " (hint: " + hint + ")"
 	}
-	for line := range strings.SplitSeq(r.Message, "\n") {
+	for _, line := range r.lines {
 		t.Printf("xmppkit: %s%s\n", line, hint)
 	}
 }
@@ -113,7 +116,10 @@ func (env *Env) report(ctx context.Context, err error) int {
 	r := errorRecord{
 		Kind: "error", Time: output.Time(time.Now()), Class: e.class, ExitCode: e.code,
 		Retryable: e.code == exitTemporary || e.code == exitTimeout,
-		Message:   e.Error(), Hint: e.hint, JID: env.flags.jid,
+		Message:   e.Error(), Hint: e.hint, JID: env.flags.jid, lines: e.lines,
+	}
+	if r.lines == nil {
+		r.lines = []string{r.Message}
 	}
 	if s, ok := errors.AsType[*xmpp.StanzaError](err); ok {
 		r.Error = newStanzaError(s)
@@ -143,7 +149,9 @@ func classify(ctx context.Context, err error) *exitError {
 	}
 	switch {
 	case errors.As(err, &exit):
-		return is(exit.code, exit.class, exit.hint)
+		e := is(exit.code, exit.class, exit.hint)
+		e.lines = exit.lines
+		return e
 	case errors.As(err, &write):
 		return is(exitOutput, "output", "")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -159,6 +167,8 @@ func classify(ctx context.Context, err error) *exitError {
 		return is(code, "stream", hint)
 	case errors.As(err, &stanza):
 		return is(stanzaCode(stanza), "stanza", "")
+	case errors.Is(err, xmpp.ErrTooLarge):
+		return is(exitData, "data", "send less at a time")
 	case errors.Is(err, xmpp.ErrLost):
 		return is(exitTemporary, "connect", "try again")
 	}

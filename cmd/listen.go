@@ -75,7 +75,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	}
 	o.HandleIQ = answerRequest
 	if !cmd.Flags().Changed("timeout") {
-		l.env.flags.timeout = 0
+		l.env.flags.timeout, l.env.flags.login = 0, loginTimeout
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
@@ -134,9 +134,11 @@ var (
 
 // outcome turns the reason that ended the listening into the answer of the command.
 func (l *listener) outcome(ctx context.Context, err error) error {
+	write, written := errors.AsType[*output.WriteError](err)
 	switch {
-	case err == nil, errors.Is(err, errReaderGone), errors.Is(err, syscall.EPIPE),
-		ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case err == nil, errors.Is(err, errReaderGone), ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil
+	case written && errors.Is(write, syscall.EPIPE):
 		return nil
 	case errors.Is(err, errElapsed) && l.count > 0:
 		return noError(fmt.Sprintf("%d of %d arrived before the time was over", l.printed, l.count))
@@ -151,13 +153,11 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.Can
 	if l.total > 0 {
 		defer time.AfterFunc(time.Duration(l.total), func() { stop(errElapsed) }).Stop()
 	}
-	idle := time.AfterFunc(time.Hour, func() { stop(errElapsed) })
-	idle.Stop()
-	defer idle.Stop()
-	rest := func() {
-		if l.idle > 0 {
-			idle.Reset(time.Duration(l.idle))
-		}
+	rest := func() {}
+	if l.idle > 0 {
+		idle := time.AfterFunc(time.Duration(l.idle), func() { stop(errElapsed) })
+		defer idle.Stop()
+		rest = func() { idle.Reset(time.Duration(l.idle)) }
 	}
 	if !l.noPresence {
 		if err := s.Send(ctx, l.presence()); err != nil {
@@ -165,22 +165,19 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.Can
 		}
 	}
 	l.env.trace("listening")
-	rest()
 	for e, err := range s.Stanzas(ctx) {
 		if err != nil {
 			return l.flush(err)
 		}
-		r := l.record(s, e)
-		if r == nil {
-			continue
+		if r := l.record(s, e); r != nil {
+			if err := l.env.out.Print(r); err != nil {
+				return err
+			}
+			if l.printed++; l.printed == l.count {
+				break
+			}
+			rest()
 		}
-		if err := l.env.out.Print(r); err != nil {
-			return err
-		}
-		if l.printed++; l.printed == l.count {
-			break
-		}
-		rest()
 		// What is ready together is written together; nothing that is ready waits
 		// for what is not.
 		if s.Queued() == 0 {

@@ -138,18 +138,17 @@ func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
 	stats := &pingStats{Kind: "ping_stats", JID: p.to.String()}
 	var last pingRecord
 	var err error
-	for seq := 1; seq <= p.count && err == nil; seq++ {
-		next := time.After(time.Duration(p.interval))
+	for seq, next := 1, time.Now(); seq <= p.count; seq++ {
+		if err = pause(ctx, time.Until(next)); err != nil {
+			break
+		}
+		next = time.Now().Add(time.Duration(p.interval))
 		if last, err = p.ping(ctx, s, seq); err != nil {
 			break
 		}
 		stats.add(last)
-		if err = p.env.print(last); err == nil && seq < p.count {
-			select {
-			case <-next:
-			case <-ctx.Done():
-				err = context.Cause(ctx)
-			}
+		if err = p.env.print(last); err != nil {
+			break
 		}
 	}
 	if p.count > 1 && stats.Sent > 0 {
@@ -161,6 +160,15 @@ func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
 		return noError("") // the lines above say it
 	}
 	return err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // ping returns an error only where there is no use in going on.
@@ -189,8 +197,10 @@ func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord
 // whoAnswered says what an error answer tells about the entity that was asked.
 func whoAnswered(to xmpp.JID, e *xmpp.StanzaError) string {
 	switch e.Condition {
-	case xmpp.RemoteServerNotFound, xmpp.RemoteServerTimeout, xmpp.Gone:
+	case xmpp.RemoteServerNotFound, xmpp.RemoteServerTimeout:
 		return "the own server cannot reach " + to.Domain
+	case xmpp.Gone:
+		return "it is no longer at this address"
 	case xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented:
 		switch {
 		case to.Resource != "":

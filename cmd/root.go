@@ -7,7 +7,9 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +25,8 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	}()
 	root := newRootCmd(env)
 	root.SetArgs(args)
+	// What is wrong with the arguments is said before they are parsed to the end.
+	env.flags.json = slices.Contains(args, "--json") || env.Getenv("XMPP_JSON") == "1"
 	return env.report(ctx, root.ExecuteContext(ctx))
 }
 
@@ -81,7 +85,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	u.hint = cmd.CommandPath() + " --help"
 	if strings.Contains(err.Error(), "--password") {
 		// The value may be in the error, and is a secret.
-		u.err = fmt.Errorf("there is no flag that takes a password: every user of this machine can read the arguments")
+		u.err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
 		u.hint = "set XMPP_PASSWORD"
 	}
 	return u

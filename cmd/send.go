@@ -204,7 +204,7 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 	switch {
 	case cmd.Flags().Changed("message"):
 		return f.message, nil
-	case f.file != "" && f.file != "-":
+	case cmd.Flags().Changed("file") && f.file != "-":
 		file, err := os.Open(f.file)
 		if err != nil {
 			return "", &exitError{code: exitInput, class: "input", err: fmt.Errorf("--file: %w", err)}
@@ -316,13 +316,17 @@ func (f *sender) send(ctx context.Context, s *xmpp.Session, messages []*outgoing
 		return f.unconfirmed(s, messages, err)
 	}
 	f.env.trace("confirmed by %s after %v ms", s.Server(), milliseconds(rtt))
-	f.collectBounces(ctx, s, messages, grace)
-	return f.confirmed(s, messages, rtt)
+	waited := f.collectBounces(ctx, s, messages, grace)
+	if err := f.confirmed(s, messages, rtt); err != nil || waited {
+		return err
+	}
+	return fmt.Errorf("waiting for bounces: %w", context.Cause(ctx))
 }
 
-// collectBounces reads what has arrived, and waits for more if there is a grace.
-func (f *sender) collectBounces(ctx context.Context, s *xmpp.Session, messages []*outgoing, grace time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, grace)
+// collectBounces reads what has arrived, and waits for more if there is a grace. It
+// reports whether nothing cut that short.
+func (f *sender) collectBounces(whole context.Context, s *xmpp.Session, messages []*outgoing, grace time.Duration) bool {
+	ctx, cancel := context.WithTimeout(whole, grace)
 	defer cancel()
 	left := 0
 	for _, m := range messages {
@@ -343,9 +347,10 @@ func (f *sender) collectBounces(ctx context.Context, s *xmpp.Session, messages [
 			}
 		}
 		if left == 0 {
-			return
+			return true
 		}
 	}
+	return grace == 0 || whole.Err() == nil
 }
 
 // bounces reports whether an entity may bounce a message: the recipient, its account

@@ -46,6 +46,11 @@ func (env *Env) account() (xmpp.Options, error) {
 	if o.RootCAs, err = readRoots(f.caFile); err != nil {
 		return o, err
 	}
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"} {
+		if value := env.Getenv(name); value != "" {
+			env.trace("%s is %s", name, value) // Go's TLS heeds them
+		}
+	}
 	o.Password, err = env.password(o.JID)
 	return o, err
 }
@@ -94,14 +99,11 @@ func withTimeout(ctx context.Context, d duration) (context.Context, context.Canc
 }
 
 // withSession opens a session, lets do use it, and closes it. --timeout bounds all
-// of it; a login is bounded by its default even where the command is not.
+// of it.
 func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	ctx, cancel := withTimeout(ctx, env.flags.timeout)
 	defer cancel()
-	login, cancelLogin := ctx, context.CancelFunc(func() {})
-	if env.flags.timeout == 0 {
-		login, cancelLogin = withTimeout(ctx, loginTimeout)
-	}
+	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()
 	before := env.remember(&o)
 	s, err := env.Dial(login, o)
@@ -118,4 +120,5 @@ func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context
 	return fmt.Errorf("%s: %w", o.JID.Bare(), err)
 }
 
+// loginTimeout bounds the login of a command that is not bounded itself.
 const loginTimeout = duration(30 * time.Second)

@@ -24,10 +24,6 @@ func stdout() io.Writer {
 	return os.Stdout
 }
 
-type closedWriter struct{}
-
-func (closedWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
-
 // outGone watches standard output where it is a pipe or a socket: those tell when
 // the last reader goes. A second of delay at most.
 func outGone(ctx context.Context) bool {

@@ -57,8 +57,8 @@ type Options struct {
 	AllowPlain  bool             // use SASL PLAIN where the server offers nothing better
 
 	// HandleIQ answers an incoming request: by Result, by Refusal, or nil for
-	// service-unavailable. It runs on a goroutine of its own. Pings from the own
-	// server and account are answered without it.
+	// service-unavailable. It runs on a goroutine of its own, which Close waits
+	// for. Pings from the own server and account are answered without it.
 	HandleIQ func(context.Context, *Element) *Element
 
 	// Memory carries from one login to the next what makes that one safer and
@@ -96,15 +96,16 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		go x509.SystemCertPool()
 	}
 	s, err := dial(ctx, o)
-	if d, ok := errors.AsType[*DialError](err); ok && o.Memory.TLSUnique && d.Op == "tls" && d.Pin == "" {
+	_, lost := errors.AsType[handshakeLost](err)
+	if d, ok := errors.AsType[*DialError](err); o.Memory.TLSUnique && ctx.Err() == nil && (lost || ok && d.Op == "tls" && d.Pin == "") {
 		o.Memory.TLSUnique = false // TLS 1.2 may be gone
 		s, err = dial(ctx, o)
 	}
-	if _, ok := errors.AsType[*guessError](err); ok {
+	if a, ok := errors.AsType[*AuthError](err); ok && a.guessed {
 		o.trace("the server refused channel binding by tls-exporter; once more on TLS 1.2 with tls-unique")
 		o.Memory.TLSUnique = true
 		s, err = dial(ctx, o)
-		o.Memory.TLSUnique = err == nil
+		o.Memory.TLSUnique = o.Memory.TLSUnique && err == nil
 	}
 	return s, err
 }

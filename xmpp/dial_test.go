@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -18,6 +20,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -224,6 +227,7 @@ func TestCertificates(t *testing.T) {
 		"suffix of the name":       {ca.issue(template("org")), "not \"example.org\""},
 		"name and more":            {ca.issue(template("example.org.evil")), "not \"example.org\""},
 		"wildcard of the domain":   {ca.issue(template("*.example.org")), `is for "*.example.org", not "example.org"`},
+		"name of two lines":        {ca.issue(template("a\nb")), `its certificate is for`},
 		"CN only":                  {ca.issue(with(func(c *x509.Certificate) { c.Subject.CommonName = "example.org" })), "is for no host name"},
 		"address only":             {ca.issue(with(func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })), `is for "127.0.0.1"`},
 		"mail address only":        {ca.issue(with(func(c *x509.Certificate) { c.EmailAddresses = []string{"romeo@example.org"} })), "is for no host name"},
@@ -234,7 +238,15 @@ func TestCertificates(t *testing.T) {
 		"missing intermediate":          {middle.issue(template("example.org")), "an authority that is not trusted here"},
 		"name-constrained intermediate": {elsewhere.issue(template("example.org"), elsewhere), "not permitted"},
 		"signed by no authority":        {fake.issue(template("example.org"), fake), "certificate"},
-		"SHA-1":                         {ca.issue(with(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }, "example.org")), "not trusted here"},
+		"unknown critical extension": {ca.issue(with(func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+		}, "example.org")), "unhandled critical extension"},
+		"SRV-ID and XmppAddr only (C-22)": {ca.issue(with(func(c *x509.Certificate) {
+			srv, addr := asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 7}, asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 5}
+			san := sequence(otherName(srv, "_xmpp-client.example.org", "ia5"), otherName(addr, "example.org", "utf8"))
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}}
+		})), "is for no host name"},
+		"SHA-1": {ca.issue(with(func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }, "example.org")), "not trusted here"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -253,12 +265,26 @@ func TestCertificates(t *testing.T) {
 				if d != nil && d.Pin != xmpp.Pin(test.cert.Leaf) {
 					t.Errorf("the error has the pin %q", d.Pin)
 				}
-				if len(clear) > 0 {
-					t.Errorf("sent %q", clear)
+				if len(clear) > 0 || strings.Contains(err.Error(), "\n") {
+					t.Errorf("%v, sent %q", err, clear)
 				}
 			})
 		})
 	}
+}
+
+func sequence(parts ...[]byte) []byte {
+	b, _ := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: bytes.Join(parts, nil)})
+	return b
+}
+
+// otherName is a GeneralName of RFC 5280, section 4.2.1.6.
+func otherName(id asn1.ObjectIdentifier, value, kind string) []byte {
+	oid, _ := asn1.Marshal(id)
+	text, _ := asn1.MarshalWithParams(value, kind)
+	inner, _ := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: text})
+	b, _ := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: append(oid, inner...)})
+	return b
 }
 
 // C-20: the name asked for is the domain's A-label without a dot; an address is verified
@@ -425,11 +451,12 @@ func TestPinLogin(t *testing.T) {
 	})
 }
 
-// C-28: a login that was refused is not tried again.
+// C-28, C-33: a login that was refused is not tried again, here or elsewhere.
 func TestOneAttempt(t *testing.T) {
 	for _, mode := range []string{"5222", "5223"} {
 		for _, failure := range []string{"", "sasl-failure=temporary-auth-failure", "sasl-failure=account-disabled", "stream-error@success=host-unknown",
-			"stream-error@challenge=policy-violation", "bind-error=not-allowed", "sasl-failure=not-authorized", "wrong-signature", "close@success", "stream-error@restart=not-authorized"} {
+			"stream-error@challenge=policy-violation", "bind-error=not-allowed", "sasl-failure=not-authorized", "wrong-signature", "close@success", "stream-error@restart=not-authorized",
+			"stream-error@secure-header=see-other-host:127.0.0.1:22", "stream-error@success=see-other-host:[::1]:5223"} {
 			t.Run(mode+failure, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					var c xmpptest.Config
@@ -445,7 +472,11 @@ func TestOneAttempt(t *testing.T) {
 					if _, err := xmpp.Dial(t.Context(), o); err == nil {
 						t.Fatal("a session")
 					}
-					if w.Attempts() != 1 || w.connections() != 1 {
+					attempts := 1
+					if strings.Contains(failure, "secure-header") {
+						attempts = 0
+					}
+					if w.Attempts() != attempts || w.connections() != 1 {
 						t.Errorf("%d attempts on %d connections", w.Attempts(), w.connections())
 					}
 				})
@@ -588,6 +619,43 @@ func TestLegacyBinding(t *testing.T) {
 			t.Errorf("%d attempts, %d connections, %+v", w.Attempts(), w.connections(), *o.Memory)
 		}
 	})
+}
+
+// C-28: what is remembered does not multiply attempts. A connection that is lost in the TLS
+// handshake may be one that wants TLS 1.3; one that is lost later has cost an attempt.
+func TestLegacyLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, xmpptest.Config{Legacy: true, Faults: []xmpptest.Fault{"close@success"}})
+		o := w.Options
+		o.Memory = &xmpp.Memory{TLSUnique: true}
+		if _, err := xmpp.Dial(t.Context(), o); !errors.Is(err, xmpp.ErrLost) || w.Attempts() != 1 || w.connections() != 1 {
+			t.Errorf("%v, %d attempts on %d connections", err, w.Attempts(), w.connections())
+		}
+	})
+	for name, first := range map[string]func(p *peer){
+		"closes":    func(p *peer) { p.conn.Read(make([]byte, 1000)) },
+		"is silent": func(p *peer) { io.Copy(io.Discard, p.conn) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var connections atomic.Int32
+				o := scripted(t, func(p *peer) {
+					if connections.Add(1) == 1 {
+						first(p)
+						return
+					}
+					p.bind(p.authenticate(""), "romeo@localhost/r")
+					p.next()
+				})
+				o.Memory = &xmpp.Memory{TLSUnique: true}
+				s, err := xmpp.Dial(t.Context(), o)
+				if err != nil || o.Memory.TLSUnique || connections.Load() != 2 {
+					t.Fatalf("%v on %d connections, %+v", err, connections.Load(), *o.Memory)
+				}
+				s.Close()
+			})
+		})
+	}
 }
 
 // between puts somebody with a certificate that the client trusts between it and the

@@ -29,7 +29,8 @@ const (
 	NSBinding   = "urn:xmpp:sasl-cb:0" // XEP-0440
 	NSBind      = "urn:ietf:params:xml:ns:xmpp-bind"
 	NSSession   = "urn:ietf:params:xml:ns:xmpp-session"
-	NSPing      = "urn:xmpp:ping" // XEP-0199
+	NSLimits    = "urn:xmpp:stream-limits:0" // XEP-0478
+	NSPing      = "urn:xmpp:ping"            // XEP-0199
 	NSDiscoInfo = "http://jabber.org/protocol/disco#info"
 )
 

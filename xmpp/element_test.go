@@ -99,7 +99,8 @@ func TestAdd(t *testing.T) {
 			t.Error("an attribute without a value")
 		}
 	}()
-	xmpp.NewElement("", "x", "a")
+	odd := strings.Fields("a")
+	xmpp.NewElement("", "x", odd...)
 }
 
 // What is built, parses back as what was meant.
@@ -155,7 +156,7 @@ func TestErrorOf(t *testing.T) {
 	for in, want := range map[string]xmpp.StanzaError{
 		"<error type='cancel' by='b'><gone" + ns + ">xmpp:x</gone><text" + ns + ">moved</text><x xmlns='u'/></error>": {Condition: xmpp.Gone, Type: "cancel", Text: "moved", By: "b"},
 		"<error type='wait'><text" + ns + ">first</text><x xmlns='u'/><resource-constraint" + ns + "/></error>":       {Condition: xmpp.ResourceConstraint, Type: "wait", Text: "first"},
-		"<error type='auth'><forbidden xmlns='evil'/></error>":                                                        {Condition: xmpp.UndefinedCondition, Type: "auth"},
+		"<error type='auth'><forbidden xmlns='evil'/></error>":                                                        {Condition: xmpp.UndefinedCondition, Type: "auth", Text: "forbidden"}, // what the application calls it
 		"<error xmlns='evil' type='auth'><forbidden" + ns + "/></error>":                                              {Condition: xmpp.UndefinedCondition, Type: "cancel"},
 		"": {Condition: xmpp.UndefinedCondition, Type: "cancel"},
 	} {

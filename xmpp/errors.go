@@ -1,8 +1,10 @@
 package xmpp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // A Condition is the name of a defined error condition of a stanza (RFC 6120,
@@ -37,6 +39,9 @@ const (
 // been taken.
 var ErrLost = errors.New("connection lost")
 
+// ErrTooLarge says that a stanza was not sent, as the server does not take its size.
+var ErrTooLarge = errors.New("stanza too large")
+
 // A StanzaError is the answer of type error to a stanza (RFC 6120, section 8.3).
 type StanzaError struct {
 	Condition Condition
@@ -67,6 +72,8 @@ type AuthError struct {
 	Condition Condition // what the server answered (RFC 6120, section 6.5); "" where this side broke off
 	Text      string
 	Err       error // why this side broke off: see package sasl
+
+	guessed bool // it may be about a channel binding that had to be guessed
 }
 
 func (e *AuthError) Error() string {
@@ -91,19 +98,23 @@ func (e *DialError) Error() string {
 	case "dns":
 		return fmt.Sprintf("look up %s: %v", e.Addr, e.Err)
 	case "tls":
-		return fmt.Sprintf("TLS with %s: %v", e.Addr, e.Err)
+		return oneLine(fmt.Sprintf("TLS with %s: %v", e.Addr, e.Err)) // it may have names out of a certificate
 	}
 	return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err)
 }
 
 func (e *DialError) Unwrap() error { return e.Err }
 
+// withText adds what the other side says.
 func withText(s, text string) string {
-	if text == "" {
+	if text = oneLine(text); text == "" {
 		return s
 	}
 	return s + " (" + text + ")"
 }
+
+// oneLine keeps a peer's words from looking like an error of their own.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // ErrorOf returns the error that a stanza of type error carries.
 func ErrorOf(stanza *Element) *StanzaError {
@@ -118,13 +129,15 @@ func ErrorOf(stanza *Element) *StanzaError {
 // conditionOf reads the condition and text of an error element, whose defined
 // condition is its only other child in the namespace ns.
 func conditionOf(e *Element, ns string) (Condition, string) {
-	condition := UndefinedCondition
+	condition, specific := UndefinedCondition, ""
 	for c := range Elements(e) {
-		if Namespace(c) == ns && c.Tag != "text" {
+		switch {
+		case Namespace(c) != ns:
+			specific = c.Tag // what the application calls it
+		case c.Tag != "text" && condition == UndefinedCondition:
 			condition = Condition(c.Tag)
-			break
 		}
 	}
 	text, _ := Text(e, ns, "text")
-	return condition, text
+	return condition, cmp.Or(text, specific)
 }

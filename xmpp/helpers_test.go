@@ -41,8 +41,6 @@ func mustJID(s string) xmpp.JID {
 	return j
 }
 
-func domainOf(j xmpp.JID) xmpp.JID { return xmpp.JID{Domain: j.Domain} }
-
 // parse makes an element of a client stream of text, as a Session delivers it.
 func parse(t testing.TB, text string) *xmpp.Element {
 	t.Helper()
@@ -303,6 +301,10 @@ const nsBind = "urn:ietf:params:xml:ns:xmpp-bind"
 
 // bind answers the bind request with an address.
 func (p *peer) bind(request *xmpp.Element, jid string) {
+	if request == nil {
+		p.t.Error("no bind request")
+		return
+	}
 	p.write("<iq type='result' id='" + xmpp.Attr(request, "id") + "'><bind xmlns='" + nsBind + "'><jid>" + jid + "</jid></bind></iq>")
 }
 
@@ -346,14 +348,6 @@ func async[T any](f func() (T, error)) <-chan result[T] {
 		c <- result[T]{v, err, time.Now()}
 	}()
 	return c
-}
-
-func elements(t testing.TB, xml ...string) []*xmpp.Element {
-	var all []*xmpp.Element
-	for _, x := range xml {
-		all = append(all, parse(t, x))
-	}
-	return all
 }
 
 // A link is one end of a connection that takes a latency each way and, unlike that of a

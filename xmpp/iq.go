@@ -67,25 +67,23 @@ func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*E
 	}
 	select {
 	case r := <-c.answer:
-		return s.answered(c, r, number, sent)
+		return s.answered(r, number, sent)
 	case <-ctx.Done():
 		return nil, 0, fmt.Errorf("waiting for the answer of %s: %w", s.asked(c), context.Cause(ctx))
 	case <-s.done:
 	}
 	select { // the answer may have been the last thing that came
 	case r := <-c.answer:
-		return s.answered(c, r, number, sent)
+		return s.answered(r, number, sent)
 	default:
 		return nil, 0, s.reason()
 	}
 }
 
-func (s *Session) answered(c *call, r reply, flight int, sent time.Time) (*Element, time.Duration, error) {
-	if c.to == s.Server() {
-		s.mu.Lock()
-		s.proven = max(s.proven, flight)
-		s.mu.Unlock()
-	}
+func (s *Session) answered(r reply, flight int, sent time.Time) (*Element, time.Duration, error) {
+	s.mu.Lock()
+	s.proven = max(s.proven, flight) // every answer comes through the own server, in order
+	s.mu.Unlock()
 	rtt := r.at.Sub(sent)
 	if Attr(r.iq, "type") == "error" {
 		return nil, rtt, ErrorOf(r.iq)
@@ -113,7 +111,7 @@ func (s *Session) dispatch(iq *Element) bool {
 			return false // cannot be answered
 		}
 		s.mu.Lock()
-		if s.err == nil && s.served.allow(time.Now()) {
+		if s.err == nil && (fromOwnServer(iq, s.jid) || s.served.allow(time.Now())) {
 			s.serving.Go(func() { s.serve(iq) })
 		}
 		s.mu.Unlock()
@@ -133,6 +131,8 @@ func (s *Session) deliver(iq *Element) {
 	if c := s.pending[id]; c != nil && s.answersFor(from, c.to) {
 		delete(s.pending, id)
 		c.answer <- reply{iq, time.Now()}
+	} else {
+		s.ignored++
 	}
 }
 

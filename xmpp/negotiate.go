@@ -65,8 +65,7 @@ func newSession(ctx context.Context, c net.Conn, o Options, addr string) (*Sessi
 		err = fmt.Errorf("%s with %s: %w", n.doing, addr, context.Cause(ctx))
 	}
 	if err != nil {
-		n.sendError(err)
-		c.Close()
+		n.close(err)
 		return nil, err
 	}
 	go s.read()
@@ -142,6 +141,11 @@ func (n *negotiation) startTLS() error {
 	return nil
 }
 
+// handshakeLost is a connection that was lost before anything of a login was sent.
+type handshakeLost struct{ error }
+
+func (e handshakeLost) Unwrap() error { return e.error }
+
 func (n *negotiation) handshake() error {
 	n.doing, n.opened = "TLS handshake", false
 	started := time.Now()
@@ -150,10 +154,10 @@ func (n *negotiation) handshake() error {
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("%w: TLS handshake with %s: no answer within %s", ErrLost, n.addr, tlsBudget)
+			return handshakeLost{fmt.Errorf("%w: TLS handshake with %s: no answer within %s", ErrLost, n.addr, tlsBudget)}
 		}
 		if isLost(err) {
-			return n.lost(err)
+			return handshakeLost{n.lost(err)}
 		}
 		return tlsError(n.addr, n.o.JID, err)
 	}
@@ -218,11 +222,6 @@ func (a *arrival) Read(b []byte) (int, error) {
 	return a.Reader.Read(b)
 }
 
-// guessError is the refusal of a channel binding that had to be guessed.
-type guessError struct{ *AuthError }
-
-func (e *guessError) Unwrap() error { return e.AuthError }
-
 // login authenticates by SASL (RFC 6120, section 6): one attempt with one mechanism.
 func (n *negotiation) login(features *Element) error {
 	offer := offerOf(features)
@@ -237,8 +236,8 @@ func (n *negotiation) login(features *Element) error {
 	}
 	n.doing = "login by " + client.Mechanism
 	if err := n.exchange(client); err != nil {
-		if a, ok := errors.AsType[*AuthError](err); ok && client.Guessed && namesBinding(a) {
-			return &guessError{a}
+		if a, ok := errors.AsType[*AuthError](err); ok {
+			a.guessed = client.Guessed && namesBinding(a)
 		}
 		return err
 	}
@@ -251,7 +250,7 @@ func (n *negotiation) login(features *Element) error {
 	}
 	n.o.trace("logged in by %s (%s)", client.Mechanism, binding)
 	n.o.Memory.NoPlain = n.o.Memory.NoPlain || client.Mechanism != "PLAIN"
-	n.o.Memory.TLSUnique = n.o.Memory.TLSUnique && offer.BindingTypes == nil
+	n.o.Memory.TLSUnique = n.o.Memory.TLSUnique && offer.BindingTypes == nil && client.Binding == "tls-unique"
 	return nil
 }
 
@@ -293,7 +292,7 @@ func (n *negotiation) exchange(client *sasl.Client) error {
 		case err != nil:
 			return err
 		case Is(e, NSSASL, "success"):
-			data, err := decode(e)
+			data, err := sasl.Decode(TextOf(e))
 			if err == nil {
 				err = client.Finish(data)
 			}
@@ -321,7 +320,7 @@ func (n *negotiation) exchange(client *sasl.Client) error {
 // compute runs the key derivation, which a server can make take seconds, aside, so
 // that the context still ends the login.
 func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, error) {
-	data, err := decode(challenge)
+	data, err := sasl.Decode(TextOf(challenge))
 	if err != nil {
 		return nil, err
 	}
@@ -340,15 +339,6 @@ func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, 
 	case <-n.ctx.Done():
 		return nil, context.Cause(n.ctx)
 	}
-}
-
-// decode returns the data of a SASL element, nil where it has none.
-func decode(e *Element) ([]byte, error) {
-	text := TextOf(e)
-	if text == "" {
-		return nil, nil
-	}
-	return sasl.Decode(text)
 }
 
 // bind restarts the stream and binds a resource in one flight (RFC 6120, sections
@@ -461,26 +451,34 @@ func (n *negotiation) writeElement(e *Element) error {
 }
 
 func (n *negotiation) write(b []byte) error {
-	if _, err := n.conn.Write(b); err != nil {
+	if err := put(n.conn, b, writeBudget); err != nil {
 		return n.lost(err)
 	}
 	return nil
 }
 
 func (n *negotiation) readError(err error) error {
-	return readError(err, func(err error) error { return n.lost(err) })
+	return readError(err, n.lost)
 }
 
 func (n *negotiation) lost(err error) error {
 	return fmt.Errorf("%w: %s with %s: %w", ErrLost, n.doing, n.addr, err)
 }
 
-// sendError tells the server what is wrong with what it sent.
-func (n *negotiation) sendError(err error) {
-	if e, ok := errors.AsType[*StreamError](err); ok && n.opened && e.Sent {
-		n.raw.SetWriteDeadline(time.Now().Add(closeBudget))
-		n.conn.Write(streamErrorXML(e.Condition))
+// close ends a stream that came to nothing. The server is told what is wrong with
+// what it sent, except one that may not be the server at all.
+func (n *negotiation) close(err error) {
+	defer time.AfterFunc(closeBudget, func() { n.raw.Close() }).Stop()
+	stream, violated := errors.AsType[*StreamError](err)
+	switch {
+	case !n.opened || n.ctx.Err() != nil || errors.Is(err, ErrLost) || errors.Is(err, sasl.ErrServer):
+		n.raw.Close()
+	case violated && stream.Sent:
+		_ = put(n.conn, streamErrorXML(stream.Condition), closeBudget)
+	case n.conn != n.raw: // in the clear nothing more is said
+		_ = put(n.conn, []byte("</stream:stream>"), closeBudget)
 	}
+	n.conn.Close()
 }
 
 // readError translates an error of the wire reader.

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"net"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,9 +16,11 @@ import (
 )
 
 const (
-	// queueBudget bounds, in bytes on the wire, the stanzas that nobody has asked
-	// for yet. Past it the session fails, as dropping one would be a lie.
-	queueBudget = 16 << 20
+	// queueBudget bounds, in bytes of memory, the stanzas that nobody has taken
+	// yet. Past it the session fails, as dropping one would be a lie.
+	queueBudget = 32 << 20
+	// partSize is what a part of a stanza takes in memory besides its text.
+	partSize = 60
 	// writeBudget bounds a write to a peer that has stopped reading.
 	writeBudget = 30 * time.Second
 	// closeBudget bounds closing, whatever the peer does.
@@ -36,18 +40,20 @@ type Session struct {
 	raw      net.Conn
 	conn     net.Conn
 	r        *wire.Reader
+	maxSize  int             // of a stanza that the server takes, in bytes; 0 where it does not say
 	ctx      context.Context // ends with the session; for HandleIQ
 	cancel   context.CancelFunc
+
+	ignored int // stanzas that were not what they had to be; belongs to the reader
 
 	writing chan struct{} // holds a token while somebody writes: a mutex to wait for beside a context
 	closed  bool          // </stream:stream> is out; belongs to who writes
 
 	mu      sync.Mutex
 	sent    int // flights
-	proven  int // of them, those that the answer to a later ping has confirmed
-	queue   []*Element
-	sizes   []int64
-	queued  int64
+	proven  int // of them, those that the answer to a later request has confirmed
+	queue   []arrived
+	queued  int64         // what the queue takes
 	ready   chan struct{} // holds a token when the queue may have got something
 	pending map[string]*call
 	served  rate
@@ -56,10 +62,16 @@ type Session struct {
 	done    chan struct{} // closed when it has
 }
 
+// An arrived stanza waits for Stanzas.
+type arrived struct {
+	stanza *Element
+	cost   int64 // in memory, in bytes, about
+}
+
 func newBoundSession(n *negotiation, bound JID, features *Element) *Session {
 	s := &Session{
 		o: n.o, jid: bound, features: features, addr: n.addr,
-		raw: n.raw, conn: n.conn, r: n.r,
+		raw: n.raw, conn: n.conn, r: n.r, maxSize: maxSize(features),
 		writing: make(chan struct{}, 1),
 		ready:   make(chan struct{}, 1),
 		pending: make(map[string]*call),
@@ -97,12 +109,9 @@ func (s *Session) Send(ctx context.Context, elements ...*Element) error {
 // flight writes elements at once. It returns the flight's number, from 1, and when
 // it began.
 func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.Time, error) {
-	var b []byte
-	var err error
-	for _, e := range elements {
-		if b, err = wire.Append(b, e); err != nil {
-			return 0, time.Time{}, err
-		}
+	b, err := s.encode(elements)
+	if err != nil {
+		return 0, time.Time{}, err
 	}
 	select {
 	case s.writing <- struct{}{}:
@@ -113,6 +122,9 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	if s.closed {
 		return 0, time.Time{}, s.reason()
 	}
+	if ctx.Err() != nil {
+		return 0, time.Time{}, context.Cause(ctx)
+	}
 	s.mu.Lock()
 	s.sent++
 	number := s.sent
@@ -121,28 +133,71 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	return number, started, err
 }
 
+// safeSize is what every server takes as one stanza (RFC 6120, section 13.12).
+const safeSize = 10_000
+
+// encode refuses what the server has announced that it does not take (XEP-0478).
+func (s *Session) encode(elements []*Element) ([]byte, error) {
+	var b []byte
+	for _, e := range elements {
+		start := len(b)
+		var err error
+		if b, err = wire.Append(b, e); err != nil {
+			return nil, err
+		}
+		size := len(b) - start
+		if s.maxSize > 0 && size > s.maxSize {
+			return nil, fmt.Errorf("%w: it has %d bytes, and the server takes %d", ErrTooLarge, size, s.maxSize)
+		}
+		if s.maxSize == 0 && size > safeSize {
+			s.o.trace("a stanza of %d bytes: a server has to take no more than %d", size, safeSize)
+		}
+	}
+	return b, nil
+}
+
+// maxSize returns the limit that the features of a stream announce, or 0.
+func maxSize(features *Element) int {
+	text, _ := Text(Child(features, NSLimits, "limits"), NSLimits, "max-bytes")
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || n < safeSize {
+		return 0 // less is not allowed (XEP-0478, section 3)
+	}
+	return n
+}
+
 // writeBytes is for who holds the token. A write that was broken off has broken the
 // stream.
 func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
-	if ctx.Err() != nil {
-		return time.Time{}, context.Cause(ctx)
-	}
 	stop := context.AfterFunc(ctx, func() { s.raw.Close() })
 	defer stop()
 	started := time.Now()
-	s.conn.SetWriteDeadline(started.Add(writeBudget))
-	_, err := s.conn.Write(b)
-	switch {
-	case err == nil:
+	err := put(s.conn, b, writeBudget)
+	if err == nil {
 		return started, nil
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	default:
-		err = s.lost(err)
 	}
 	s.closed = true
+	err = s.lost(err)
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = err
+	}
+	s.mu.Unlock()
 	s.raw.Close()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	return started, err
+}
+
+// put is every write: one, with a deadline of its own, as TLS writes as well.
+func put(c net.Conn, b []byte, budget time.Duration) error {
+	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
+		return err
+	}
+	defer c.SetWriteDeadline(time.Time{})
+	_, err := c.Write(b)
+	return err
 }
 
 // Stanzas yields what arrives: messages, presences and requests, in their order.
@@ -199,21 +254,20 @@ func (s *Session) dequeue() *Element {
 	if len(s.queue) == 0 {
 		return nil
 	}
-	e := s.queue[0]
-	s.queue[0] = nil
-	s.queued -= s.sizes[0]
-	s.queue, s.sizes = s.queue[1:], s.sizes[1:]
-	return e
+	a := s.queue[0]
+	s.queue[0].stanza = nil
+	s.queue = s.queue[1:]
+	s.queued -= a.cost
+	return a.stanza
 }
 
-func (s *Session) enqueue(e *Element, size int64) error {
+func (s *Session) enqueue(a arrived) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.queued+size > queueBudget {
-		return &StreamError{Condition: PolicyViolation, Text: fmt.Sprintf("more than %d MiB of stanzas wait to be read", queueBudget>>20), Sent: true}
+	if s.queued += a.cost; s.queued > queueBudget {
+		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
 	}
-	s.queue, s.sizes = append(s.queue, e), append(s.sizes, size)
-	s.queued += size
+	s.queue = append(s.queue, a)
 	return nil
 }
 
@@ -253,16 +307,16 @@ func (s *Session) readStanzas() error {
 		if Is(e, NSStream, "error") {
 			return streamError(e)
 		}
-		if !IsStanza(e) {
-			continue // RFC 6120, section 4.8.4
-		}
-		if _, err := s.From(e); err != nil {
-			continue // RFC 7622, section 4: nobody to attribute it to
+		// What is no stanza (RFC 6120, section 4.8.4), or of nobody it could be
+		// attributed to (RFC 7622, section 4), is not for anyone.
+		if _, err := s.From(e); err != nil || !IsStanza(e) {
+			s.ignored++
+			continue
 		}
 		if e.Tag == "iq" && !s.dispatch(e) {
 			continue
 		}
-		if err := s.enqueue(e, size); err != nil {
+		if err := s.enqueue(arrived{e, size + partSize*int64(s.r.Parts())}); err != nil {
 			return err
 		}
 	}
@@ -279,9 +333,12 @@ func (s *Session) answerClose(err error) {
 	defer func() { <-s.writing }()
 	if !s.closed {
 		s.closed = true
-		s.conn.Write(b)
+		_ = put(s.conn, b, closeBudget) // the stream has ended already
 	}
 	s.conn.Close()
+	if s.ignored > 0 {
+		s.o.trace("ignored %d stanzas: answers to nothing that was asked, or without a valid sender", s.ignored)
+	}
 }
 
 // reason returns why the session ended, or will end.
@@ -315,7 +372,7 @@ func (s *Session) Close() error {
 	var err error
 	if !s.closed {
 		s.closed = true
-		_, err = s.conn.Write([]byte("</stream:stream>"))
+		err = put(s.conn, []byte("</stream:stream>"), closeBudget)
 	}
 	<-s.writing
 	s.mu.Lock()

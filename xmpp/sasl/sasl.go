@@ -49,7 +49,7 @@ type Credentials struct {
 	// PlainForbidden says the account has logged in by SCRAM or EXTERNAL
 	// before: it never falls back to PLAIN (XEP-0474, section 7).
 	PlainForbidden bool
-	// External says a client certificate was presented in TLS.
+	// External says there is a client certificate to present in TLS.
 	External bool
 }
 

@@ -140,6 +140,10 @@ func (r *Reader) ContentNS() string { return r.contentNS }
 // front of the handshake.
 func (r *Reader) Buffered() int { return r.filled - r.pos }
 
+// Parts returns how many parts, as Limits.Nodes counts them, the stanza has that
+// Next returned last.
+func (r *Reader) Parts() int { return r.nodes }
+
 // Header reads the start tag of the stream, and the XML declaration if there
 // is one. It has to be called once, before Next, and has the same errors
 // except io.EOF.

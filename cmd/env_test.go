@@ -1,0 +1,103 @@
+package cmd
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+// A duration is one of Go or plain seconds.
+func TestDuration(t *testing.T) {
+	for in, want := range map[string]time.Duration{
+		"30s": 30 * time.Second, "2m": 2 * time.Minute, "1h30m": 90 * time.Minute, "500ms": 500 * time.Millisecond, "1.5s": 1500 * time.Millisecond,
+		"30": 30 * time.Second, "0.5": 500 * time.Millisecond, ".5": 500 * time.Millisecond, "0": 0, "0s": 0, "+1": time.Second, "1e3": 1000 * time.Second,
+		"86400": 24 * time.Hour, "999999999": 999999999 * time.Second,
+	} {
+		var d duration
+		if err := d.Set(in); err != nil || time.Duration(d) != want {
+			t.Errorf("%s: %s, %v", in, &d, err)
+		}
+	}
+	for _, in := range []string{"", " ", "-1", "-1s", "soon", "1 s", "30 ", "1d", "inf", "-inf", "nan", "1e9", "1e400", "9999999999", "0x10", "1,5", "3000000h"} {
+		d := duration(42)
+		if err := d.Set(in); err == nil || d != 42 {
+			t.Errorf("%q is %s", in, &d)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "0s", time.Second: "1s", 30 * time.Second: "30s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", 500 * time.Millisecond: "500ms",
+	} {
+		if got := (*duration)(&d).String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// What is remembered of logins: read, written only if it changed, and never a failure.
+func TestState(t *testing.T) {
+	jid := xmpp.JID{Local: "romeo", Domain: "example.org", Resource: "r"}
+	env := func(vars map[string]string) *Env {
+		return &Env{Getenv: func(name string) string { return vars[name] }}
+	}
+	for _, test := range []struct {
+		vars  map[string]string
+		flags flags
+		dir   string
+	}{
+		{map[string]string{"XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/x/xmppkit"},
+		{map[string]string{"HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
+		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, flags{}, ""},
+		{nil, flags{}, ""},
+		{map[string]string{"HOME": "/h"}, flags{stateDir: "s"}, "s"},
+		{map[string]string{"HOME": "/h"}, flags{stateDir: "s", noCache: true}, ""},
+	} {
+		e := env(test.vars)
+		e.flags = test.flags
+		file := e.stateFile(jid)
+		if file != "" && filepath.Dir(file) != test.dir || (file == "") != (test.dir == "") {
+			t.Errorf("%+v: %s", test, file)
+		}
+		if other := e.stateFile(xmpp.JID{Local: "romeo2", Domain: "example.org"}); file != "" && (other == file || e.stateFile(jid.Bare()) != file) {
+			t.Errorf("one file for two accounts, or two for one: %s", file)
+		}
+	}
+
+	e := env(nil)
+	e.flags.stateDir = filepath.Join(t.TempDir(), "new", "state")
+	o := xmpp.Options{JID: jid, Memory: new(xmpp.Memory)}
+	before := e.remember(&o)
+	e.store(o, before) // nothing to write
+	if _, err := os.Stat(e.flags.stateDir); err == nil || before != (xmpp.Memory{}) {
+		t.Errorf("%+v, %v", before, err)
+	}
+	o.Memory.NoPlain = true
+	e.store(o, before)
+	info, err := os.Stat(e.stateFile(jid))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	if dir, err := os.Stat(e.flags.stateDir); err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", dir, err)
+	}
+	again := xmpp.Options{JID: jid.Bare(), Memory: new(xmpp.Memory)}
+	if got := e.remember(&again); got != (xmpp.Memory{NoPlain: true}) || *again.Memory != got {
+		t.Errorf("%+v", got)
+	}
+	if all, _ := os.ReadDir(e.flags.stateDir); len(all) != 1 {
+		t.Errorf("left behind: %v", all)
+	}
+	for _, broken := range []string{"", "{", "[]", `{"no_plain":"yes"}`, `{"no_plain":true,"tls_unique":7}`, "null"} {
+		if err := os.WriteFile(e.stateFile(jid), []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o := xmpp.Options{JID: jid, Memory: new(xmpp.Memory)}
+		if got := e.remember(&o); got != (xmpp.Memory{}) || *o.Memory != got {
+			t.Errorf("%s: %+v", broken, got)
+		}
+	}
+	e.flags.stateDir = filepath.Join(e.stateFile(jid), "below-a-file")
+	e.store(o, xmpp.Memory{}) // not a failure
+}
