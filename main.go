@@ -6,13 +6,12 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"xmppkit/cmd"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), cmd.Signals()...)
 	context.AfterFunc(ctx, stop) // the first signal cancels, the second kills
 	os.Exit(cmd.Main(ctx, cmd.System(), os.Args[1:]))
 }

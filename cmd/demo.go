@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,13 +115,16 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	environ := append(d.environ("romeo", demoPassword),
 		"XMPP_PEER_JID=juliet@"+d.server.Domain, "XMPP_PEER_PASSWORD="+demoPeerPassword)
 	path, err := lookPath(args[0], d.dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return &exitError{code: 126, class: "input", err: fmt.Errorf("demo: %w", err)}
+	}
 	if err != nil {
 		return &exitError{code: 127, class: "input", err: fmt.Errorf("demo: %w", err)} // as a shell does
 	}
 	c := exec.CommandContext(ctx, path, args[1:]...)
 	c.Args[0] = args[0]
 	c.Env, c.Stdin, c.Stdout, c.Stderr = environ, env.In, env.Out, env.Err
-	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.Cancel = func() error { return c.Process.Signal(syscall.Signal(signalCode(ctx) - 128)) }
 	c.WaitDelay = 5 * time.Second
 	err = c.Run()
 	switch exit, ended := errors.AsType[*exec.ExitError](err); {
@@ -227,6 +231,10 @@ func (t *tour) run(local, command string) {
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
+	if t.ctx.Err() != nil {
+		t.err = context.Cause(t.ctx)
+		return
+	}
 	t.err = t.env.print(tourText{Kind: "command", Text: "xmppkit " + command, prompt: local + "$ "})
 	if out.Len() > 0 && t.err == nil {
 		t.err = t.env.print(tourText{Kind: "output", Text: strings.TrimSuffix(out.String(), "\n")})

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,8 +38,9 @@ type Env struct {
 	// which. It is nil where that cannot be known.
 	OutGone func(ctx context.Context) bool
 
-	flags flags
-	out   *output.Printer
+	flags  flags
+	stdout *stoppableWriter
+	out    *output.Printer // to stdout
 }
 
 // System is the environment of a real process.
@@ -61,6 +63,49 @@ func System() *Env {
 type closedWriter struct{}
 
 func (closedWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// Signals are those that end a command in good order. A hangup that is ignored, as
+// by nohup(1), stays so.
+func Signals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
+// A stoppableWriter gives up on a reader that does not read when its context ends.
+type stoppableWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (s *stoppableWriter) Write(b []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	b = bytes.Clone(b) // it may be written long after this has returned
+	go func() {
+		n, err := s.w.Write(b)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-s.ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-time.After(stalled):
+		return 0, context.Cause(s.ctx)
+	}
+}
+
+// stalled is how long a reader of standard output is given when all is over.
+const stalled = 200 * time.Millisecond
 
 var errNoTerminal = errors.New("no terminal to ask for it")
 
@@ -124,11 +169,22 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 		if f == nil || f.Changed || value == "" {
 			continue
 		}
-		if err := cmd.Flags().Set(e[0], value); err != nil {
-			return usageError("%s: %w", e[1], err)
+		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
+			if err := cmd.Flags().Set(e[0], v); err != nil {
+				return usageError("%s: %w", e[1], err)
+			}
 		}
 	}
-	env.out = output.NewPrinter(env.Out, env.flags.json)
+	env.stdout = &stoppableWriter{cmd.Context(), env.Out}
+	env.out = output.NewPrinter(env.stdout, env.flags.json)
+	return nil
+}
+
+// needOutput refuses to begin what nobody could see the result of.
+func (env *Env) needOutput() error {
+	if _, closed := env.Out.(closedWriter); closed {
+		return &exitError{code: exitOutput, class: "output", err: errors.New("standard output is closed")}
+	}
 	return nil
 }
 

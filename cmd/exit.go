@@ -33,6 +33,7 @@ const (
 	exitTimeout     = 124 // as timeout(1)
 	exitInterrupt   = 128 + int(syscall.SIGINT)
 	exitTerminate   = 128 + int(syscall.SIGTERM)
+	exitHangup      = 128 + int(syscall.SIGHUP)
 )
 
 // An exitError is an error whose code is already decided.
@@ -110,7 +111,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 		return 0
 	}
 	e := classify(ctx, err)
-	if e.code == exitInterrupt || e.code == exitTerminate || err.Error() == "" || e.code == exitNo && env.flags.json {
+	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.code == exitNo && env.flags.json {
 		return e.code
 	}
 	r := errorRecord{
@@ -152,12 +153,12 @@ func classify(ctx context.Context, err error) *exitError {
 		e := is(exit.code, exit.class, exit.hint)
 		e.lines = exit.lines
 		return e
-	case errors.As(err, &write):
-		return is(exitOutput, "output", "")
 	case errors.Is(err, context.DeadlineExceeded):
 		return is(exitTimeout, "timeout", "--timeout allows more")
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return is(signalCode(ctx), "timeout", "")
+	case errors.As(err, &write):
+		return is(exitOutput, "output", "")
 	case errors.As(err, &dial):
 		return classifyDial(err, dial)
 	case errors.As(err, &auth):
@@ -177,8 +178,11 @@ func classify(ctx context.Context, err error) *exitError {
 
 // signalCode is 128 and the number of the signal that ended ctx.
 func signalCode(ctx context.Context) int {
-	if strings.HasPrefix(context.Cause(ctx).Error(), syscall.SIGTERM.String()) {
+	switch signal, _, _ := strings.Cut(context.Cause(ctx).Error(), " signal"); signal {
+	case syscall.SIGTERM.String():
 		return exitTerminate
+	case syscall.SIGHUP.String():
+		return exitHangup
 	}
 	return exitInterrupt
 }

@@ -66,10 +66,10 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	if err := l.check(cmd, args); err != nil {
 		return err
 	}
-	if _, closed := l.env.Out.(closedWriter); closed {
-		return &exitError{code: exitOutput, class: "output", err: errors.New("standard output is closed")}
+	if err := l.env.needOutput(); err != nil {
+		return err
 	}
-	o, err := l.env.account()
+	o, err := l.env.account(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -150,6 +150,7 @@ func (l *listener) outcome(ctx context.Context, err error) error {
 
 // listen prints until ctx ends, the count is reached or the session is over.
 func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.CancelCauseFunc) error {
+	l.env.stdout.ctx = ctx
 	if l.total > 0 {
 		defer time.AfterFunc(time.Duration(l.total), func() { stop(errElapsed) }).Stop()
 	}
@@ -224,7 +225,7 @@ func (l *listener) record(s *xmpp.Session, e *xmpp.Element) output.Record {
 		}
 		return m
 	case "presence":
-		if l.match != "" {
+		if l.match != "" || !knownPresence(a.typ) {
 			return nil
 		}
 		return newPresenceRecord(a, e)

@@ -117,10 +117,14 @@ errors; --timeout also bounds many pings, so raise it with --count.`,
 			if err != nil {
 				return err
 			}
-			o, err := env.account()
+			if err := env.needOutput(); err != nil {
+				return err
+			}
+			o, err := env.account(cmd.Context())
 			if err != nil {
 				return err
 			}
+			o.Take = func(*xmpp.Element) bool { return false }
 			p.to = xmpp.JID{Domain: o.JID.Domain}
 			if len(targets) > 0 {
 				p.to = targets[0].jid

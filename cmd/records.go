@@ -43,22 +43,23 @@ func newAddressed(s *xmpp.Session, e *xmpp.Element, from xmpp.JID) addressed {
 
 // messageRecord is a message that arrived.
 type messageRecord struct {
-	Kind     string       `json:"kind"`
-	Time     output.Time  `json:"time"`
-	Type     string       `json:"type"`
-	From     string       `json:"from"`
-	FromBare string       `json:"from_bare"`
-	To       string       `json:"to"`
-	Delayed  bool         `json:"delayed"`
-	Self     bool         `json:"self"`
-	ID       string       `json:"id,omitempty"`
-	Body     *string      `json:"body,omitempty"` // an empty body is not the same as none
-	Subject  *string      `json:"subject,omitempty"`
-	Thread   string       `json:"thread,omitempty"`
-	Lang     string       `json:"lang,omitempty"`
-	URL      string       `json:"url,omitempty"`
-	Error    *stanzaError `json:"error,omitempty"`
-	XML      string       `json:"xml,omitempty"`
+	Kind      string       `json:"kind"`
+	Time      output.Time  `json:"time"`
+	Type      string       `json:"type"`
+	From      string       `json:"from"`
+	FromBare  string       `json:"from_bare"`
+	To        string       `json:"to"`
+	Delayed   bool         `json:"delayed"`
+	Self      bool         `json:"self"`
+	ID        string       `json:"id,omitempty"`
+	Body      *string      `json:"body,omitempty"` // an empty body is not the same as none
+	Subject   *string      `json:"subject,omitempty"`
+	Thread    string       `json:"thread,omitempty"`
+	Lang      string       `json:"lang,omitempty"`
+	URL       string       `json:"url,omitempty"`
+	Encrypted string       `json:"encrypted,omitempty"` // the namespace of the encryption
+	Error     *stanzaError `json:"error,omitempty"`
+	XML       string       `json:"xml,omitempty"`
 
 	attention bool
 }
@@ -71,7 +72,8 @@ func newMessageRecord(a addressed, s *xmpp.Session, e *xmpp.Element) *messageRec
 	if a.err != nil {
 		return r // the rest is what was sent, not what the sender of the error says
 	}
-	if body := inLang(e, "body"); body != nil {
+	r.Encrypted = encryption(e)
+	if body := inLang(e, "body"); body != nil && r.Encrypted == "" {
 		r.Body = new(xmpp.TextOf(body))
 		r.Lang = xmpp.Lang(body)
 	}
@@ -82,6 +84,21 @@ func newMessageRecord(a addressed, s *xmpp.Session, e *xmpp.Element) *messageRec
 	r.URL, _ = xmpp.Text(xmpp.Child(e, nsOOB, "x"), nsOOB, "url")
 	r.attention = xmpp.Child(e, nsAttention, "attention") != nil
 	return r
+}
+
+// encryption returns the namespace of the encryption of a message, or "". The body of
+// such a message is not what its sender wrote, but a note for programs like this one.
+func encryption(message *xmpp.Element) string {
+	if e := xmpp.Child(message, "urn:xmpp:eme:0", "encryption"); e != nil { // XEP-0380
+		return xmpp.Attr(e, "namespace")
+	}
+	for e := range xmpp.Elements(message) {
+		switch ns := xmpp.Namespace(e); ns {
+		case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2", "urn:xmpp:openpgp:0", "jabber:x:encrypted":
+			return ns
+		}
+	}
+	return ""
 }
 
 // messageType is the type, normal where there is none or an unknown one (RFC 6121,
@@ -111,7 +128,7 @@ func inLang(message *xmpp.Element, name string) *xmpp.Element {
 
 // empty reports whether there is nothing in it for a reader.
 func (r *messageRecord) empty() bool {
-	return r.Body == nil && r.Subject == nil && r.URL == "" && r.Error == nil && !r.attention
+	return r.Body == nil && r.Subject == nil && r.URL == "" && r.Encrypted == "" && r.Error == nil && !r.attention
 }
 
 func (r *messageRecord) WriteText(t *output.Text) {
@@ -126,6 +143,8 @@ func (r *messageRecord) WriteText(t *output.Text) {
 	switch {
 	case r.Error != nil:
 		lines = append(lines, r.Error.String())
+	case r.Encrypted != "":
+		lines = append(lines, "(encrypted, "+r.Encrypted+")")
 	case r.Body != nil:
 		lines = append(lines, *r.Body)
 	case r.attention:
@@ -190,6 +209,15 @@ func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
 		}
 	}
 	return r
+}
+
+// knownPresence reports whether it is one of the types of RFC 6121, section 4.7.1.
+func knownPresence(typ string) bool {
+	switch typ {
+	case "", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed":
+		return true
+	}
+	return false
 }
 
 func (r *presenceRecord) WriteText(t *output.Text) {

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"xmppkit/output"
 )
 
 // Main runs the program with its arguments and returns the exit code.
@@ -27,7 +29,13 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	root.SetArgs(args)
 	// What is wrong with the arguments is said before they are parsed to the end.
 	env.flags.json = slices.Contains(args, "--json") || env.Getenv("XMPP_JSON") == "1"
-	return env.report(ctx, root.ExecuteContext(ctx))
+	help := &output.Writer{W: env.Out}
+	root.SetOut(help)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = help.Err
+	}
+	return env.report(ctx, err)
 }
 
 func newRootCmd(env *Env) *cobra.Command {
@@ -56,7 +64,6 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(env.In)
-	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelpCmd(root))

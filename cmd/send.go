@@ -22,8 +22,6 @@ const (
 	nsOOB       = "jabber:x:oob"         // XEP-0066
 	nsAttention = "urn:xmpp:attention:0" // XEP-0224
 
-	// maxBody bounds what is read as one message; servers take much less.
-	maxBody = 10 << 20
 	// remoteGrace is how long a bounce from another server is waited for.
 	remoteGrace = 500 * time.Millisecond
 )
@@ -81,7 +79,8 @@ func newSendCmd(env *Env) *cobra.Command {
 		Use:   "send [flags] JID...",
 		Short: "Send a message and confirm that the server took it",
 		Long: `Send sends one message to each JID: the text of --message, of --file, or of
-standard input up to its end, without a last line break.
+standard input up to its end, without a last line break. The time of --timeout
+begins when that has been read.
 
 It exits with 0 only if the own server has confirmed that it processed every
 message and none was bounced. That a message was accepted does not say that it
@@ -99,7 +98,7 @@ the confirmation; 124 the time was over before it.`,
 	fs.StringVarP(&f.message, "message", "m", "", "the `TEXT` to send, instead of standard input")
 	fs.StringVarP(&f.file, "file", "f", "", "the `FILE` to send the text of, instead of standard input")
 	fs.StringVarP(&f.subject, "subject", "s", "", "the `TEXT` of the subject")
-	fs.StringVar(&f.typ, "type", "chat", "the `TYPE` of message: chat, normal or headline")
+	fs.StringVar(&f.typ, "type", "", "the `TYPE` of message: chat, normal or headline (default chat)")
 	fs.StringVar(&f.thread, "thread", "", "the `ID` of the conversation it belongs to")
 	fs.StringVar(&f.id, "id", "", "the `ID` of the stanza, instead of a random one")
 	fs.StringVar(&f.url, "url", "", "a `URL` to attach (XEP-0066)")
@@ -114,14 +113,21 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.check(cmd); err != nil {
+	if err := f.check(cmd, targets); err != nil {
 		return err
 	}
 	var o xmpp.Options
 	if !f.dryRun {
-		if o, err = f.env.account(); err != nil {
+		if f.env.flags.json {
+			err = f.env.needOutput()
+		}
+		if err == nil {
+			o, err = f.env.account(cmd.Context())
+		}
+		if err != nil {
 			return err
 		}
+		o.Take = isBounce
 	}
 	messages, err := f.messages(cmd, targets)
 	if err != nil {
@@ -144,11 +150,17 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 }
 
 // check refuses what is wrong on the command line itself.
-func (f *sender) check(cmd *cobra.Command) error {
-	switch f.typ {
-	case "chat", "normal", "headline":
-	default:
-		return usageError("--type: %q is none of chat, normal, headline", f.typ)
+func (f *sender) check(cmd *cobra.Command, targets []target) error {
+	var uriTypes []string
+	for _, t := range targets {
+		uriTypes = append(uriTypes, t.fields.Get("type"))
+	}
+	for _, typ := range append([]string{f.typ}, uriTypes...) {
+		switch typ {
+		case "", "chat", "normal", "headline":
+		default:
+			return usageError("--type: %q is none of chat, normal, headline", typ)
+		}
 	}
 	if cmd.Flags().Changed("message") && cmd.Flags().Changed("file") {
 		return usageError("--message and --file exclude each other")
@@ -201,53 +213,32 @@ func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*outgoing, er
 }
 
 func (f *sender) body(cmd *cobra.Command) (string, error) {
+	var b []byte
+	var err error
+	name := "standard input"
 	switch {
 	case cmd.Flags().Changed("message"):
 		return f.message, nil
 	case cmd.Flags().Changed("file") && f.file != "-":
-		file, err := os.Open(f.file)
-		if err != nil {
-			return "", &exitError{code: exitInput, class: "input", err: fmt.Errorf("--file: %w", err)}
-		}
-		defer file.Close()
-		return readBody(cmd.Context(), file, f.file)
+		name = f.file
+		b, err = readAll(cmd.Context(), func() (io.ReadCloser, error) { return os.Open(f.file) })
+	default:
+		b, err = readAll(cmd.Context(), func() (io.ReadCloser, error) { return io.NopCloser(f.env.In), nil })
 	}
-	return readBody(cmd.Context(), f.env.In, "standard input")
-}
-
-// readBody reads all of r, without a last line break. A signal ends the wait.
-func readBody(ctx context.Context, r io.Reader, name string) (string, error) {
-	type result struct {
-		b   []byte
-		err error
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
 	}
-	done := make(chan result, 1)
-	go func() {
-		b, err := io.ReadAll(io.LimitReader(r, maxBody+1))
-		done <- result{b, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	case got := <-done:
-		if got.err != nil {
-			return "", &exitError{code: exitInput, class: "input", err: fmt.Errorf("read %s: %w", name, got.err)}
-		}
-		if len(got.b) > maxBody {
-			return "", dataError("%s is longer than %d MiB", name, maxBody>>20)
-		}
-		body := string(bytes.TrimSuffix(bytes.TrimSuffix(got.b, []byte("\n")), []byte("\r")))
-		if err := xmpp.CheckText(body); err != nil {
-			return "", dataError("%s: %w", name, err)
-		}
-		return body, nil
+	body := string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
+	if err := xmpp.CheckText(body); err != nil {
+		return "", dataError("%s: %w", name, err)
 	}
+	return body, nil
 }
 
 func (f *sender) stanza(t target, body string) (*outgoing, error) {
 	subject := cmp.Or(f.subject, t.fields.Get("subject"))
 	thread := cmp.Or(f.thread, t.fields.Get("thread"))
-	for _, text := range []string{body, subject, thread} {
+	for _, text := range []string{body, subject, thread, t.fields.Get("id")} {
 		if err := xmpp.CheckText(text); err != nil {
 			return nil, dataError("message to %s: %w", t.jid, err)
 		}
@@ -255,7 +246,8 @@ func (f *sender) stanza(t target, body string) (*outgoing, error) {
 	if body == "" && subject == "" && f.url == "" && !f.attention {
 		return nil, dataError("the message to %s is empty: it has no body, subject, url or attention", t.jid)
 	}
-	m := xmpp.NewElement(xmpp.NSClient, "message", "to", t.jid.String(), "type", f.typ, "id", cmp.Or(f.id, xmpp.NewID()))
+	id := cmp.Or(f.id, t.fields.Get("id"), xmpp.NewID())
+	m := xmpp.NewElement(xmpp.NSClient, "message", "to", t.jid.String(), "type", cmp.Or(f.typ, t.fields.Get("type"), "chat"), "id", id)
 	add := func(name, text string) {
 		if text != "" {
 			xmpp.Add(m, xmpp.NewText(xmpp.NSClient, name, text))
@@ -311,22 +303,25 @@ func (f *sender) send(ctx context.Context, s *xmpp.Session, messages []*outgoing
 	if _, ok := errors.AsType[*xmpp.StanzaError](err); ok {
 		err = nil // an answer like any other
 	}
+	if errors.Is(err, xmpp.ErrTooLarge) {
+		return err // nothing was written
+	}
 	if err != nil {
 		f.collectBounces(ctx, s, messages, 0)
 		return f.unconfirmed(s, messages, err)
 	}
 	f.env.trace("confirmed by %s after %v ms", s.Server(), milliseconds(rtt))
-	waited := f.collectBounces(ctx, s, messages, grace)
-	if err := f.confirmed(s, messages, rtt); err != nil || waited {
+	cut := f.collectBounces(ctx, s, messages, grace)
+	if err := f.confirmed(s, messages, rtt); err != nil || cut == nil {
 		return err
 	}
-	return fmt.Errorf("waiting for bounces: %w", context.Cause(ctx))
+	return fmt.Errorf("taken by %s, but not all bounces can be known: %w", s.Server(), cut)
 }
 
 // collectBounces reads what has arrived, and waits for more if there is a grace. It
-// reports whether nothing cut that short.
-func (f *sender) collectBounces(whole context.Context, s *xmpp.Session, messages []*outgoing, grace time.Duration) bool {
-	ctx, cancel := context.WithTimeout(whole, grace)
+// returns what cut that short.
+func (f *sender) collectBounces(ctx context.Context, s *xmpp.Session, messages []*outgoing, grace time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, grace, errGraceOver)
 	defer cancel()
 	left := 0
 	for _, m := range messages {
@@ -334,9 +329,12 @@ func (f *sender) collectBounces(whole context.Context, s *xmpp.Session, messages
 			left++
 		}
 	}
-	for e := range s.Stanzas(ctx) {
-		if e == nil || !xmpp.Is(e, xmpp.NSClient, "message") || xmpp.Attr(e, "type") != "error" {
-			continue
+	for e, err := range s.Stanzas(ctx) {
+		if err == errGraceOver || err != nil && grace == 0 {
+			break
+		}
+		if err != nil {
+			return err
 		}
 		from, _ := s.From(e) // the session delivers nothing without one
 		for _, m := range messages {
@@ -347,10 +345,16 @@ func (f *sender) collectBounces(whole context.Context, s *xmpp.Session, messages
 			}
 		}
 		if left == 0 {
-			return true
+			break
 		}
 	}
-	return grace == 0 || whole.Err() == nil
+	return nil
+}
+
+var errGraceOver = errors.New("the time for bounces is over")
+
+func isBounce(e *xmpp.Element) bool {
+	return xmpp.Is(e, xmpp.NSClient, "message") && xmpp.Attr(e, "type") == "error"
 }
 
 // bounces reports whether an entity may bounce a message: the recipient, its account
@@ -364,7 +368,7 @@ func bounces(from, to, own xmpp.JID) bool {
 }
 
 func (f *sender) record(m *outgoing) sentRecord {
-	r := sentRecord{Kind: "sent", Time: output.Time(time.Now()), To: m.to.String(), Type: f.typ, ID: m.id(), Ack: "none"}
+	r := sentRecord{Kind: "sent", Time: output.Time(time.Now()), To: m.to.String(), Type: xmpp.Attr(m.stanza, "type"), ID: m.id(), Ack: "none"}
 	if m.err != nil {
 		r.Error = newStanzaError(m.err)
 	}

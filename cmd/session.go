@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -13,16 +14,17 @@ import (
 
 // account turns the global flags into what a session needs. It is called before a
 // connection is opened, so that what is wrong with them is said at once.
-func (env *Env) account() (xmpp.Options, error) {
+func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 	f := &env.flags
 	o := xmpp.Options{Server: f.server, TLS: xmpp.TLSMode(f.tls), AllowPlain: f.allowPlain, Trace: env.trace, Memory: new(xmpp.Memory)}
 	if f.jid == "" {
 		return o, configError("--jid or XMPP_JID", "no account")
 	}
-	var err error
-	if o.JID, err = xmpp.ParseJID(f.jid); err != nil {
-		return o, usageError("--jid: %w", err)
+	t, err := parseTarget(f.jid)
+	if err != nil {
+		return o, fmt.Errorf("--jid: %w", err)
 	}
+	o.JID = t.jid
 	if o.JID.Local == "" {
 		return o, usageError("--jid: %q is a server, not an account: want user@domain", f.jid)
 	}
@@ -43,7 +45,7 @@ func (env *Env) account() (xmpp.Options, error) {
 		}
 		o.Pins = append(o.Pins, pin)
 	}
-	if o.RootCAs, err = readRoots(f.caFile); err != nil {
+	if o.RootCAs, err = readRoots(ctx, f.caFile); err != nil {
 		return o, err
 	}
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"} {
@@ -55,13 +57,13 @@ func (env *Env) account() (xmpp.Options, error) {
 	return o, err
 }
 
-func readRoots(file string) (*x509.CertPool, error) {
+func readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
+	pem, err := readAll(ctx, func() (io.ReadCloser, error) { return os.Open(file) })
 	if err != nil {
-		return nil, &exitError{code: exitInput, class: "input", err: fmt.Errorf("--ca-file: %w", err)}
+		return nil, fmt.Errorf("--ca-file: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
@@ -105,6 +107,7 @@ func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context
 	defer cancel()
 	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()
+	env.stdout.ctx = ctx
 	before := env.remember(&o)
 	s, err := env.Dial(login, o)
 	if err != nil {

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 
@@ -15,8 +16,8 @@ type target struct {
 }
 
 func parseTarget(s string) (target, error) {
-	rest, ok := strings.CutPrefix(s, "xmpp:")
-	if !ok {
+	scheme, rest, _ := strings.Cut(s, ":")
+	if !strings.EqualFold(scheme, "xmpp") {
 		j, err := xmpp.ParseJID(s)
 		if err != nil {
 			return target{}, usageError("%w", err)
@@ -28,13 +29,10 @@ func parseTarget(s string) (target, error) {
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	path, query, _ := strings.Cut(rest, "?")
-	path, err := url.PathUnescape(path)
-	if err != nil {
-		return target{}, usageError("malformed URI %q: %w", s, err)
-	}
 	var t target
-	if t.jid, err = xmpp.ParseJID(path); err != nil {
-		return target{}, usageError("%w", err)
+	var err error
+	if t.jid, err = parsePath(path); err != nil {
+		return target{}, usageError("malformed URI %q: %w", s, err)
 	}
 	action, pairs, _ := strings.Cut(query, ";")
 	switch action {
@@ -51,6 +49,34 @@ func parseTarget(s string) (target, error) {
 		t.fields.Set(key, value)
 	}
 	return t, nil
+}
+
+// parsePath splits the JID of a URI before it decodes its parts: an encoded separator
+// is none (RFC 5122, section 2.7.2).
+func parsePath(path string) (xmpp.JID, error) {
+	bare, resource, hasResource := strings.Cut(path, "/")
+	local, domain, hasLocal := strings.Cut(bare, "@")
+	if !hasLocal {
+		local, domain = "", bare
+	}
+	parts := []*string{&local, &domain, &resource}
+	for _, p := range parts {
+		var err error
+		if *p, err = url.PathUnescape(*p); err != nil {
+			return xmpp.JID{}, err
+		}
+	}
+	if strings.ContainsAny(local+domain, "@/") {
+		return xmpp.JID{}, errors.New("an encoded separator")
+	}
+	s := domain
+	if hasLocal {
+		s = local + "@" + s
+	}
+	if hasResource {
+		s += "/" + resource
+	}
+	return xmpp.ParseJID(s)
 }
 
 func parseTargets(args []string) ([]target, error) {

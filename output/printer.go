@@ -95,3 +95,18 @@ func (e *WriteError) Error() string { return "writing results: " + e.Err.Error()
 
 // Unwrap returns what the stream reported, EPIPE or ENOSPC for instance.
 func (e *WriteError) Unwrap() error { return e.Err }
+
+// A Writer writes text that is no record, such as help, and keeps the error: its
+// callers do not look.
+type Writer struct {
+	W   io.Writer
+	Err error // a *WriteError, once there was one
+}
+
+func (w *Writer) Write(b []byte) (int, error) {
+	n, err := w.W.Write(b)
+	if err != nil && w.Err == nil {
+		w.Err = &WriteError{err}
+	}
+	return n, err
+}

@@ -61,6 +61,10 @@ type Options struct {
 	// for. Pings from the own server and account are answered without it.
 	HandleIQ func(context.Context, *Element) *Element
 
+	// Take chooses what Stanzas yields; nil takes everything. The rest is let go
+	// as it arrives.
+	Take func(*Element) bool
+
 	// Memory carries from one login to the next what makes that one safer and
 	// shorter. Dial reads and updates it.
 	Memory *Memory

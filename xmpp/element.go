@@ -3,6 +3,7 @@ package xmpp
 import (
 	"crypto/rand"
 	"iter"
+	"strings"
 
 	"github.com/beevik/etree"
 
@@ -133,13 +134,18 @@ func Text(e *Element, ns, name string) (string, bool) {
 
 // TextOf returns all the text directly in e.
 func TextOf(e *Element) string {
-	s := ""
-	for _, t := range e.Child {
-		if c, ok := t.(*etree.CharData); ok {
-			s += c.Data
+	if len(e.Child) == 1 {
+		if c, ok := e.Child[0].(*etree.CharData); ok {
+			return c.Data
 		}
 	}
-	return s
+	var b strings.Builder
+	for _, t := range e.Child {
+		if c, ok := t.(*etree.CharData); ok {
+			b.WriteString(c.Data)
+		}
+	}
+	return b.String()
 }
 
 // Attr returns the value of e's attribute that has no namespace, or "".

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -123,7 +124,27 @@ func ErrorOf(stanza *Element) *StanzaError {
 		return &StanzaError{Condition: UndefinedCondition, Type: "cancel"}
 	}
 	condition, text := conditionOf(e, NSStanzas)
-	return &StanzaError{Condition: condition, Type: Attr(e, "type"), Text: text, By: Attr(e, "by")}
+	typ := Attr(e, "type")
+	switch typ {
+	case "auth", "cancel", "continue", "modify", "wait":
+	default:
+		typ = "cancel"
+	}
+	if !slices.Contains(stanzaConditions(), condition) {
+		condition = UndefinedCondition
+	}
+	return &StanzaError{Condition: condition, Type: typ, Text: text, By: Attr(e, "by")}
+}
+
+// stanzaConditions are those of RFC 6120, section 8.3.3, and what it took over from
+// XEP-0086.
+func stanzaConditions() []Condition {
+	return []Condition{
+		BadRequest, Conflict, FeatureNotImplemented, "forbidden", Gone, InternalServerError, ItemNotFound,
+		"jid-malformed", "not-acceptable", "not-allowed", NotAuthorized, "payment-required", PolicyViolation,
+		"recipient-unavailable", "redirect", "registration-required", RemoteServerNotFound, RemoteServerTimeout,
+		ResourceConstraint, ServiceUnavailable, "subscription-required", UndefinedCondition, "unexpected-request",
+	}
 }
 
 // conditionOf reads the condition and text of an error element, whose defined

@@ -38,22 +38,42 @@ func ParseJID(s string) (JID, error) {
 	var j JID
 	var err error
 	if j.Domain, err = domainpart(domain); err != nil {
-		return JID{}, fmt.Errorf("malformed JID %q: %w", s, err)
+		return JID{}, malformed(s, err)
 	}
 	if hasLocal {
 		if j.Local, err = localpart(local); err != nil {
-			return JID{}, fmt.Errorf("malformed JID %q: %w", s, err)
+			return JID{}, malformed(s, err)
 		}
 	}
 	if hasResource {
 		if j.Resource, err = resourcepart(resource); err != nil {
-			return JID{}, fmt.Errorf("malformed JID %q: %w", s, err)
+			return JID{}, malformed(s, err)
 		}
 	}
 	return j, nil
 }
 
+func malformed(jid string, err error) error {
+	if len(jid) > 100 {
+		jid = strings.ToValidUTF8(jid[:100], "") + "..."
+	}
+	return fmt.Errorf("malformed JID %q: %w", jid, err)
+}
+
+// tooLong refuses a part before it is mapped, which takes time that grows faster
+// than its length. Mapping makes a part shorter at most by the factor that the
+// widest forms of a character have over the narrow ones.
+func tooLong(part, s string) error {
+	if len(s) > 4*maxPart {
+		return fmt.Errorf("%s: longer than %d bytes", part, maxPart)
+	}
+	return nil
+}
+
 func localpart(s string) (string, error) {
+	if err := tooLong("local part", s); err != nil {
+		return "", err
+	}
 	if !plainPart(s) {
 		mapped, err := precis.UsernameCaseMapped.String(s)
 		if err != nil {
@@ -69,6 +89,9 @@ func localpart(s string) (string, error) {
 }
 
 func resourcepart(s string) (string, error) {
+	if err := tooLong("resource", s); err != nil {
+		return "", err
+	}
 	if !printableASCII(s) {
 		mapped, err := precis.OpaqueString.String(s)
 		if err != nil {
@@ -85,6 +108,9 @@ func resourcepart(s string) (string, error) {
 // domainpart follows RFC 7622, section 3.2: one trailing dot is stripped, A-labels
 // become U-labels.
 func domainpart(s string) (string, error) {
+	if err := tooLong("domain", s); err != nil {
+		return "", err
+	}
 	plain := strings.TrimSuffix(s, ".")
 	if strings.HasPrefix(plain, "[") {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(plain[1:], "]"))

@@ -20,7 +20,10 @@ const (
 	// yet. Past it the session fails, as dropping one would be a lie.
 	queueBudget = 32 << 20
 	// partSize is what a part of a stanza takes in memory besides its text.
-	partSize = 60
+	partSize = 100
+	// lastWord is how long a server's reason for closing the connection under a
+	// write is waited for.
+	lastWord = 200 * time.Millisecond
 	// writeBudget bounds a write to a peer that has stopped reading.
 	writeBudget = 30 * time.Second
 	// closeBudget bounds closing, whatever the peer does.
@@ -177,11 +180,17 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 		return started, nil
 	}
 	s.closed = true
-	err = s.lost(err)
+	if ctx.Err() == nil {
+		select {
+		case <-s.done:
+		case <-time.After(lastWord):
+		}
+	}
 	s.mu.Lock()
 	if s.err == nil {
-		s.err = err
+		s.err = s.lost(err)
 	}
+	err = s.err
 	s.mu.Unlock()
 	s.raw.Close()
 	if ctx.Err() != nil {
@@ -313,7 +322,7 @@ func (s *Session) readStanzas() error {
 			s.ignored++
 			continue
 		}
-		if e.Tag == "iq" && !s.dispatch(e) {
+		if e.Tag == "iq" && !s.dispatch(e) || s.o.Take != nil && !s.o.Take(e) {
 			continue
 		}
 		if err := s.enqueue(arrived{e, size + partSize*int64(s.r.Parts())}); err != nil {
@@ -385,7 +394,10 @@ func (s *Session) Close() error {
 		}
 	}
 	s.conn.Close()
-	<-s.done
+	select {
+	case <-s.done:
+	case <-time.After(closeBudget): // it is busy, and will see that it is over
+	}
 	s.cancel()
 	return err
 }
