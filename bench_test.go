@@ -147,7 +147,7 @@ func BenchmarkLink(b *testing.B) {
 	a := benchEmbedded(b)
 	for name, server := range map[string]string{"starttls": a.server, "direct": a.direct} {
 		b.Run(name, func(b *testing.B) {
-			link := startLink(b, server)
+			link := startLink(b, server, linkRTT)
 			send := func(server string) time.Duration {
 				started := time.Now()
 				c := a.command("send", "--server", server, "--tls", name, "-m", "hello", "juliet@localhost")
@@ -169,7 +169,7 @@ func BenchmarkLink(b *testing.B) {
 
 // startLink returns the address of a proxy that delays all bytes, both ways, by half
 // a round trip, without limiting how many are on their way.
-func startLink(b *testing.B, server string) string {
+func startLink(b *testing.B, server string, rtt time.Duration) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -186,14 +186,14 @@ func startLink(b *testing.B, server string) string {
 				client.Close()
 				continue
 			}
-			go delay(upstream, client)
-			go delay(client, upstream)
+			go delay(upstream, client, rtt/2)
+			go delay(client, upstream, rtt/2)
 		}
 	}()
 	return l.Addr().String()
 }
 
-func delay(to io.WriteCloser, from io.Reader) {
+func delay(to io.WriteCloser, from io.Reader, by time.Duration) {
 	type piece struct {
 		at time.Time
 		b  []byte
@@ -207,7 +207,7 @@ func delay(to io.WriteCloser, from io.Reader) {
 			if err != nil {
 				return
 			}
-			pieces <- piece{time.Now().Add(linkRTT / 2), b[:n]}
+			pieces <- piece{time.Now().Add(by), b[:n]}
 		}
 	}()
 	for p := range pieces {
@@ -220,6 +220,25 @@ func delay(to io.WriteCloser, from io.Reader) {
 		}
 	}
 	to.Close()
+}
+
+// BenchmarkDiscoTree asks 1,000 items for theirs over a link whose round trip takes 50
+// ms; one operation is all of them, login included.
+func BenchmarkDiscoTree(b *testing.B) {
+	const items, rtt = 1000, 50 * time.Millisecond
+	a := benchEmbedded(b, xmpptest.Fault(fmt.Sprintf("disco-tree=%dx1", items)))
+	a.server = startLink(b, a.server, rtt)
+	var u usage
+	for b.Loop() {
+		var out bytes.Buffer
+		c := a.command("disco", "--tree")
+		c.Stdout = &out
+		if err := u.run(c, func() {}); err != nil || bytes.Count(out.Bytes(), []byte{'\n'}) != items {
+			b.Fatalf("%v\n%s", err, out.Bytes())
+		}
+	}
+	u.report(b, b.N, "µs-cpu/op")
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(rtt), "roundtrips/op")
 }
 
 // BenchmarkListen prints 10,000 messages as JSON; one operation is all of them.

@@ -87,6 +87,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    scriptExits,
 			"online":   scriptOnline,
+			"rooms":    scriptRooms,
 			"server":   scriptServer,
 			"ndjson":   scriptNDJSON,
 			"closedfd": scriptClosed,
@@ -109,10 +110,14 @@ func startEmbedded(setenv func(k, v string), later func(func()), dir, romeo, jul
 	return os.WriteFile(ca, server.CA(), 0o600)
 }
 
-// server FAULT... replaces the embedded server by one that misbehaves.
+// server FAULT... replaces the embedded server by one that misbehaves. A fault in
+// double quotes is one with the escapes of Go.
 func scriptServer(ts *testscript.TestScript, _ bool, args []string) {
 	var faults []xmpptest.Fault
 	for _, arg := range args {
+		if text, err := strconv.Unquote(arg); err == nil {
+			arg = text
+		}
 		f, err := xmpptest.ParseFault(arg)
 		ts.Check(err)
 		faults = append(faults, f)
@@ -161,14 +166,9 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	pem, err := os.ReadFile(ts.Getenv("XMPP_CA_FILE"))
-	ts.Check(err)
 	jid, err := xmpp.ParseJID(args[0])
 	ts.Check(err)
-	s, err := xmpp.Dial(ctx, xmpp.Options{
-		JID: jid.Bare(), Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: pool(pem),
-	})
-	ts.Check(err)
+	s := scriptSession(ctx, ts, jid.Bare())
 	defer s.Close()
 	low := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "presence"), xmpp.NewText(xmpp.NSClient, "priority", "-128"))
 	ts.Check(s.Send(ctx, low))
@@ -179,6 +179,39 @@ func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
+}
+
+// rooms N JID keeps JID in N new rooms until the end of the script (XEP-0045).
+func scriptRooms(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	jid, err := xmpp.ParseJID(args[1])
+	ts.Check(err)
+	s := scriptSession(ctx, ts, jid)
+	ts.Defer(func() { s.Close() })
+	for i := range n {
+		join := xmpp.NewElement(xmpp.NSClient, "presence", "to", fmt.Sprintf("%s%d@muc.localhost/me", jid.Local, i+1))
+		ts.Check(s.Send(ctx, xmpp.Add(join, xmpp.NewElement("http://jabber.org/protocol/muc", "x"))))
+	}
+	for e, err := range s.Stanzas(ctx) {
+		ts.Check(err)
+		if _, ok := xmpp.Text(e, xmpp.NSClient, "subject"); ok { // the last part of joining
+			n--
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+func scriptSession(ctx context.Context, ts *testscript.TestScript, jid xmpp.JID) *xmpp.Session {
+	pem, err := os.ReadFile(ts.Getenv("XMPP_CA_FILE"))
+	ts.Check(err)
+	s, err := xmpp.Dial(ctx, xmpp.Options{JID: jid, Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: pool(pem)})
+	ts.Check(err)
+	return s
 }
 
 func pool(pem []byte) *x509.CertPool {

@@ -105,7 +105,8 @@ func newStanzaError(e *xmpp.StanzaError) *stanzaError {
 	return &stanzaError{string(e.Condition), e.Type, e.Text, e.By}
 }
 
-// report prints an error and returns its exit code. It is the only place that does.
+// report prints the error of the command and returns its exit code. It is the only
+// place that does.
 func (env *Env) report(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
@@ -128,11 +129,15 @@ func (env *Env) report(ctx context.Context, err error) int {
 	if d, ok := errors.AsType[*xmpp.DialError](err); ok {
 		r.Host = d.Addr
 	}
+	env.printError(r)
+	return e.code
+}
+
+func (env *Env) printError(r errorRecord) {
 	p := output.NewPrinter(env.Err, env.flags.json)
 	if p.Print(r) == nil {
 		_ = p.Flush() // there is nowhere left to say that it failed
 	}
-	return e.code
 }
 
 // classify decides the exit code, the class and the hint of any error.

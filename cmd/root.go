@@ -72,6 +72,7 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 		newSendCmd(env),
 		newListenCmd(env),
 		newPingCmd(env),
+		newDiscoCmd(env),
 		newDemoCmd(env),
 		newVersionCmd(env),
 	)

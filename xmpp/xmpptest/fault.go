@@ -92,6 +92,12 @@ func kinds() []kind {
 		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
 		{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
 
+		{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
+		{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
+		{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},
+		{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered"},
+		{"disco-text", "", "TEXT", "what disco names is named so: identities, items, a feature, the value of a field"},
+
 		{"byte-by-byte", "", "", "each byte is a write of its own"},
 		{"one-segment", "", "", "waits 20 ms before each write for more to put into it"},
 	}
@@ -153,6 +159,9 @@ func validValue(want, value string) bool {
 	case want == "N" || want == "MS":
 		n, err := strconv.Atoi(value)
 		return err == nil && n >= 0
+	case want == "WIDTHxDEPTH":
+		_, _, ok := treeSize(value)
+		return ok
 	case strings.Contains(want, "|"):
 		return slices.Contains(strings.Split(want, "|"), value)
 	}

@@ -1,16 +1,14 @@
 package xmpptest
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
 	"xmppkit/xmpp"
 )
 
-const (
-	nsDiscoItems = "http://jabber.org/protocol/disco#items"
-	nsDelay      = "urn:xmpp:delay" // XEP-0203
-)
+const nsDelay = "urn:xmpp:delay" // XEP-0203
 
 // maxOffline is how many messages are kept for one account.
 const maxOffline = 10_000
@@ -245,19 +243,22 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 		return
 	}
 	var answer *xmpp.Element
+	var condition string
 	switch {
 	case to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)):
 	case user == c.user && xmpp.Is(children[0], nsRoster, "query"):
 		c.rosterIQ(e, kind, children[0])
 		return
 	case kind == "get":
-		answer = c.answer(children[0], user)
+		answer, condition = c.answer(children[0], user)
 	}
-	if answer == nil {
-		c.bounce(e, "cancel", "service-unavailable")
-		return
+	switch {
+	case condition == "silence":
+	case answer == nil:
+		c.bounce(e, "cancel", cmp.Or(condition, "service-unavailable"))
+	default:
+		c.deliver(c, result(e, to.String(), answer))
 	}
-	c.deliver(c, result(e, to.String(), answer))
 }
 
 // mayAsk reports whether user lets c see its presence.
@@ -282,48 +283,14 @@ func result(e *xmpp.Element, from string, payload *xmpp.Element) *xmpp.Element {
 }
 
 // answer returns the payload of the answer to a request to the server, or to an
-// account on its behalf; nil for one that is not understood, the element without a
-// name for an answer without a payload.
-func (c *conn) answer(request *xmpp.Element, user *account) *xmpp.Element {
-	if xmpp.Attr(request, "node") != "" {
-		return nil
-	}
+// account on its behalf: the element without a name for an answer without a
+// payload, nil for a refusal, with its condition if that is a special one.
+func (c *conn) answer(request *xmpp.Element, user *account) (payload *xmpp.Element, condition string) {
 	switch {
 	case xmpp.Is(request, xmpp.NSPing, "ping"):
-		return &xmpp.Element{}
-	case xmpp.Is(request, xmpp.NSDiscoInfo, "query"):
-		return discoInfo(user)
-	case xmpp.Is(request, nsDiscoItems, "query"):
-		items := xmpp.NewElement(nsDiscoItems, "query")
-		if user != nil {
-			for _, there := range user.sessions {
-				if there.presence != nil {
-					items.CreateElement("item").CreateAttr("jid", there.jid.String())
-				}
-			}
-		}
-		return items
+		return &xmpp.Element{}, ""
+	case xmpp.Is(request, xmpp.NSDiscoInfo, "query"), xmpp.Is(request, nsDiscoItems, "query"):
+		return c.disco(request, user)
 	}
-	return nil
-}
-
-func discoInfo(user *account) *xmpp.Element {
-	info := xmpp.NewElement(xmpp.NSDiscoInfo, "query")
-	identity := info.CreateElement("identity")
-	if user != nil {
-		identity.CreateAttr("category", "account")
-		identity.CreateAttr("type", "registered")
-	} else {
-		identity.CreateAttr("category", "server")
-		identity.CreateAttr("type", "im")
-		identity.CreateAttr("name", "xmpptest")
-	}
-	features := []string{xmpp.NSDiscoInfo, nsDiscoItems, xmpp.NSPing}
-	if user == nil {
-		features = append(features, nsRoster, "msgoffline")
-	}
-	for _, f := range features {
-		info.CreateElement("feature").CreateAttr("var", f)
-	}
-	return info
+	return nil, ""
 }

@@ -405,6 +405,39 @@ func TestDisco(t *testing.T) {
 	}
 }
 
+func TestDiscoTree(t *testing.T) {
+	ask := func(node, set string, faults ...Fault) string {
+		c := session(t, start(t, Config{Faults: append(faults, "disco-tree=3x2")}), "romeo", how{})
+		c.send(t, "<iq type='get' id='1' to='localhost'><query xmlns='http://jabber.org/protocol/disco#items' node='"+node+"'>"+set+"</query></iq>")
+		e, err := c.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text(e)
+	}
+	after := func(n string) string {
+		return "<set xmlns='http://jabber.org/protocol/rsm'><max>2</max><after>" + n + "</after></set>"
+	}
+	for _, c := range []struct{ got, want, not string }{
+		{ask("", ""), `<item node="3" name="Item 3" jid="localhost"/></query>`, "<set"},
+		{ask("1", ""), `node="1.3"`, "<set"},
+		{ask("1.3", ""), `node="1.3"`, "<item "},
+		{ask("1.3.1", ""), "item-not-found", "<item "},
+		{ask("", after("")), "<first>1</first><last>2</last><count>3</count></set>", `node="3"`},
+		{ask("", after("2")), "<first>3</first><last>3</last><count>3</count></set>", `node="2"`},
+		{ask("", after("3")), "<count>3</count></set>", "<item "},
+		{ask("", after("2"), "disco-pages=again"), "<first>1</first><last>2</last>", `node="3"`},
+		{ask("", after("2"), "disco-pages=endless"), "<first>3</first><last>4</last>", "<count"},
+		{ask("1.3", "", "disco-loop"), `<item node="1.3" jid="localhost"/><item jid="localhost"/>`, ""},
+		{ask("1.2", "", "disco-refuse=forbidden"), "<forbidden", ""},
+		{ask("", "", "disco-text=x"), `name="x"`, "Item"},
+	} {
+		if !strings.Contains(c.got, c.want) || c.not != "" && strings.Contains(c.got, c.not) {
+			t.Errorf("got %s, want %s and not %s", c.got, c.want, c.not)
+		}
+	}
+}
+
 func TestSessionFaults(t *testing.T) {
 	request := "<iq type='get' id='1' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"
 	for fault, want := range map[Fault]string{
@@ -449,16 +482,19 @@ func TestParseFault(t *testing.T) {
 		usage = strings.NewReplacer("[@PHASE]", "", "PHASE", "bind").Replace(usage)
 		if hasValue {
 			value, _, _ = strings.Cut(value, "|")
-			usage += "=" + strings.NewReplacer("MS", "1", "N", "1").Replace(value)
-			if value != "N" && value != "MS" {
-				usage = strings.Split(usage, "=")[0] + "=" + value
+			switch value {
+			case "N", "MS":
+				value = "1"
+			case "WIDTHxDEPTH":
+				value = "3x2"
 			}
+			usage += "=" + value
 		}
 		if _, err := ParseFault(usage); err != nil {
 			t.Errorf("%s: %v", usage, err)
 		}
 	}
-	for _, s := range []string{"", "nonsense", "silence", "silence@never", "no-starttls@bind", "no-starttls=1", "stream-error", "first=x", "bad-header=odd"} {
+	for _, s := range []string{"", "nonsense", "silence", "silence@never", "no-starttls@bind", "no-starttls=1", "stream-error", "first=x", "bad-header=odd", "disco-tree=3", "disco-tree=0x1", "disco-tree=3x2x1"} {
 		if _, err := ParseFault(s); err == nil {
 			t.Errorf("%q parses", s)
 		}

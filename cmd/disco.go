@@ -1,0 +1,428 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+const nsData = "jabber:x:data" // XEP-0004
+
+// discoInfo is what an entity is and can.
+type discoInfo struct {
+	Kind       string          `json:"kind"`
+	JID        string          `json:"jid"`
+	Node       string          `json:"node"`
+	Identities []discoIdentity `json:"identities"`
+	Features   []string        `json:"features"`
+	Forms      []discoForm     `json:"forms"`
+
+	depth int // in the tree
+}
+
+type discoIdentity struct {
+	Category string `json:"category"`
+	Type     string `json:"type"`
+	Name     string `json:"name"`
+	Lang     string `json:"lang"`
+}
+
+// discoForm is a form of XEP-0128: values by field.
+type discoForm struct {
+	FormType string              `json:"form_type"`
+	Fields   map[string][]string `json:"fields"`
+}
+
+// newDiscoInfo reads the answer of e. The features are a set in no order: sorted,
+// the same ones are always printed alike.
+func newDiscoInfo(e entity, query *xmpp.Element) *discoInfo {
+	r := &discoInfo{
+		Kind: "disco_info", JID: e.jid.String(), Node: e.node,
+		Identities: []discoIdentity{}, Features: []string{}, Forms: []discoForm{},
+	}
+	for _, i := range xmpp.Children(query, xmpp.NSDiscoInfo, "identity") {
+		r.Identities = append(r.Identities, discoIdentity{xmpp.Attr(i, "category"), xmpp.Attr(i, "type"), xmpp.Attr(i, "name"), xmpp.Lang(i)})
+	}
+	for _, f := range xmpp.Children(query, xmpp.NSDiscoInfo, "feature") {
+		r.Features = append(r.Features, xmpp.Attr(f, "var"))
+	}
+	slices.Sort(r.Features)
+	r.Features = slices.Compact(r.Features)
+	for _, x := range xmpp.Children(query, nsData, "x") {
+		r.Forms = append(r.Forms, newDiscoForm(x))
+	}
+	return r
+}
+
+// newDiscoForm takes the field FORM_TYPE for the name of the form (XEP-0068). What
+// has no name cannot be asked for, and is left out.
+func newDiscoForm(x *xmpp.Element) discoForm {
+	form := discoForm{Fields: make(map[string][]string)}
+	for _, field := range xmpp.Children(x, nsData, "field") {
+		name, values := xmpp.Attr(field, "var"), []string{}
+		for _, v := range xmpp.Children(field, nsData, "value") {
+			values = append(values, xmpp.TextOf(v))
+		}
+		switch {
+		case name == "FORM_TYPE" && form.FormType == "":
+			form.FormType = strings.Join(values, " ")
+		case name != "":
+			form.Fields[name] = slices.Insert(values, 0, form.Fields[name]...)
+		}
+	}
+	return form
+}
+
+func (r *discoInfo) WriteText(t *output.Text) {
+	margin := margin(r.depth, true)
+	if r.depth == 0 { // below, the item has just said it
+		t.Printf("%s%s\n", r.JID, ofNode(r.Node))
+	}
+	if len(r.Identities) > 0 {
+		t.Printf("%sidentities:\n", margin)
+	}
+	for _, i := range r.Identities {
+		t.Printf("%s  %s/%s", margin, i.Category, i.Type)
+		if i.Name != "" {
+			t.Printf("  %s", i.Name)
+		}
+		t.Printf("\n")
+	}
+	if len(r.Features) > 0 {
+		t.Printf("%sfeatures:\n", margin)
+	}
+	for _, f := range r.Features {
+		t.Printf("%s  %s\n", margin, f)
+	}
+	for _, form := range r.Forms {
+		t.Printf("%sform%s:\n", margin, strings.TrimSuffix(" "+form.FormType, " "))
+		for _, name := range slices.Sorted(maps.Keys(form.Fields)) {
+			for _, value := range form.Fields[name] {
+				t.Printf("%s  %s: %s\n", margin, name, value)
+			}
+		}
+	}
+}
+
+func ofNode(node string) string {
+	if node == "" {
+		return ""
+	}
+	return " node=" + node
+}
+
+// margin is where the sections of an entity begin. Where there is info, its items are
+// a section as well, which has a heading.
+func margin(depth int, info bool) string {
+	if info {
+		return strings.Repeat("    ", depth) + "  "
+	}
+	return strings.Repeat("  ", depth)
+}
+
+// discoItem is one thing that an entity has.
+type discoItem struct {
+	Kind string `json:"kind"`
+	Of   string `json:"of"`
+	JID  string `json:"jid"`
+	Node string `json:"node"`
+	Name string `json:"name"`
+
+	entity  entity // with no address where JID is malformed
+	margin  string
+	heading bool
+	again   bool // its items were shown above
+}
+
+func (r *discoItem) WriteText(t *output.Text) {
+	if r.heading {
+		t.Printf("%sitems:\n", r.margin[2:])
+	}
+	t.Printf("%s%s%s", r.margin, r.JID, ofNode(r.Node))
+	if r.Name != "" {
+		t.Printf("  %s", r.Name)
+	}
+	if r.again {
+		t.Printf("  (shown above)")
+	}
+	t.Printf("\n")
+}
+
+// discoFailure stands in text where the answer would, had there been one.
+type discoFailure struct {
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+
+	margin string
+}
+
+func (r discoFailure) WriteText(t *output.Text) { t.Printf("%s%s\n", r.margin, r.Message) }
+
+type discoverer struct {
+	env   *Env
+	to    entity
+	info  bool
+	items bool
+	tree  bool
+	depth int
+	has   []string
+
+	walk    *walk
+	shown   map[question]bool
+	printed bool // something
+	failed  bool // a part of it
+}
+
+const maxTreeDepth = 100 // it is indented
+
+func newDiscoCmd(env *Env) *cobra.Command {
+	d := &discoverer{env: env}
+	cmd := &cobra.Command{
+		Use:   "disco [flags] [JID]",
+		Short: "Show what a server or another entity is, can and has",
+		Long: `Disco asks the account's server, or JID, for its identities, features and forms
+(XEP-0030, XEP-0128) and for its items; --info and --items for one of the two.
+Lists that come in pages (XEP-0059) are shown whole. Features are sorted.
+
+--tree asks the items for theirs in turn, and with --info also what they are. What
+comes again is listed, but asked only once; clients, such as the people in a room,
+are listed, but not asked. A part that cannot be had is shown in its place as an
+error, with --json as an error object on standard error, and so is one that says
+nothing for 10 seconds.
+
+--has prints nothing but what is missing, and with --json or --info the info.
+
+Exit codes: 0 all is there; 1 a part of it failed, or a feature is missing; if
+JID itself refuses, 67 it is not there, 68 no such server, 69 or 77 refused; 76 more
+than 64 MiB of answers.`,
+		Example: `  xmppkit disco
+  xmppkit disco --has urn:xmpp:mam:2 --has urn:xmpp:carbons:2
+  xmppkit disco --tree --info --json | jq -r 'select(.features?|index("http://jabber.org/protocol/muc")).jid'`,
+		Args: args(0, 1, "JID"),
+		RunE: d.run,
+	}
+	fs := cmd.Flags()
+	fs.BoolVar(&d.info, "info", false, "show the identities, features and forms")
+	fs.BoolVar(&d.items, "items", false, "show the items")
+	fs.StringVar(&d.to.node, "node", "", "ask for the `NODE` at the JID")
+	fs.BoolVar(&d.tree, "tree", false, "show the items, theirs, and so on")
+	fs.IntVar(&d.depth, "depth", 8, "how many `LEVELS` of items that --tree shows")
+	fs.StringArrayVar(&d.has, "has", nil, "exit with 0 only if this `FEATURE` is there; repeatable")
+	return cmd
+}
+
+func (d *discoverer) run(cmd *cobra.Command, args []string) error {
+	if err := d.check(cmd); err != nil {
+		return err
+	}
+	targets, err := parseTargets(args)
+	if err != nil {
+		return err
+	}
+	o, err := d.env.account()
+	if err != nil {
+		return err
+	}
+	d.to.jid = xmpp.JID{Domain: o.JID.Domain}
+	if len(targets) > 0 {
+		d.to.jid = targets[0].jid
+	}
+	return d.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error {
+		d.walk = newWalk(s, d.questions)
+		if len(d.has) > 0 {
+			return d.checkFeatures(ctx, s)
+		}
+		return d.showAll(ctx)
+	})
+}
+
+// check refuses what is wrong on the command line, and decides what is shown.
+func (d *discoverer) check(cmd *cobra.Command) error {
+	switch {
+	case len(d.has) > 0 && (d.items || d.tree):
+		return usageError("--has goes with neither --items nor --tree")
+	case cmd.Flags().Changed("depth") && !d.tree:
+		return usageError("--depth goes with --tree")
+	case d.depth < 1 || d.depth > maxTreeDepth:
+		return usageError("--depth: want 1 to %d", maxTreeDepth)
+	}
+	if err := xmpp.CheckText(d.to.node); err != nil {
+		return dataError("--node: %w", err)
+	}
+	if !d.info && !d.items && len(d.has) == 0 {
+		d.info, d.items = !d.tree, true
+	}
+	if d.tree {
+		d.items = true
+	} else {
+		d.depth = 1
+	}
+	return nil
+}
+
+// questions are those to ask of an entity at a depth of the tree. What has a resource
+// is a client: those of other people, as the occupants of a room, are let alone.
+func (d *discoverer) questions(e entity, depth int) []question {
+	var q []question
+	if e.jid.Resource != "" && e.jid != d.to.jid {
+		return nil
+	}
+	if d.info && (depth == 0 || d.tree) {
+		q = append(q, question{e, xmpp.NSDiscoInfo})
+	}
+	if d.items && depth < d.depth {
+		q = append(q, question{e, nsDiscoItems})
+	}
+	return q
+}
+
+func (d *discoverer) showAll(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.shown = make(map[question]bool)
+	err := d.show(ctx, d.to, 0)
+	if e := d.env.out.Flush(); e != nil {
+		return e
+	}
+	if err == nil && d.failed {
+		return noError("") // the lines above say it
+	}
+	return err
+}
+
+// show prints what an entity answers, and what its items do: whenever the answers
+// come, in the order of the tree.
+func (d *discoverer) show(ctx context.Context, e entity, depth int) error {
+	var answers []*answer
+	for _, q := range d.questions(e, depth) {
+		if !d.shown[q] {
+			d.shown[q] = true
+			answers = append(answers, d.walk.ask(ctx, q, depth))
+		}
+	}
+	for _, a := range answers {
+		if err := d.await(ctx, a); err != nil {
+			return err
+		}
+		if a.info != nil {
+			a.info.depth = depth
+			if err := d.print(a.info); err != nil {
+				return err
+			}
+		}
+		for i, item := range a.items {
+			if err := d.showItem(ctx, item, depth, i == 0); err != nil {
+				return err
+			}
+		}
+		if a.err != nil {
+			if err := d.fail(a, depth); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *discoverer) showItem(ctx context.Context, item *discoItem, depth int, first bool) error {
+	item.margin = margin(depth, d.info)
+	if d.info {
+		item.margin, item.heading = item.margin+"  ", first
+	}
+	item.again = d.tree && d.shown[question{item.entity, nsDiscoItems}]
+	if err := d.print(item); err != nil || item.entity.jid.IsZero() {
+		return err
+	}
+	return d.show(ctx, item.entity, depth+1)
+}
+
+func (d *discoverer) print(r output.Record) error {
+	d.printed = true
+	return d.env.out.Print(r)
+}
+
+// await waits for an answer. What there is until then is not held back.
+func (d *discoverer) await(ctx context.Context, a *answer) error {
+	select {
+	case <-a.done:
+		return nil
+	default:
+	}
+	if err := d.env.out.Flush(); err != nil {
+		return err
+	}
+	select {
+	case <-a.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", a.question, context.Cause(ctx))
+	}
+}
+
+// fail shows the error of a part in its place, so that the rest can follow. It
+// returns an error where nothing was answered yet, or nothing more will be.
+func (d *discoverer) fail(a *answer, depth int) error {
+	err := fmt.Errorf("%s: %w", a.question, a.err)
+	refused, ok := errors.AsType[*xmpp.StanzaError](a.err)
+	switch {
+	case !ok || !d.printed:
+		return err
+	case a.ns == nsDiscoItems && doesNoItems(a.jid, refused):
+		return nil
+	}
+	d.failed = true
+	if d.env.flags.json {
+		d.env.printError(errorRecord{
+			Kind: "error", Time: output.Time(time.Now()), Class: "stanza", ExitCode: exitNo, Retryable: stanzaCode(refused) == exitTemporary,
+			Message: err.Error(), Error: newStanzaError(refused), JID: a.jid.String(),
+		})
+		return nil
+	}
+	message := a.jid.String() + ofNode(a.node) + ": "
+	if d.info {
+		message += strings.TrimPrefix(a.what(), "disco#") + ": "
+	}
+	return d.print(discoFailure{"error", message + newStanzaError(refused).String(), margin(depth, d.info)})
+}
+
+// doesNoItems reports whether a refusal says no more than that an entity knows
+// nothing of items, of which only disco#info is asked (XEP-0030, section 3.1). For a
+// client, its server may say so (RFC 6121, section 8.5.3.2.3).
+func doesNoItems(jid xmpp.JID, e *xmpp.StanzaError) bool {
+	return e.Condition == xmpp.FeatureNotImplemented || e.Condition == xmpp.ServiceUnavailable && jid.Resource != ""
+}
+
+// checkFeatures is --has.
+func (d *discoverer) checkFeatures(ctx context.Context, s *xmpp.Session) error {
+	a := d.walk.ask(ctx, question{d.to, xmpp.NSDiscoInfo}, 0)
+	if err := d.await(ctx, a); err != nil {
+		return err
+	}
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", a.question, a.err)
+	}
+	if d.info || d.env.flags.json {
+		if err := d.env.print(a.info); err != nil {
+			return err
+		}
+	}
+	var missing []string
+	for _, feature := range d.has {
+		if _, ok := slices.BinarySearch(a.info.Features, feature); !ok {
+			missing = append(missing, fmt.Sprintf("%s: %s%s does not have %s", s.JID().Bare(), d.to.jid, ofNode(d.to.node), feature))
+		}
+	}
+	if len(missing) > 0 {
+		return noError(missing...)
+	}
+	return nil
+}
