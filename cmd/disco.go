@@ -228,10 +228,14 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	o, err := d.env.account()
+	if err := d.env.needOutput(); err != nil {
+		return err
+	}
+	o, err := d.env.account(cmd.Context())
 	if err != nil {
 		return err
 	}
+	o.Take = takeNothing
 	d.to.jid = xmpp.JID{Domain: o.JID.Domain}
 	if len(targets) > 0 {
 		d.to.jid = targets[0].jid

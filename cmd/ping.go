@@ -124,7 +124,7 @@ errors; --timeout also bounds many pings, so raise it with --count.`,
 			if err != nil {
 				return err
 			}
-			o.Take = func(*xmpp.Element) bool { return false }
+			o.Take = takeNothing
 			p.to = xmpp.JID{Domain: o.JID.Domain}
 			if len(targets) > 0 {
 				p.to = targets[0].jid

@@ -83,6 +83,9 @@ func (env *Env) password(account xmpp.JID) (xmpp.Secret, error) {
 	return xmpp.Secret(p), nil
 }
 
+// takeNothing is for commands that are not about what arrives by itself.
+func takeNothing(*xmpp.Element) bool { return false }
+
 // errTimeout is the cause that ends a context when --timeout has passed.
 type errTimeout time.Duration
 

@@ -513,7 +513,7 @@ func TestQueueBudget(t *testing.T) {
 		want  int // how many are kept
 	}{
 		"large": {message, 31},
-		"many":  {"<message id='1'/>", 32 << 20 / (17 + 100*5)},                                           // an element and three attributes
+		"many":  {"<message id='1'/>", 32 << 20 / (17 + 100*5)},                                            // an element and three attributes
 		"parts": {"<message>" + strings.Repeat("<a/>", 1000) + "</message>", 32 << 20 / (4019 + 100*2004)}, // 4 bytes that take 200
 	} {
 		t.Run(name, func(t *testing.T) {
