@@ -111,21 +111,28 @@ func (n *negotiation) header(from JID) []byte {
 // else (RFC 7590, section 3.1).
 func (n *negotiation) startTLS() error {
 	flight := append(n.header(JID{}), "<starttls xmlns='"+NSTLS+"'/>"...)
+	timer := time.AfterFunc(tlsBudget, func() { n.raw.Close() })
+	defer timer.Stop()
 	features, err := n.open("waiting for the answer to STARTTLS", flight)
-	if errors.Is(err, ErrLost) && n.ctx.Err() == nil {
+	lost := errors.Is(err, ErrLost) && n.ctx.Err() == nil
+	switch {
+	case lost && !timer.Stop():
+		return n.silent()
+	case lost:
 		return fmt.Errorf("%w (a port for direct TLS does that)", err)
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
-	if Child(features, NSTLS, "starttls") == nil {
-		timer := time.AfterFunc(startTLSBudget, func() { n.raw.Close() })
-		defer timer.Stop()
+	offered := Child(features, NSTLS, "starttls") != nil
+	if !offered {
+		timer.Reset(startTLSBudget)
 	}
 	e, err := n.next()
 	switch {
-	case err != nil && Child(features, NSTLS, "starttls") == nil && n.ctx.Err() == nil:
+	case err != nil && !offered && n.ctx.Err() == nil:
 		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server does not offer STARTTLS")}
+	case err != nil && !timer.Stop() && n.ctx.Err() == nil:
+		return n.silent()
 	case err != nil:
 		return err
 	case Is(e, NSTLS, "failure"):
@@ -154,7 +161,7 @@ func (n *negotiation) handshake() error {
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
-			return handshakeLost{fmt.Errorf("%w: TLS handshake with %s: no answer within %s", ErrLost, n.addr, tlsBudget)}
+			return handshakeLost{n.silent()}
 		}
 		if isLost(err) {
 			return handshakeLost{n.lost(err)}
@@ -463,6 +470,11 @@ func (n *negotiation) readError(err error) error {
 
 func (n *negotiation) lost(err error) error {
 	return fmt.Errorf("%w: %s with %s: %w", ErrLost, n.doing, n.addr, err)
+}
+
+// silent is the error of a server that takes longer than tlsBudget.
+func (n *negotiation) silent() error {
+	return fmt.Errorf("%w: %s with %s: no answer within %s", ErrLost, n.doing, n.addr, tlsBudget)
 }
 
 // close ends a stream that came to nothing. The server is told what is wrong with
