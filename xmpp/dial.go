@@ -37,7 +37,7 @@ type TLSMode string
 
 // The modes. There is none without TLS.
 const (
-	TLSAuto     TLSMode = "auto"     // direct on the ports 5223 and 443, else STARTTLS
+	TLSAuto     TLSMode = "auto"     // both, as DNS has them; with Server direct on the ports 5223 and 443, else STARTTLS
 	TLSDirect   TLSMode = "direct"   // XEP-0368
 	TLSStartTLS TLSMode = "starttls" // RFC 6120, section 5
 )
@@ -72,7 +72,11 @@ type Options struct {
 	// Trace is told each step of the connection.
 	Trace func(format string, args ...any)
 
-	// DialContext opens TCP connections; nil is a net.Dialer.
+	// Resolver asks DNS; nil is net.DefaultResolver.
+	Resolver *net.Resolver
+
+	// DialContext opens TCP connections; nil is a net.Dialer. It gets IP addresses,
+	// and the host of Server as it is.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -91,6 +95,8 @@ type Memory struct {
 //
 // Its errors are *DialError, *StreamError, *AuthError, *StanzaError (of the
 // resource binding), ErrLost, or the context's, wrapped with what was waited for.
+// Where several addresses have failed it is the most serious of their errors, and
+// its text has them all.
 func Dial(ctx context.Context, o Options) (*Session, error) {
 	if o.Memory == nil {
 		o.Memory = new(Memory)
@@ -99,70 +105,20 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
 		go x509.SystemCertPool()
 	}
-	s, err := dial(ctx, o)
+	targets, failed := resolve(ctx, o)
+	s, err := connect(ctx, o, targets, failed)
 	_, lost := errors.AsType[handshakeLost](err)
 	if d, ok := errors.AsType[*DialError](err); o.Memory.TLSUnique && ctx.Err() == nil && (lost || ok && d.Op == "tls" && d.Pin == "") {
 		o.Memory.TLSUnique = false // TLS 1.2 may be gone
-		s, err = dial(ctx, o)
+		s, err = connect(ctx, o, targets, failed)
 	}
 	if a, ok := errors.AsType[*AuthError](err); ok && a.guessed {
 		o.trace("the server refused channel binding by tls-exporter; once more on TLS 1.2 with tls-unique")
 		o.Memory.TLSUnique = true
-		s, err = dial(ctx, o)
+		s, err = connect(ctx, o, targets, failed)
 		o.Memory.TLSUnique = o.Memory.TLSUnique && err == nil
 	}
 	return s, err
-}
-
-func dial(ctx context.Context, o Options) (*Session, error) {
-	endpoints, err := resolve(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range endpoints {
-		var s *Session
-		if s, err = e.connect(ctx, o); err == nil {
-			return s, nil
-		}
-		// Only a connection without TLS is worth another address: a login that
-		// was refused would be refused again (and lock the account).
-		if _, ok := errors.AsType[*DialError](err); !ok {
-			return nil, err
-		}
-	}
-	return nil, err
-}
-
-// An endpoint is an address to try.
-type endpoint struct {
-	host, port string
-	direct     bool
-}
-
-func (e endpoint) addr() string { return net.JoinHostPort(e.host, e.port) }
-
-// resolve returns the endpoints of the account's domain in the order to try them.
-func resolve(_ context.Context, o Options) ([]endpoint, error) {
-	host, port, mode := o.JID.asciiDomain(), "", o.TLS
-	if o.Server != "" {
-		var err error
-		if host, port, err = SplitServer(o.Server); err != nil {
-			return nil, err
-		}
-	}
-	if mode == "" || mode == TLSAuto {
-		mode = TLSStartTLS
-		if port == "5223" || port == "443" {
-			mode = TLSDirect
-		}
-	}
-	if port == "" {
-		port = "5222"
-		if mode == TLSDirect {
-			port = "5223"
-		}
-	}
-	return []endpoint{{host, port, mode == TLSDirect}}, nil
 }
 
 // SplitServer splits HOST[:PORT]; an IPv6 address with a port is in brackets.
@@ -189,40 +145,6 @@ func SplitServer(s string) (host, port string, err error) {
 		return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
 	}
 	return host, port, nil
-}
-
-func (e endpoint) connect(ctx context.Context, o Options) (*Session, error) {
-	dial := o.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	started := time.Now()
-	tcp, cancel := context.WithTimeout(ctx, tcpBudget)
-	defer cancel()
-	conn, err := dial(tcp, "tcp", e.addr())
-	if err != nil {
-		late := errors.Is(err, context.DeadlineExceeded)
-		if late {
-			<-tcp.Done() // a dialer has a clock of its own
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("connect to %s: %w", e.addr(), context.Cause(ctx))
-		}
-		op := "connect"
-		if _, ok := errors.AsType[*net.DNSError](err); ok {
-			op = "dns"
-		}
-		if late { // not the caller's deadline, so it must not be taken for it
-			err = fmt.Errorf("no answer within %s", tcpBudget)
-		}
-		return nil, &DialError{Op: op, Addr: e.addr(), Err: err}
-	}
-	o.trace("connected to %s in %s", conn.RemoteAddr(), ms(started))
-	o.TLS = TLSStartTLS
-	if e.direct {
-		o.TLS = TLSDirect
-	}
-	return newSession(ctx, quickAck(conn), o, e.addr())
 }
 
 // tlsConfig is the one place that makes a client's TLS configuration. The name to

@@ -69,9 +69,6 @@ func TestEndpoint(t *testing.T) {
 		addr        string
 		direct      bool
 	}{
-		{"a@example.org", "", "", "example.org:5222", false},
-		{"a@example.org", "", xmpp.TLSDirect, "example.org:5223", true},
-		{"a@b\u00fccher.example", "", "", "xn--bcher-kva.example:5222", false},
 		{"a@[::1]", "", "", "[::1]:5222", false},
 		{"a@example.org", "h", "", "h:5222", false},
 		{"a@example.org", "h", xmpp.TLSDirect, "h:5223", true},
@@ -129,8 +126,8 @@ func TestConnectFails(t *testing.T) {
 		op      string // of a DialError
 		want    string
 	}{
-		"refused": {fail(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), 30 * time.Second, 0, "connect", "connect to h:5222: dial: connection refused"},
-		"no host": {fail(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}}), 30 * time.Second, 0, "dns", "look up h:5222: dial: lookup h: no such host"},
+		"refused": {fail(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), 30 * time.Second, 0, "connect", "connect to h:5222: connection refused"},
+		"no host": {fail(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}}), 30 * time.Second, 0, "dns", "look up h:5222: no such host"},
 		"hangs":   {hang, 30 * time.Second, 5 * time.Second, "connect", "connect to h:5222: no answer within 5s"},
 		"DNS hangs": {func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()

@@ -89,7 +89,7 @@ func (e *AuthError) Unwrap() error { return e.Err }
 // A DialError is a connection or its TLS layer that did not come about.
 type DialError struct {
 	Op   string // "dns", "connect" or "tls"
-	Addr string // host:port that was tried
+	Addr string // host:port that was tried, with the address in parentheses where the host was looked up; or the name that was looked up
 	Pin  string // for a certificate that did not verify: the pin that accepts it
 	Err  error
 }
@@ -97,7 +97,7 @@ type DialError struct {
 func (e *DialError) Error() string {
 	switch e.Op {
 	case "dns":
-		return fmt.Sprintf("look up %s: %v", e.Addr, e.Err)
+		return fmt.Sprintf("look up %s: %s", e.Addr, lookupReason(e.Err))
 	case "tls":
 		return oneLine(fmt.Sprintf("TLS with %s: %v", e.Addr, e.Err)) // it may have names out of a certificate
 	}

@@ -50,19 +50,22 @@ type negotiation struct {
 // o.TLS says so. It takes the connection over, and closes it if it fails. ctx
 // bounds the login, not the session. The errors are those of Dial.
 func NewSession(ctx context.Context, c net.Conn, o Options) (*Session, error) {
-	return newSession(ctx, c, o, c.RemoteAddr().String())
+	return newNegotiation(ctx, c, o, c.RemoteAddr().String()).start()
 }
 
-func newSession(ctx context.Context, c net.Conn, o Options, addr string) (*Session, error) {
+func newNegotiation(ctx context.Context, c net.Conn, o Options, addr string) *negotiation {
 	if o.Memory == nil {
 		o.Memory = new(Memory)
 	}
-	n := &negotiation{ctx: ctx, o: o, addr: addr, raw: c, conn: c}
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	return &negotiation{ctx: ctx, o: o, addr: addr, raw: c, conn: c}
+}
+
+func (n *negotiation) start() (*Session, error) {
+	stop := context.AfterFunc(n.ctx, func() { n.raw.Close() })
 	s, err := n.run()
-	if !stop() && ctx.Err() != nil {
+	if !stop() && n.ctx.Err() != nil {
 		// The connection is closed under the session, if there is one at all.
-		err = fmt.Errorf("%s with %s: %w", n.doing, addr, context.Cause(ctx))
+		err = fmt.Errorf("%s with %s: %w", n.doing, n.addr, context.Cause(n.ctx))
 	}
 	if err != nil {
 		n.close(err)
@@ -71,6 +74,9 @@ func newSession(ctx context.Context, c net.Conn, o Options, addr string) (*Sessi
 	go s.read()
 	return s, nil
 }
+
+// secured reports whether TLS is up, with a certificate that is the domain's.
+func (n *negotiation) secured() bool { return n.conn != n.raw }
 
 func (n *negotiation) run() (*Session, error) {
 	if n.o.TLS != TLSDirect {
@@ -487,7 +493,7 @@ func (n *negotiation) close(err error) {
 		n.raw.Close()
 	case violated && stream.Sent:
 		_ = put(n.conn, streamErrorXML(stream.Condition), closeBudget)
-	case n.conn != n.raw: // in the clear nothing more is said
+	case n.secured(): // in the clear nothing more is said
 		_ = put(n.conn, []byte("</stream:stream>"), closeBudget)
 	}
 	n.conn.Close()

@@ -1,0 +1,338 @@
+package xmpp
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// RFC 8305, section 8.
+const (
+	resolutionDelay = 50 * time.Millisecond
+	attemptDelay    = 250 * time.Millisecond
+)
+
+// connect logs in at the first target that it gets a TLS connection to. Targets of
+// a lower priority are asked only when those before them have failed. failed is
+// what has failed already.
+func connect(ctx context.Context, o Options, targets []target, failed []error) (*Session, error) {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := &race{ctx: inner, o: o, failed: slices.Clone(failed)}
+	for len(targets) > 0 && len(r.failed) < maxAttempts {
+		n := 1
+		for n < len(targets) && targets[n].priority == targets[0].priority {
+			n++
+		}
+		r.begin(targets[:n])
+		targets = targets[n:]
+		for {
+			a, err := r.next()
+			if err != nil {
+				return nil, err
+			}
+			if a.conn == nil {
+				break
+			}
+			s, final, err := a.login(ctx, o)
+			if final {
+				return s, err
+			}
+			r.fail(err)
+		}
+	}
+	return nil, failure(r.failed)
+}
+
+// A race connects to the addresses of the targets of one priority: Happy Eyeballs
+// (RFC 8305, XEP-0495).
+type race struct {
+	ctx     context.Context
+	o       Options
+	group   []target
+	pending map[question]bool // lookups without an answer
+	answers chan addresses
+	unknown map[int][]error // failed lookups, by target
+	queue   []candidate     // what is known and not tried, best first
+	begun   bool            // an attempt has been made
+	at      time.Time       // when the next one may be
+	failed  []error
+}
+
+// A question is a lookup of the addresses of a target in one family.
+type question struct{ target, family int }
+
+// The families, the preferred one first.
+var families = [...]struct{ network, record string }{{"ip6", "AAAA"}, {"ip4", "A"}}
+
+// Addresses are the answer to a question.
+type addresses struct {
+	question
+	ips  []netip.Addr
+	err  error
+	took string
+}
+
+// A candidate is an address of a target.
+type candidate struct {
+	q      question
+	nth    int // of the addresses in the answer
+	direct bool
+	addr   string // host:port to dial
+	name   string // the same for people
+}
+
+// An attempt is a connection to a candidate, or why there is none.
+type attempt struct {
+	candidate
+	conn net.Conn
+	err  error
+	took string
+}
+
+// begin asks for the addresses of a group of targets.
+func (r *race) begin(group []target) {
+	r.group, r.queue, r.begun, r.at = group, nil, false, time.Time{}
+	r.pending, r.unknown = make(map[question]bool), make(map[int][]error)
+	r.answers = make(chan addresses, len(group)*len(families)) // it may be that nobody waits for them
+	for i, t := range group {
+		if !strings.HasSuffix(t.host, ".") {
+			r.queue = append(r.queue, candidate{question{i, 0}, 0, t.direct, t.addr(), t.addr()})
+			continue
+		}
+		for f := range families {
+			q := question{i, f}
+			r.pending[q] = true
+			go r.lookup(q, t.host, r.answers)
+		}
+	}
+}
+
+func (r *race) lookup(q question, host string, answers chan<- addresses) {
+	ctx, cancel := context.WithTimeout(r.ctx, dnsBudget)
+	defer cancel()
+	started := time.Now()
+	ips, err := r.o.resolver().LookupNetIP(ctx, families[q.family].network, host)
+	agree(ctx)
+	answers <- addresses{q, ips, err, ms(started)}
+}
+
+// add puts the addresses of an answer in the queue: by target, and the families in
+// turn (RFC 8305, section 4).
+func (r *race) add(a addresses) {
+	delete(r.pending, a.question)
+	t := r.group[a.target]
+	result := count(len(a.ips), "address", "addresses")
+	if a.err != nil {
+		result = lookupReason(a.err)
+		r.unknown[a.target] = append(r.unknown[a.target], dnsError(t.addr(), a.err))
+	}
+	r.o.trace("looked up %s of %s in %s: %s", families[a.family].record, t.host, a.took, result)
+	if errs := r.unknown[a.target]; len(errs) == len(families) {
+		r.failed = append(r.failed, worst(errs))
+	}
+	for i, ip := range a.ips {
+		ip = ip.Unmap()
+		r.queue = append(r.queue, candidate{a.question, i, t.direct, net.JoinHostPort(ip.String(), t.port), fmt.Sprintf("%s (%s)", t.addr(), ip)})
+	}
+	slices.SortFunc(r.queue, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.q.target, b.q.target), cmp.Compare(a.nth, b.nth), cmp.Compare(a.q.family, b.q.family))
+	})
+	switch {
+	case r.begun || len(r.queue) == 0:
+	case r.settled():
+		r.at = time.Now()
+	case r.at.IsZero():
+		r.at = time.Now().Add(resolutionDelay)
+	}
+}
+
+// settled reports whether no lookup can bring an address before the first of the
+// queue (RFC 8305, section 3; XEP-0495, section 4.2).
+func (r *race) settled() bool {
+	first := r.queue[0].q
+	for q := range r.pending {
+		if q.target < first.target || q.target == first.target && q.family < first.family {
+			return false
+		}
+	}
+	return true
+}
+
+// next returns the next connection that comes about. Where none does, it has no
+// conn. The attempts that it leaves behind are given up, to be made again if this
+// one is of no use: only one at a time gets as far as TLS. Its error is that of the
+// context.
+func (r *race) next() (attempt, error) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	results := make(chan attempt, maxAttempts)
+	var running []candidate
+	defer func() {
+		r.queue = append(running, r.queue...)
+		go discard(results, len(running))
+	}()
+	for r.ctx.Err() == nil {
+		more := len(running)+len(r.failed) < maxAttempts
+		if len(running) == 0 && (!more || len(r.queue)+len(r.pending) == 0) {
+			return attempt{}, nil
+		}
+		var due <-chan time.Time
+		if more && len(r.queue) > 0 {
+			due = time.After(time.Until(r.at))
+		}
+		select {
+		case a := <-r.answers:
+			r.add(a)
+		case <-due:
+			c := r.queue[0]
+			r.queue, running = r.queue[1:], append(running, c)
+			r.begun, r.at = true, time.Now().Add(attemptDelay)
+			go func() { results <- c.connect(ctx, r.o) }()
+		case a := <-results:
+			if a.err != nil && r.ctx.Err() != nil {
+				break // it has noticed first
+			}
+			running = slices.DeleteFunc(running, func(c candidate) bool { return c == a.candidate })
+			if a.err == nil {
+				r.o.trace("connected to %s in %s", a.name, a.took)
+				return a, nil
+			}
+			r.fail(a.err)
+		case <-r.ctx.Done():
+		}
+	}
+	return attempt{}, r.aborted(running)
+}
+
+// discard closes the connections that come too late.
+func discard(results <-chan attempt, n int) {
+	for range n {
+		if a := <-results; a.conn != nil {
+			a.conn.Close()
+		}
+	}
+}
+
+// fail notes why a candidate is none any more; the next one need not wait.
+func (r *race) fail(err error) {
+	r.o.trace("%v", err)
+	r.failed = append(r.failed, err)
+	r.at = time.Now()
+}
+
+// aborted is the error of a context that has ended, and says what was waited for.
+func (r *race) aborted(running []candidate) error {
+	doing, names := "connect to", []string{r.group[0].addr()}
+	if len(running) > 0 {
+		names = nil
+	} else if len(r.pending) > 0 {
+		doing = "look up"
+	}
+	for _, c := range running {
+		names = append(names, c.name)
+	}
+	return fmt.Errorf("%s %s: %w", doing, strings.Join(names, ", "), context.Cause(r.ctx))
+}
+
+// connect opens a TCP connection.
+func (c candidate) connect(ctx context.Context, o Options) attempt {
+	dial := o.DialContext
+	if dial == nil {
+		// The host of Options.Server may still have several addresses.
+		dial = (&net.Dialer{FallbackDelay: attemptDelay}).DialContext
+	}
+	started := time.Now()
+	tcp, cancel := context.WithTimeout(ctx, tcpBudget)
+	defer cancel()
+	conn, err := dial(tcp, "tcp", c.addr)
+	if err == nil {
+		return attempt{candidate: c, conn: conn, took: ms(started)}
+	}
+	d := &DialError{Op: "connect", Addr: c.name, Err: err}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		d.Op = "dns"
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		d.Err = errno // without the addresses, which Addr has
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		// A dialer has a clock of its own. And this is not the caller's deadline, so
+		// it must not be taken for it.
+		<-tcp.Done()
+		d.Err = fmt.Errorf("no answer within %s", tcpBudget)
+	}
+	return attempt{candidate: c, err: d}
+}
+
+// login goes on from TCP. final reports that the outcome stands: a login that was
+// refused would be refused at another address too, and lock the account. What
+// comes before TLS is not from the domain, but from that address (RFC 6120,
+// section 4.9.3.19).
+func (a attempt) login(ctx context.Context, o Options) (s *Session, final bool, err error) {
+	o.TLS = TLSStartTLS
+	if a.direct {
+		o.TLS = TLSDirect
+	}
+	n := newNegotiation(ctx, quickAck(a.conn), o, a.name)
+	s, err = n.start()
+	return s, n.secured() || ctx.Err() != nil, err
+}
+
+// failure is the error of attempts that have all failed.
+func failure(failed []error) error {
+	if len(failed) == 1 {
+		return failed[0]
+	}
+	return &attemptsError{failed, worst(failed)}
+}
+
+// An attemptsError names every attempt, and is what the worst of them is.
+type attemptsError struct {
+	failed []error
+	worst  error
+}
+
+func (e *attemptsError) Error() string {
+	var reasons []string
+	for _, err := range e.failed {
+		reasons = append(reasons, err.Error())
+	}
+	return strings.Join(reasons, "; ")
+}
+
+func (e *attemptsError) Unwrap() error { return e.worst }
+
+// worst returns the most serious error: one that somebody has to look into comes
+// before one that may pass.
+func worst(errs []error) error {
+	return slices.MaxFunc(errs, func(a, b error) int { return cmp.Compare(severity(a), severity(b)) })
+}
+
+func severity(err error) int {
+	var name x509.HostnameError
+	d, ok := errors.AsType[*DialError](err)
+	switch {
+	case errors.As(err, &name), errors.Is(err, errPin):
+		return 6
+	case ok && d.Pin != "":
+		return 5
+	case ok && d.Op == "tls", !ok && !errors.Is(err, ErrLost):
+		return 4 // no TLS, or an error of the stream before it
+	case !ok, errors.Is(err, syscall.ECONNREFUSED):
+		return 3
+	case d.Op == "connect":
+		return 2
+	case !isNotFound(err):
+		return 1
+	}
+	return 0
+}
