@@ -149,7 +149,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	f.timeout = duration(30 * time.Second)
 	fs.StringVarP(&f.jid, "jid", "j", "", "the account's `JID`; a resource in it is asked for [XMPP_JID]")
 	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the JID's domain [XMPP_SERVER]")
-	fs.StringVar(&f.tls, "tls", "auto", "`MODE` of TLS: direct, starttls, or auto: direct on the ports 5223 and 443 [XMPP_TLS]")
+	fs.StringVar(&f.tls, "tls", "auto", "`MODE` of TLS: direct, starttls, or auto: what DNS has; with --server direct on the ports 5223 and 443 [XMPP_TLS]")
 	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
 	fs.StringArrayVar(&f.pins, "tls-pin", nil, "accept exactly the certificate with this key: `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
 	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, where nothing better is offered [XMPP_ALLOW_PLAIN]")

@@ -127,7 +127,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 		r.Error = newStanzaError(s)
 	}
 	if d, ok := errors.AsType[*xmpp.DialError](err); ok {
-		r.Host = d.Addr
+		r.Host, _, _ = strings.Cut(d.Addr, " ") // without the address of the host
 	}
 	env.printError(r)
 	return e.code
@@ -207,6 +207,8 @@ func classifyDial(err error, d *xmpp.DialError) *exitError {
 		}
 	case d.Op == "tls":
 		e.code, e.hint = exitProtocol, "there is no way around TLS; is --tls right for this port?"
+	case d.Op == "dns":
+		e.hint = "try again, or name the server with --server"
 	case d.Op == "connect":
 		e.hint = "is the server up? --server names another"
 	}

@@ -92,8 +92,10 @@ func TestCodes(t *testing.T) {
 		hint      string
 	}{
 		"no such host":    {dial("dns", &net.OpError{Op: "dial", Err: notFound}), 68, "dns", false, "check the domain"},
-		"DNS fails":       {dial("dns", busy), 75, "dns", true, ""},
-		"DNS is slow":     {dial("dns", errors.New("no answer within 5s")), 75, "dns", true, ""},
+		"not offered":     {dial("dns", &net.DNSError{Err: "the domain offers no XMPP client service", Name: "h", IsNotFound: true}), 68, "dns", false, "check the domain"},
+		"at an address":   {&xmpp.DialError{Op: "connect", Addr: "h:5222 (192.0.2.1)", Err: syscall.ECONNREFUSED}, 75, "connect", true, "is the server up?"},
+		"DNS fails":       {dial("dns", busy), 75, "dns", true, "try again"},
+		"DNS is slow":     {dial("dns", errors.New("no answer within 5s")), 75, "dns", true, "try again"},
 		"refused":         {dial("connect", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}), 75, "connect", true, "is the server up?"},
 		"connect is slow": {dial("connect", errors.New("no answer within 5s")), 75, "connect", true, "is the server up?"},
 		"no TLS":          {dial("tls", errors.New("the server does not offer STARTTLS")), 76, "tls", false, "no way around TLS"},
