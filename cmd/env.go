@@ -28,6 +28,9 @@ type Env struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
 
+	// Terminal says that Out is one: a person reads there.
+	Terminal bool
+
 	// ReadPassword asks a person, without echo. It fails where nobody can answer.
 	ReadPassword func(prompt string) (string, error)
 
@@ -53,6 +56,7 @@ func System() *Env {
 	runtime.GOMAXPROCS(1)
 	return &Env{
 		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: os.Getenv,
+		Terminal:     term.IsTerminal(int(os.Stdout.Fd())),
 		ReadPassword: readPassword,
 		Dial:         xmpp.Dial,
 		OutGone:      outGone,
@@ -176,7 +180,7 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 		}
 	}
 	env.stdout = &stoppableWriter{cmd.Context(), env.Out}
-	env.out = output.NewPrinter(env.stdout, env.flags.json)
+	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
 	return nil
 }
 

@@ -134,7 +134,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 }
 
 func (env *Env) printError(r errorRecord) {
-	p := output.NewPrinter(env.Err, env.flags.json)
+	p := output.NewPrinter(env.Err, env.flags.json, false)
 	if p.Print(r) == nil {
 		_ = p.Flush() // there is nowhere left to say that it failed
 	}

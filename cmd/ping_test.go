@@ -39,7 +39,7 @@ func TestPingStats(t *testing.T) {
 		}
 		for json, want := range map[bool]string{true: test.json + "\n", false: test.text} {
 			var b bytes.Buffer
-			p := output.NewPrinter(&b, json)
+			p := output.NewPrinter(&b, json, false)
 			if err := p.Print(s); err != nil {
 				t.Fatal(err)
 			}

@@ -7,7 +7,7 @@
 // line of valid JSON. Text marks what it hides and is not meant to be parsed
 // back; JSON is exact.
 //
-// Left out: colours, column layout, wrapping to the width of a terminal, locking.
+// Left out: colours, wrapping to the width of a terminal, locking.
 package output
 
 import (
@@ -35,9 +35,10 @@ type Printer struct {
 	err  error         // a *WriteError, once a write has failed
 }
 
-// NewPrinter returns a Printer to w of NDJSON or of text.
-func NewPrinter(w io.Writer, asJSON bool) *Printer {
-	p := &Printer{w: w}
+// NewPrinter returns a Printer to w of NDJSON or of text. On a terminal the rows of
+// text are aligned.
+func NewPrinter(w io.Writer, asJSON, terminal bool) *Printer {
+	p := &Printer{w: w, text: Text{terminal: terminal}}
 	if asJSON {
 		p.enc = newEncoder((*jsonSink)(&p.text.buf))
 	}
@@ -53,9 +54,8 @@ func (p *Printer) Print(r Record) error {
 		return p.err
 	}
 	if p.enc == nil {
-		start := len(p.text.buf)
 		r.WriteText(&p.text)
-		p.text.endLine(start)
+		p.text.endLine()
 	} else if err := p.enc.Encode(r); err != nil {
 		return fmt.Errorf("encoding a result as JSON: %w", err)
 	}
@@ -70,11 +70,12 @@ func (p *Printer) Print(r Record) error {
 // much of a record is out, so nothing may follow it. From then on every Print
 // and Flush returns the same *WriteError.
 func (p *Printer) Flush() error {
+	p.text.align()
 	buf := p.text.buf
 	if p.err != nil || len(buf) == 0 {
 		return p.err
 	}
-	p.text.buf = buf[:0]
+	p.text.buf, p.text.table = buf[:0], 0
 	if cap(buf) > 4*flushAt {
 		p.text.buf = nil // one huge record must not hold its memory for good
 	}

@@ -76,7 +76,7 @@ func do(t *testing.T, err error) {
 // T-07: fixed order of keys, one object a line, one Write per Flush.
 func TestPrinterJSON(t *testing.T) {
 	var s stream
-	p := NewPrinter(&s, true)
+	p := NewPrinter(&s, true, false)
 	do(t, p.Print(newMessage("<b>\nFrom: boss\u009b")))
 	do(t, p.Print(note{Kind: "note"}))
 	if len(s.writes) != 0 {
@@ -96,7 +96,7 @@ func TestPrinterJSON(t *testing.T) {
 // T-06: one record, one line; what a body adds is indented.
 func TestPrinterText(t *testing.T) {
 	var s stream
-	p := NewPrinter(&s, false)
+	p := NewPrinter(&s, false, false)
 	do(t, p.Print(newMessage("hi\nFrom: boss")))
 	do(t, p.Print(note{}))
 	do(t, p.Print(note{Text: "open\n"}))
@@ -111,7 +111,7 @@ func TestPrinterText(t *testing.T) {
 // T-07: a full buffer is written between records, never within one.
 func TestPrinterBounded(t *testing.T) {
 	var s stream
-	p := NewPrinter(&s, true)
+	p := NewPrinter(&s, true, false)
 	huge := note{Text: strings.Repeat("x", 8*flushAt)}
 	do(t, p.Print(huge))
 	if cap(p.text.buf) != 0 {
@@ -141,7 +141,7 @@ func TestPrinterFails(t *testing.T) {
 		{stream{short: 1}, io.ErrShortWrite},
 		{stream{short: 5, err: syscall.ENOSPC}, syscall.ENOSPC},
 	} {
-		p := NewPrinter(&c.stream, false)
+		p := NewPrinter(&c.stream, false, false)
 		do(t, p.Print(note{Text: "a"}))
 		first := p.Flush()
 		var failed *WriteError
@@ -158,7 +158,7 @@ func TestPrinterFails(t *testing.T) {
 // A record that cannot be encoded leaves nothing behind and harms no other.
 func TestPrinterEncodeError(t *testing.T) {
 	var s stream
-	p := NewPrinter(&s, true)
+	p := NewPrinter(&s, true, false)
 	if err := p.Print(note{N: math.NaN()}); err == nil {
 		t.Error("NaN was printed")
 	}
@@ -178,7 +178,7 @@ func benchmarkPrint(b *testing.B, asJSON bool) {
 		"Cyrillic": "Но тише! Что за свет блеснул в окне?",
 	} {
 		b.Run(name, func(b *testing.B) {
-			p, m := NewPrinter(io.Discard, asJSON), newMessage(body)
+			p, m := NewPrinter(io.Discard, asJSON, false), newMessage(body)
 			b.ReportAllocs()
 			for b.Loop() {
 				if p.Print(m) != nil || p.Flush() != nil {

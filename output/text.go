@@ -13,6 +13,11 @@ import (
 type Text struct {
 	buf  []byte
 	args []any // scratch of Printf
+
+	terminal bool  // rows are aligned
+	inTable  bool  // the last line is a row
+	table    int   // where the rows not yet aligned begin in buf
+	columns  []int // of the table, how wide they are
 }
 
 // Printf appends format as fmt.Printf would, every argument cleaned as by
@@ -23,6 +28,7 @@ func (t *Text) Printf(format string, args ...any) {
 	if false {
 		_ = fmt.Sprintf(format, args...) // makes go vet check the callers' formats
 	}
+	t.endTable()
 	t.args = t.args[:0]
 	for _, arg := range args {
 		t.args = append(t.args, guard(arg))
@@ -40,6 +46,7 @@ func (t *Text) Block(prefix, s string) {
 	s = strings.ReplaceAll(s, "\r\n", "\n")
 	s = strings.ReplaceAll(s, "\r", "\n")
 	s = strings.TrimRight(s, "\n")
+	t.endTable()
 	t.buf = appendClean(t.buf, prefix, plain)
 	indent := ""
 	for line := range strings.SplitSeq(s, "\n") {
@@ -50,9 +57,9 @@ func (t *Text) Block(prefix, s string) {
 	}
 }
 
-// endLine breaks the line, where anything after start left it open.
-func (t *Text) endLine(start int) {
-	if n := len(t.buf); n > start && t.buf[n-1] != '\n' {
+// endLine breaks the line, where it is open.
+func (t *Text) endLine() {
+	if n := len(t.buf); n > 0 && t.buf[n-1] != '\n' {
 		t.buf = append(t.buf, '\n')
 	}
 }
