@@ -81,6 +81,8 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			switch cond {
 			case "embedded", "prosody", "ejabberd":
 				return cond == target, nil
+			case "required":
+				return interopRequired(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

@@ -158,14 +158,9 @@ func (r *discoItem) WriteText(t *output.Text) {
 }
 
 // discoFailure stands in text where the answer would, had there been one.
-type discoFailure struct {
-	Kind    string `json:"kind"`
-	Message string `json:"message"`
+type discoFailure struct{ margin, message string }
 
-	margin string
-}
-
-func (r discoFailure) WriteText(t *output.Text) { t.Printf("%s%s\n", r.margin, r.Message) }
+func (r discoFailure) WriteText(t *output.Text) { t.Printf("%s%s\n", r.margin, r.message) }
 
 type discoverer struct {
 	env   *Env
@@ -395,7 +390,7 @@ func (d *discoverer) fail(a *answer, depth int) error {
 	if d.info {
 		message += strings.TrimPrefix(a.what(), "disco#") + ": "
 	}
-	return d.print(discoFailure{"error", message + newStanzaError(refused).String(), margin(depth, d.info)})
+	return d.print(discoFailure{margin(depth, d.info), message + newStanzaError(refused).String()})
 }
 
 // doesNoItems reports whether a refusal says no more than that an entity knows

@@ -161,7 +161,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "print the steps of the connection on standard error")
-	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is remembered of logins [XMPP_STATE_DIR] (default $XDG_STATE_HOME/xmppkit)")
+	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is remembered of logins, else $XDG_STATE_HOME/xmppkit [XMPP_STATE_DIR]")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
 }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -46,7 +47,11 @@ func newRootCmd(env *Env) *cobra.Command {
 the truth. Results are on standard output, talk is on standard error, and the
 exit code is the answer.
 
-The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
+The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD. What is
+printed, what the exit codes mean and what can be configured is told by the topics
+output, exit-codes and config: xmppkit help TOPIC.
+
+Exit codes: 0; 2 there is no such command or flag.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
   xmppkit listen --json | jq -r .body
   xmppkit demo`,
@@ -54,8 +59,8 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return env.applyEnvironment(cmd) },
 	}
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return env.applyEnvironment(cmd) }
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
@@ -66,7 +71,7 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 	root.SetIn(env.In)
 	root.SetErr(env.Err)
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpCommand(newHelpCmd(root))
+	root.SetHelpCommand(newHelpCmd(env, root))
 	env.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		newSendCmd(env),
@@ -77,6 +82,22 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 		newVersionCmd(env),
 	)
 	return root
+}
+
+// all yields a command and those below it.
+func all(cmd *cobra.Command) iter.Seq[*cobra.Command] {
+	return func(yield func(*cobra.Command) bool) {
+		if !yield(cmd) {
+			return
+		}
+		for _, c := range cmd.Commands() {
+			for below := range all(c) {
+				if !yield(below) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func unknownCommand(root *cobra.Command, name string) error {

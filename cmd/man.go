@@ -1,0 +1,183 @@
+package cmd
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// writeManual writes the help of each command and topic as a page in the macros of
+// man(7), below a directory as man(1) wants to find it. Cobra's own writer goes by
+// way of Markdown, whose packages would cost every start of the program a quarter
+// of its time.
+func (env *Env) writeManual(root *cobra.Command, dir string) error {
+	date, err := env.manualDate()
+	if err != nil {
+		return err
+	}
+	for cmd := range all(root) {
+		name, section := pageOf(cmd)
+		file := filepath.Join(dir, "man"+section, name+"."+section)
+		err := os.MkdirAll(filepath.Dir(file), 0o755)
+		if err == nil {
+			err = os.WriteFile(file, manualPage(cmd, date), 0o644)
+		}
+		if err != nil {
+			return &exitError{code: exitOutput, class: "output", err: fmt.Errorf("write the manual: %w", err)}
+		}
+	}
+	return nil
+}
+
+// manualDate is the date of the pages: never today's, which would make every build
+// another one; none where nothing tells it.
+func (env *Env) manualDate() (string, error) {
+	if s := env.Getenv("SOURCE_DATE_EPOCH"); s != "" { // reproducible-builds.org
+		seconds, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return "", usageError("SOURCE_DATE_EPOCH: %q is no number of seconds", s)
+		}
+		return time.Unix(seconds, 0).UTC().Format(time.DateOnly), nil
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if date, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {
+				return date.UTC().Format(time.DateOnly), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// pageOf returns the name and the section of the page of a command or topic.
+func pageOf(cmd *cobra.Command) (name, section string) {
+	if cmd.IsAdditionalHelpTopicCommand() {
+		return cmd.Root().Name() + "-" + cmd.Name(), "7"
+	}
+	return strings.ReplaceAll(cmd.CommandPath(), " ", "-"), "1"
+}
+
+func manualPage(cmd *cobra.Command, date string) []byte {
+	var p page
+	cmd.InitDefaultHelpFlag() // and the flags of all commands, for the synopsis
+	name, section := pageOf(cmd)
+	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, "xmppkit "+version(), "xmppkit")
+	p.line(".SH NAME\n%s \\- %s", roff(name), roff(cmd.Short))
+	p.line(".SH SYNOPSIS\n.B %s", roff(cmd.UseLine()))
+	if section == "7" {
+		_, text, _ := strings.Cut(cmd.Long, "\n\n") // behind the summary
+		p.line(".SH DESCRIPTION")
+		p.literal(text)
+	} else {
+		about, exit := splitExit(cmd.Long)
+		p.line(".SH DESCRIPTION")
+		p.text(about)
+		p.commands(cmd)
+		p.flags(cmd)
+		p.line(".SH EXAMPLES")
+		p.literal(cmd.Example)
+		p.line(".SH EXIT STATUS")
+		p.text(exit)
+	}
+	p.seeAlso(cmd)
+	return p.Bytes()
+}
+
+// splitExit splits the help of a command into what it does and its exit codes, which
+// are a paragraph that begins so.
+func splitExit(long string) (about, exit string) {
+	var rest []string
+	for paragraph := range strings.SplitSeq(long, "\n\n") {
+		label, codes, _ := strings.Cut(paragraph, ": ")
+		if label == "Exit code" || label == "Exit codes" {
+			exit = codes
+		} else {
+			rest = append(rest, paragraph)
+		}
+	}
+	return strings.Join(rest, "\n\n"), exit
+}
+
+// A page is a manual page as it is written.
+type page struct{ bytes.Buffer }
+
+func (p *page) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+
+// text writes paragraphs. One that is indented stays as it is.
+func (p *page) text(s string) {
+	for paragraph := range strings.SplitSeq(s, "\n\n") {
+		p.line(".PP")
+		if strings.HasPrefix(paragraph, " ") {
+			p.literal(paragraph)
+		} else {
+			p.line("%s", roff(paragraph))
+		}
+	}
+}
+
+func (p *page) literal(s string) { p.line(".EX\n%s\n.EE", roff(strings.TrimRight(s, "\n"))) }
+
+func (p *page) commands(cmd *cobra.Command) {
+	if !cmd.HasAvailableSubCommands() {
+		return
+	}
+	p.line(".SH COMMANDS")
+	for _, c := range cmd.Commands() {
+		p.line(".TP\n.B %s\n%s", roff(c.Name()), roff(c.Short))
+	}
+}
+
+// flags writes the flags of a command; those of all commands are on the first page.
+func (p *page) flags(cmd *cobra.Command) {
+	p.line(".SH OPTIONS")
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		value, usage := pflag.UnquoteUsage(f)
+		flag := "--" + f.Name
+		if f.Shorthand != "" {
+			flag = "-" + f.Shorthand + ", " + flag
+		}
+		p.line(".TP\n.BI \"%s\" \"%s\"\n%s", roff(flag+" "), roff(value), roff(usage))
+		switch f.DefValue {
+		case "", "false", "0", "0s", "[]":
+		default:
+			p.line("(default %s)", roff(strings.Trim(f.DefValue, "[]")))
+		}
+	})
+	if cmd.HasParent() {
+		p.line(".PP\nThe options of all commands are described in\n.BR xmppkit (1).")
+	}
+}
+
+// seeAlso refers to the pages above and below, and to the topics.
+func (p *page) seeAlso(cmd *cobra.Command) {
+	p.line(".SH SEE ALSO")
+	var refs []string
+	for other := range all(cmd.Root()) {
+		if other == cmd.Parent() || other.Parent() == cmd || other.IsAdditionalHelpTopicCommand() && other != cmd {
+			name, section := pageOf(other)
+			refs = append(refs, fmt.Sprintf(".BR %s (%s)", roff(name), section))
+		}
+	}
+	p.line("%s", strings.Join(refs, ",\n"))
+}
+
+// roff escapes text: what has a meaning, and what else would be printed as another
+// character than the one to type.
+func roff(s string) string {
+	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, `"`, `\(dq`).Replace(s)
+	if strings.HasPrefix(s, ".") {
+		s = `\&` + s
+	}
+	return strings.ReplaceAll(s, "\n.", "\n"+`\&.`)
+}
