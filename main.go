@@ -10,6 +10,11 @@ import (
 	"xmppkit/cmd"
 )
 
+//go:generate sh -c "go run . completion bash >completions/xmppkit.bash"
+//go:generate sh -c "go run . completion zsh >completions/_xmppkit"
+//go:generate sh -c "go run . completion fish >completions/xmppkit.fish"
+//go:generate sh -c "go run . completion powershell >completions/xmppkit.ps1"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), cmd.Signals()...)
 	context.AfterFunc(ctx, stop) // the first signal cancels, the second kills

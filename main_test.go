@@ -84,6 +84,10 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			case "required":
 				return interopRequired(), nil
 			}
+			if file, ok := strings.CutPrefix(cond, "file:"); ok {
+				_, err := os.Stat(file)
+				return err == nil, nil
+			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -27,6 +27,7 @@ Exit codes: 0; 2 there is no such command or topic; 74 a page cannot be written.
 		Example: `  xmppkit help send
   xmppkit help exit-codes
   xmppkit help --man ~/.local/share/man`,
+		ValidArgsFunction: completeHelp,
 		// Help is there whatever is wrong with the environment and the configuration.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -57,4 +58,23 @@ func helpTopics() []*cobra.Command {
 		topics = append(topics, &cobra.Command{Use: strings.TrimSuffix(f.Name(), ".txt"), Short: summary, Long: string(text)})
 	}
 	return topics
+}
+
+// completeHelp completes what there is help for: the topics and the commands.
+func completeHelp(help *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	parent, rest, err := help.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	commands := parent.Commands()
+	if parent == help.Root() {
+		commands = append(help.Commands(), commands...)
+	}
+	var names []string
+	for _, c := range commands {
+		if c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand() {
+			names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+		}
+	}
+	return completions(names, toComplete)
 }

@@ -33,7 +33,7 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	help := &output.Writer{W: env.Out}
 	root.SetOut(help)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	if help.Err != nil {
 		err = help.Err
 	}
 	return env.report(ctx, err)
@@ -60,7 +60,13 @@ Exit codes: 0; 2 there is no such command or flag.`,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return env.applyEnvironment(cmd) }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Name() == cobra.ShellCompRequestCmd {
+			env.addCompletions(root) // before any error: nobody wants to read one while typing
+			return nil
+		}
+		return env.applyEnvironment(cmd)
+	}
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
@@ -80,6 +86,7 @@ Exit codes: 0; 2 there is no such command or flag.`,
 		newDiscoCmd(env),
 		newDemoCmd(env),
 		newVersionCmd(env),
+		newCompletionCmd(root),
 	)
 	return root
 }

@@ -1,0 +1,45 @@
+package cmd
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// The help of a flag names each value that is completed.
+func TestFlagValues(t *testing.T) {
+	known := make(map[string]bool)
+	for cmd := range all(testRoot()) {
+		check := func(f *pflag.Flag) {
+			for _, v := range flagValues {
+				if v.flag != f.Name {
+					continue
+				}
+				known[f.Name] = true
+				for _, value := range v.values {
+					value, _, _ = strings.Cut(value, "\t")
+					if !strings.Contains(f.Usage, value) {
+						t.Errorf("%s --%s: its help does not name %s", cmd.CommandPath(), f.Name, value)
+					}
+				}
+			}
+		}
+		cmd.PersistentFlags().VisitAll(check)
+		cmd.LocalNonPersistentFlags().VisitAll(check)
+	}
+	for _, name := range []string{"tls", "type", "only"} {
+		if !known[name] {
+			t.Errorf("no command has --%s", name)
+		}
+	}
+}
+
+// What was cached came from others: what cannot be shown is not completed.
+func TestCompletionsClean(t *testing.T) {
+	got, _ := completions([]string{"juliet@example.org\tJuliet", "ju\u202e@example.org", "ju\n@example.org", "romeo@example.org"}, "ju")
+	if !slices.Equal(got, []string{"juliet@example.org\tJuliet"}) {
+		t.Errorf("got %q", got)
+	}
+}
