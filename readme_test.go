@@ -36,24 +36,36 @@ func TestReadme(t *testing.T) {
 		}
 		return string(out)
 	}
-	run("juliet@example.org", "xmppkit send -m 'I am here' romeo@example.org")
-
-	want := map[string]string{"jq": "juliet says: I am here\n", "case": "no such account", "df": "", "uname": "", "ping": "3 received, 0% loss"}
-	blocks := strings.Split(string(readme), "```sh\n")[1:]
-	if len(blocks) != len(want) {
-		t.Fatalf("%d blocks, want %d", len(blocks), len(want))
+	// What a block is known by, what Juliet has said before it, and what it prints.
+	blocks := []struct{ has, said, prints string }{
+		{"uname", "", ""},
+		{"df ", "", ""},
+		{"ping", "", "3 received, 0% loss"},
+		{"jq -r .body)", "I am here", "juliet says: I am here\n"},
+		{"case", "", "no such account"},
+		{"--unbuffered", "I am back", "I am back\n"},
+		{"select(.ok | not)", "", "nobody@example.org: service-unavailable\n"},
+		{"group_by", "again", "1 juliet@example.org\n"},
+		{"you said", "who is there?", ""},
 	}
-	for _, block := range blocks {
-		script, _, _ := strings.Cut(block, "```")
+	scripts := strings.Split(string(readme), "```sh\n")[1:]
+	if len(scripts) != len(blocks) {
+		t.Fatalf("%d blocks, want %d", len(scripts), len(blocks))
+	}
+	for i, block := range blocks {
+		script, _, _ := strings.Cut(scripts[i], "```")
+		if !strings.Contains(script, block.has) {
+			t.Errorf("block %d is not that of %s:\n%s", i, block.has, script)
+		}
 		if _, err := exec.LookPath("jq"); strings.Contains(script, "jq") && err != nil && !interopRequired() {
 			t.Log("jq is not installed")
 			continue
 		}
-		out := run("romeo@example.org", script)
-		for word, text := range want {
-			if strings.Contains(script, word+" ") && !strings.Contains(out, text) {
-				t.Errorf("%s\nprinted %q, want %q", script, out, text)
-			}
+		if block.said != "" {
+			run("juliet@example.org", "xmppkit send -m '"+block.said+"' romeo@example.org")
+		}
+		if out := run("romeo@example.org", script); !strings.Contains(out, block.prints) {
+			t.Errorf("%s\nprinted %q, want %q", script, out, block.prints)
 		}
 	}
 	got := run("juliet@example.org", "xmppkit listen --count 2 --for 5s")
