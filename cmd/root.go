@@ -65,6 +65,7 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 		newSendCmd(env),
 		newListenCmd(env),
 		newPingCmd(env),
+		newRosterCmd(env),
 		newDemoCmd(env),
 		newVersionCmd(env),
 	)
@@ -73,7 +74,7 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 
 func unknownCommand(root *cobra.Command, name string) error {
 	err := usageError("unknown command %q", name)
-	err.hint = "xmppkit --help lists the commands"
+	err.hint = root.CommandPath() + " --help lists the commands"
 	if s := root.SuggestionsFor(name); len(s) > 0 {
 		err.hint = "did you mean " + strings.Join(s, " or ") + "?"
 	}
