@@ -209,6 +209,33 @@ func (r *presenceRecord) WriteText(t *output.Text) {
 	t.Block(r.Time.String()+" "+r.From+": ", state)
 }
 
+// subscriptionRecord is a presence about a subscription, and the state that resulted.
+type subscriptionRecord struct {
+	presenceRecord
+	Subscription string `json:"subscription"`
+	Ask          string `json:"ask"`
+	Approved     bool   `json:"approved"`
+}
+
+func newSubscriptionRecord(typ string, account xmpp.JID, c xmpp.Contact) *subscriptionRecord {
+	r := &subscriptionRecord{Subscription: c.Subscription, Ask: ask(c), Approved: c.Approved}
+	r.presenceRecord = presenceRecord{
+		Kind: "presence", Time: output.Time(time.Now()), Type: typ, From: account.String(), FromBare: account.String(), To: c.JID.String(),
+	}
+	return r
+}
+
+func (r *subscriptionRecord) WriteText(t *output.Text) {
+	t.Printf("%s: subscription %s", r.To, r.Subscription)
+	if r.Ask != "" {
+		t.Printf(", asked")
+	}
+	if r.Approved {
+		t.Printf(", approved in advance")
+	}
+	t.Printf("\n")
+}
+
 // ask is the attribute of a roster item (RFC 6121, section 2.1.2.2).
 func ask(c xmpp.Contact) string {
 	if c.Ask {

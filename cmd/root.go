@@ -66,6 +66,7 @@ The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD.`,
 		newListenCmd(env),
 		newPingCmd(env),
 		newRosterCmd(env),
+		newPresenceCmd(env),
 		newDemoCmd(env),
 		newVersionCmd(env),
 	)
