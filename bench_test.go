@@ -262,15 +262,7 @@ func BenchmarkListen(b *testing.B) {
 }
 
 func flood(b *testing.B, a benchAccount, messages int) {
-	ctx := context.Background()
-	roots, err := os.ReadFile(a.ca)
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, err := xmpp.Dial(ctx, xmpp.Options{JID: xmpp.JID{Local: "romeo", Domain: "localhost"}, Password: scriptPassword, Server: a.server, RootCAs: pool(roots)})
-	if err != nil {
-		b.Fatal(err)
-	}
+	s := benchSession(b, a)
 	defer s.Close()
 	for i := 0; i < messages; {
 		var flight []*xmpp.Element
@@ -279,10 +271,22 @@ func flood(b *testing.B, a benchAccount, messages int) {
 			flight = append(flight, xmpp.Add(m, xmpp.NewText(xmpp.NSClient, "body", fmt.Sprintf("line %d of a log, about as long as those are", i))))
 			i++
 		}
-		if _, err := s.Ping(ctx, s.Server(), flight...); err != nil {
+		if _, err := s.Ping(context.Background(), s.Server(), flight...); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+func benchSession(b *testing.B, a benchAccount) *xmpp.Session {
+	roots, err := os.ReadFile(a.ca)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := xmpp.Dial(context.Background(), xmpp.Options{JID: xmpp.JID{Local: "romeo", Domain: "localhost"}, Password: scriptPassword, Server: a.server, RootCAs: pool(roots)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
 }
 
 // BenchmarkEndlessStanza is refused; what it costs until then is in MB-rss.
@@ -312,4 +316,48 @@ func BenchmarkBuild(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(info.Size())/1e6, "MB")
+}
+
+// BenchmarkRoster lists rosters, login and all: sent as a whole, and known already.
+func BenchmarkRoster(b *testing.B) {
+	for _, contacts := range []int{10, 1000, 10_000} {
+		a := benchEmbedded(b)
+		befriend(b, a, contacts)
+		for name, args := range map[string][]string{"cold": {"roster", "--no-cache"}, "cached": {"roster"}} {
+			b.Run(fmt.Sprintf("%d/%s", contacts, name), func(b *testing.B) {
+				var u usage
+				lost := 0
+				if err := a.command("roster").Run(); err != nil { // fills the cache
+					b.Fatal(err)
+				}
+				for b.Loop() {
+					var out bytes.Buffer
+					c := a.command(args...)
+					c.Stdout = &out
+					if err := u.run(c, func() {}); err != nil {
+						b.Fatal(err)
+					}
+					lost += contacts - bytes.Count(out.Bytes(), []byte{'\n'})
+				}
+				u.report(b, b.N, "µs-cpu/op")
+				b.ReportMetric(float64(lost), "lost")
+			})
+		}
+	}
+}
+
+func befriend(b *testing.B, a benchAccount, contacts int) {
+	s := benchSession(b, a)
+	defer s.Close()
+	for i := 0; i < contacts; {
+		var flight []*xmpp.Element
+		for range 10 {
+			jid := xmpp.JID{Local: fmt.Sprint("contact", i), Domain: "example.org"}
+			flight = append(flight, xmpp.SetContact(xmpp.Contact{JID: jid, Name: fmt.Sprint("Contact ", i), Groups: []string{fmt.Sprint("Group ", i%20)}}))
+			i++
+		}
+		if _, err := s.Ping(context.Background(), s.Server(), flight...); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -166,6 +166,3 @@ func completions(all []string, toComplete string) ([]cobra.Completion, cobra.She
 
 // accountNames returns the names of the accounts in the configuration file.
 func (env *Env) accountNames() []string { return nil }
-
-// cachedContacts returns the addresses in the roster that is cached for an account.
-func (env *Env) cachedContacts(xmpp.JID) []xmpp.JID { return nil }

@@ -171,7 +171,7 @@ func (r tourText) WriteText(t *output.Text) {
 		return
 	}
 	for line := range strings.SplitSeq(r.Text, "\n") {
-		t.Printf(r.prompt+"%s\n", line)
+		t.Block(r.prompt, line) // keeps tabs
 	}
 }
 
@@ -192,6 +192,11 @@ func (d *demo) tour(ctx context.Context, env *Env) error {
 	t.run("juliet", "listen --count 2 --for 5s")
 	t.run("romeo", "send --subject balcony -m 'See how she leans' juliet@localhost")
 	t.run("juliet", "listen --json --count 1 --for 5s")
+
+	t.say("# Contacts: juliet is asked to show when she is online, and approves.")
+	t.run("romeo", "presence subscribe juliet@localhost")
+	t.run("juliet", "presence approve romeo@localhost")
+	t.run("romeo", "roster add --name Juliet --group Capulet juliet@localhost")
 
 	t.say("# A message that bounces is a failure, and says so by its exit code.")
 	t.run("romeo", "send -m hello nobody@localhost")

@@ -157,7 +157,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
 	fs.StringArrayVar(&f.pins, "tls-pin", nil, "accept exactly the certificate with this key: `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
 	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, where nothing better is offered [XMPP_ALLOW_PLAIN]")
-	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; listen: any, but 30s for its login [XMPP_TIMEOUT]")
+	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; of what runs until it is stopped 30s bound the login [XMPP_TIMEOUT]")
 	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
 	fs.BoolVarP(&f.verbose, "verbose", "v", false, "print the steps of the connection on standard error")

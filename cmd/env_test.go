@@ -56,11 +56,11 @@ func TestState(t *testing.T) {
 	} {
 		e := env(test.vars)
 		e.flags = test.flags
-		file := e.stateFile(jid)
+		file := e.stateFile("login", jid)
 		if file != "" && filepath.Dir(file) != test.dir || (file == "") != (test.dir == "") {
 			t.Errorf("%+v: %s", test, file)
 		}
-		if other := e.stateFile(xmpp.JID{Local: "romeo2", Domain: "example.org"}); file != "" && (other == file || e.stateFile(jid.Bare()) != file) {
+		if other := e.stateFile("login", xmpp.JID{Local: "romeo2", Domain: "example.org"}); file != "" && (other == file || e.stateFile("login", jid.Bare()) != file) {
 			t.Errorf("one file for two accounts, or two for one: %s", file)
 		}
 	}
@@ -75,7 +75,7 @@ func TestState(t *testing.T) {
 	}
 	o.Memory.NoPlain = true
 	e.store(o, before)
-	info, err := os.Stat(e.stateFile(jid))
+	info, err := os.Stat(e.stateFile("login", jid))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("%v, %v", info, err)
 	}
@@ -90,7 +90,7 @@ func TestState(t *testing.T) {
 		t.Errorf("left behind: %v", all)
 	}
 	for _, broken := range []string{"", "{", "[]", `{"no_plain":"yes"}`, `{"no_plain":true,"tls_unique":7}`, "null"} {
-		if err := os.WriteFile(e.stateFile(jid), []byte(broken), 0o600); err != nil {
+		if err := os.WriteFile(e.stateFile("login", jid), []byte(broken), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		o := xmpp.Options{JID: jid, Memory: new(xmpp.Memory)}
@@ -98,6 +98,6 @@ func TestState(t *testing.T) {
 			t.Errorf("%s: %+v", broken, got)
 		}
 	}
-	e.flags.stateDir = filepath.Join(e.stateFile(jid), "below-a-file")
+	e.flags.stateDir = filepath.Join(e.stateFile("login", jid), "below-a-file")
 	e.store(o, xmpp.Memory{}) // not a failure
 }

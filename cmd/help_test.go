@@ -203,8 +203,7 @@ func TestHelpOutput(t *testing.T) {
 		}
 	}
 	for kind := range got {
-		// This is described before it is merged.
-		if _, ok := want[kind]; !ok && !slices.Contains([]string{"roster_item"}, kind) {
+		if _, ok := want[kind]; !ok {
 			t.Errorf("there is no result of the kind %s", kind)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -25,6 +24,7 @@ type listener struct {
 	priority   int
 	noPresence bool
 	xml        bool
+	others     bool // not the presence of this session itself
 
 	from    map[xmpp.JID]bool // empty: anyone
 	kinds   map[string]bool
@@ -74,9 +74,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	o.HandleIQ = answerRequest
-	if !cmd.Flags().Changed("timeout") {
-		l.env.flags.timeout, l.env.flags.login = 0, loginTimeout
-	}
+	l.env.lastUntilStopped(cmd)
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
 	if l.env.OutGone != nil {
@@ -161,7 +159,7 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.Can
 		rest = func() { idle.Reset(time.Duration(l.idle)) }
 	}
 	if !l.noPresence {
-		if err := s.Send(ctx, l.presence()); err != nil {
+		if err := s.Send(ctx, newPresence("", "", l.priority)); err != nil {
 			return err
 		}
 	}
@@ -197,18 +195,10 @@ func (l *listener) flush(err error) error {
 	return err
 }
 
-func (l *listener) presence() *xmpp.Element {
-	p := xmpp.NewElement(xmpp.NSClient, "presence")
-	if l.priority != 0 {
-		xmpp.Add(p, xmpp.NewText(xmpp.NSClient, "priority", strconv.Itoa(l.priority)))
-	}
-	return p
-}
-
 // record makes the result of a stanza, or nil where it is none of the wanted ones.
 func (l *listener) record(s *xmpp.Session, e *xmpp.Element) output.Record {
 	from, err := s.From(e)
-	if err != nil || !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] {
+	if err != nil || !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == s.JID() {
 		return nil
 	}
 	a := newAddressed(s, e, from)

@@ -237,6 +237,80 @@ func (r *presenceRecord) WriteText(t *output.Text) {
 	t.Block(r.Time.String()+" "+r.From+": ", state)
 }
 
+// subscriptionRecord is a presence about a subscription, and the state that resulted.
+type subscriptionRecord struct {
+	presenceRecord
+	Subscription string `json:"subscription"`
+	Ask          string `json:"ask"`
+	Approved     bool   `json:"approved"`
+}
+
+func newSubscriptionRecord(typ string, account xmpp.JID, c xmpp.Contact) *subscriptionRecord {
+	r := &subscriptionRecord{Subscription: c.Subscription, Ask: ask(c), Approved: c.Approved}
+	r.presenceRecord = presenceRecord{
+		Kind: "presence", Time: output.Time(time.Now()), Type: typ, From: account.String(), FromBare: account.String(), To: c.JID.String(),
+	}
+	return r
+}
+
+func (r *subscriptionRecord) WriteText(t *output.Text) {
+	t.Printf("%s: subscription %s", r.To, r.Subscription)
+	if r.Ask != "" {
+		t.Printf(", asked")
+	}
+	if r.Approved {
+		t.Printf(", approved in advance")
+	}
+	t.Printf("\n")
+}
+
+// ask is the attribute of a roster item (RFC 6121, section 2.1.2.2).
+func ask(c xmpp.Contact) string {
+	if c.Ask {
+		return "subscribe"
+	}
+	return ""
+}
+
+// rosterItem is a contact.
+type rosterItem struct {
+	Kind         string     `json:"kind"`
+	JID          string     `json:"jid"`
+	Name         string     `json:"name"`
+	Subscription string     `json:"subscription"`
+	Ask          string     `json:"ask"`
+	Approved     bool       `json:"approved"`
+	Groups       []string   `json:"groups"`
+	Resources    []resource `json:"resources,omitzero"` // none is not the same as not asked for
+}
+
+// resource is where a contact is online.
+type resource struct {
+	Resource string `json:"resource"`
+	Show     string `json:"show"`
+	Status   string `json:"status,omitempty"`
+	Priority *int   `json:"priority,omitempty"`
+}
+
+func newRosterItem(c xmpp.Contact) *rosterItem {
+	return &rosterItem{
+		Kind: "roster_item", JID: c.JID.String(), Name: c.Name, Subscription: c.Subscription,
+		Ask: ask(c), Approved: c.Approved, Groups: append([]string{}, c.Groups...),
+	}
+}
+
+func (r *rosterItem) WriteText(t *output.Text) {
+	row := []string{r.JID, r.Name, r.Subscription, strings.Join(r.Groups, ", ")}
+	if r.Resources != nil {
+		var there []string
+		for _, res := range r.Resources {
+			there = append(there, strings.TrimSpace(res.Resource+" ("+res.Show+")"))
+		}
+		row = append(row, strings.Join(there, ", "))
+	}
+	t.Row(row...)
+}
+
 // iqRecord is a request that arrived.
 type iqRecord struct {
 	Kind     string       `json:"kind"`

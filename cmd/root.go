@@ -83,7 +83,9 @@ Exit codes: 0; 2 there is no such command or flag.`,
 		newSendCmd(env),
 		newListenCmd(env),
 		newPingCmd(env),
+		newRosterCmd(env),
 		newDiscoCmd(env),
+		newPresenceCmd(env),
 		newDemoCmd(env),
 		newVersionCmd(env),
 		newCompletionCmd(root),
@@ -109,7 +111,7 @@ func all(cmd *cobra.Command) iter.Seq[*cobra.Command] {
 
 func unknownCommand(root *cobra.Command, name string) error {
 	err := usageError("unknown command %q", name)
-	err.hint = "xmppkit --help lists the commands"
+	err.hint = root.CommandPath() + " --help lists the commands"
 	if s := root.SuggestionsFor(name); len(s) > 0 {
 		err.hint = "did you mean " + strings.Join(s, " or ") + "?"
 	}

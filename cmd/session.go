@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"xmppkit/xmpp"
 )
 
@@ -126,5 +128,12 @@ func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context
 	return fmt.Errorf("%s: %w", o.JID.Bare(), err)
 }
 
-// loginTimeout bounds the login of a command that is not bounded itself.
+// lastUntilStopped lets a command last, unless --timeout was given: only its login
+// is bounded then.
+func (env *Env) lastUntilStopped(cmd *cobra.Command) {
+	if !cmd.Flags().Changed("timeout") {
+		env.flags.timeout, env.flags.login = 0, loginTimeout
+	}
+}
+
 const loginTimeout = duration(30 * time.Second)

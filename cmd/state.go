@@ -10,8 +10,9 @@ import (
 	"xmppkit/xmpp"
 )
 
-// stateFile is where the memory of an account's logins is kept; "" for nowhere.
-func (env *Env) stateFile(account xmpp.JID) string {
+// stateFile is where something about an account is kept: "login", the memory of its
+// logins, or "roster"; "" for nowhere.
+func (env *Env) stateFile(what string, account xmpp.JID) string {
 	dir := env.flags.stateDir
 	if env.flags.noCache {
 		return ""
@@ -27,13 +28,13 @@ func (env *Env) stateFile(account xmpp.JID) string {
 		dir = filepath.Join(base, "xmppkit")
 	}
 	sum := sha256.Sum256([]byte(account.Bare().String()))
-	return filepath.Join(dir, "login-"+hex.EncodeToString(sum[:8])+".json")
+	return filepath.Join(dir, what+"-"+hex.EncodeToString(sum[:8])+".json")
 }
 
 // remember fills in what is known of earlier logins. A file that is missing or
 // broken is the same as none.
 func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory) {
-	if file := env.stateFile(o.JID); file != "" {
+	if file := env.stateFile("login", o.JID); file != "" {
 		if b, err := os.ReadFile(file); err == nil {
 			var m xmpp.Memory
 			if json.Unmarshal(b, &m) == nil {
@@ -47,7 +48,7 @@ func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory) {
 // store keeps what the login taught. Without it the next one works as well, so a
 // failure is no more than a step of the connection.
 func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
-	file := env.stateFile(o.JID)
+	file := env.stateFile("login", o.JID)
 	if file == "" || *o.Memory == before {
 		return
 	}

@@ -33,6 +33,7 @@ const (
 	NSLimits    = "urn:xmpp:stream-limits:0" // XEP-0478
 	NSPing      = "urn:xmpp:ping"            // XEP-0199
 	NSDiscoInfo = "http://jabber.org/protocol/disco#info"
+	NSRoster    = "jabber:iq:roster"
 )
 
 // NewElement makes an element of a namespace with attributes given as name,

@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,55 +41,85 @@ func (s *Session) Ping(ctx context.Context, to JID, before ...*Element) (time.Du
 	return rtt, err
 }
 
+// Exchange sends a request and, behind it in the same flight, elements and a ping as
+// Ping does. It returns the answer to the request once that to the ping is there too.
+func (s *Session) Exchange(ctx context.Context, iq *Element, behind ...*Element) (*Element, error) {
+	c, forget, err := s.expect(iq)
+	if err != nil {
+		return nil, err
+	}
+	defer forget()
+	_, err = s.Ping(ctx, s.Server(), append([]*Element{iq}, behind...)...)
+	if _, answered := errors.AsType[*StanzaError](err); err != nil && !answered {
+		return nil, err
+	}
+	answer, _, err := s.answered(ctx, c)
+	return answer, err
+}
+
 func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*Element, time.Duration, error) {
+	c, forget, err := s.expect(iq)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer forget()
+	number, sent, err := s.flight(ctx, append(slices.Clip(before), iq)...)
+	if err != nil {
+		return nil, 0, err
+	}
+	answer, at, err := s.answered(ctx, c)
+	if at.IsZero() {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	s.proven = max(s.proven, number) // every answer comes through the own server, in order
+	s.mu.Unlock()
+	return answer, at.Sub(sent), err
+}
+
+// expect registers a request, which is about to be sent, for its answer. forget is
+// to be called when nobody waits for it any more.
+func (s *Session) expect(iq *Element) (c *call, forget func(), err error) {
 	id := Attr(iq, "id")
 	if id == "" {
 		id = NewID()
 		iq.CreateAttr("id", id)
 	}
-	c := &call{answer: make(chan reply, 1)}
+	c = &call{answer: make(chan reply, 1)}
 	if to := Attr(iq, "to"); to != "" {
-		var err error
 		if c.to, err = ParseJID(to); err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pending[id] = c
-	s.mu.Unlock()
-	defer func() {
+	return c, func() {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		delete(s.pending, id)
-		s.mu.Unlock()
-	}()
-	number, sent, err := s.flight(ctx, append(slices.Clip(before), iq)...)
-	if err != nil {
-		return nil, 0, err
-	}
-	select {
-	case r := <-c.answer:
-		return s.answered(r, number, sent)
-	case <-ctx.Done():
-		return nil, 0, fmt.Errorf("waiting for the answer of %s: %w", s.asked(c), context.Cause(ctx))
-	case <-s.done:
-	}
-	select { // the answer may have been the last thing that came
-	case r := <-c.answer:
-		return s.answered(r, number, sent)
-	default:
-		return nil, 0, s.reason()
-	}
+	}, nil
 }
 
-func (s *Session) answered(r reply, flight int, sent time.Time) (*Element, time.Duration, error) {
-	s.mu.Lock()
-	s.proven = max(s.proven, flight) // every answer comes through the own server, in order
-	s.mu.Unlock()
-	rtt := r.at.Sub(sent)
-	if Attr(r.iq, "type") == "error" {
-		return nil, rtt, ErrorOf(r.iq)
+// answered waits for the answer to a request that has been sent. It returns when that
+// was read, which is also known of an answer of type error.
+func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, error) {
+	var r reply
+	select {
+	case r = <-c.answer:
+	case <-ctx.Done():
+		return nil, time.Time{}, fmt.Errorf("waiting for the answer of %s: %w", s.asked(c), context.Cause(ctx))
+	case <-s.done:
+		select { // the answer may have been the last thing that came
+		case r = <-c.answer:
+		default:
+			return nil, time.Time{}, s.reason()
+		}
 	}
-	return r.iq, rtt, nil
+	if Attr(r.iq, "type") == "error" {
+		return nil, r.at, ErrorOf(r.iq)
+	}
+	return r.iq, r.at, nil
 }
 
 // asked names whom a call went to.
@@ -166,7 +197,8 @@ func sender(stanza *Element, account JID) (JID, error) {
 	return ParseJID(from)
 }
 
-// serve answers a request, each exactly once (RFC 6120, section 8.2.3).
+// serve answers a request, each exactly once (RFC 6120, section 8.2.3). Who wants to
+// know of a roster push finds it among the Stanzas.
 func (s *Session) serve(iq *Element) {
 	var answer *Element
 	var payload *Element
@@ -178,6 +210,11 @@ func (s *Session) serve(iq *Element) {
 	case n != 1:
 		answer = Refusal(iq, "modify", BadRequest)
 	case Is(payload, NSPing, "ping") && Attr(iq, "type") == "get" && fromOwnServer(iq, s.jid):
+		answer = Result(iq)
+	case Is(payload, NSRoster, "query") && Attr(iq, "type") == "set":
+		if _, _, ok := rosterPush(iq, s.jid); !ok {
+			return // RFC 6121, section 2.1.6: of a forged push nothing is said
+		}
 		answer = Result(iq)
 	case s.o.HandleIQ != nil:
 		answer = s.o.HandleIQ(s.ctx, iq)

@@ -302,7 +302,9 @@ func (c *conn) subscription(me *account, e *xmpp.Element, kind string, to xmpp.J
 		theirs = them.contact(me.jid)
 	}
 	was, theyWere := mine.state, theirs.state
-	forward := say(kind, e, mine, theirs)
+	routed := mine.says(kind)
+	approved := theirs.from || theirs.approved
+	delivered := routed && theirs.hears(kind, e)
 	if mine.listed && mine.state != was {
 		c.push(me, to)
 	}
@@ -312,45 +314,68 @@ func (c *conn) subscription(me *account, e *xmpp.Element, kind string, to xmpp.J
 	if theirs.listed && theirs.state != theyWere {
 		c.push(them, me.jid)
 	}
-	if forward {
+	if delivered {
 		c.tell(them, e)
 	}
 	switch {
-	case kind == "subscribe" && !forward: // section 3.1.3: the server answers for them
+	case kind == "subscribe" && approved: // section 3.1.3: the server answers for them
+		theirs.request = e
 		c.subscription(them, xmpp.NewElement(xmpp.NSClient, "presence"), "subscribed", me.jid)
-	case kind == "subscribed" && forward:
+	case kind == "subscribed" && routed:
 		c.presencesOf(me, to)
-	case kind == "unsubscribe":
+	case kind == "unsubscribe" && delivered:
 		c.hide(them, me.jid)
-	case kind == "unsubscribed":
+	case kind == "unsubscribed" && delivered:
 		c.hide(me, to)
 	}
 }
 
-// say changes what two know of each other as the owner of mine says e. It reports
-// whether the other one is to hear of it.
-func say(kind string, e *xmpp.Element, mine, theirs *contact) bool {
+// says changes what the owner of c knows as they say something to the contact, and
+// reports whether it is routed (RFC 6121, appendix A.2).
+func (c *contact) says(kind string) bool {
 	switch kind {
 	case "subscribe":
-		mine.listed, mine.ask = true, !mine.to
-		theirs.request = e
-		return !theirs.from && !theirs.approved
+		c.listed, c.ask = true, !c.to
+	case "unsubscribe":
+		c.to, c.ask = false, false
 	case "subscribed":
-		mine.listed = true
-		if mine.request == nil { // section 3.4
-			mine.approved = !mine.from
+		if c.request == nil {
+			if !c.from { // section 3.4
+				c.listed, c.approved = true, true
+			}
 			return false
 		}
-		mine.from, mine.approved, mine.request = true, false, nil
-		theirs.to, theirs.ask = theirs.to || theirs.ask, false
-	case "unsubscribe":
-		mine.to, mine.ask = false, false
-		theirs.from, theirs.request = false, nil
+		c.listed, c.from, c.approved, c.request = true, true, false, nil
 	case "unsubscribed":
-		mine.from, mine.approved, mine.request = false, false, nil
-		theirs.to, theirs.ask = false, false
+		known := c.from || c.request != nil
+		c.from, c.approved, c.request = false, false, nil
+		return known
 	}
 	return true
+}
+
+// hears changes what the owner of c knows as the contact says e, and reports
+// whether they are told (RFC 6121, appendix A.3).
+func (c *contact) hears(kind string, e *xmpp.Element) bool {
+	known := false
+	switch kind {
+	case "subscribe":
+		if c.from || c.approved || c.request != nil {
+			return false
+		}
+		c.request = e
+		return true
+	case "unsubscribe":
+		known = c.from || c.request != nil
+		c.from, c.request = false, nil
+	case "subscribed":
+		known = c.ask
+		c.to, c.ask = c.to || c.ask, false
+	case "unsubscribed":
+		known = c.to || c.ask
+		c.to, c.ask = false, false
+	}
+	return known
 }
 
 // tell delivers e to the sessions of an account that are available or care about

@@ -1,0 +1,349 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+// farewell bounds how long taking leave of somebody may take.
+const farewell = 500 * time.Millisecond
+
+func newPresenceCmd(env *Env) *cobra.Command {
+	w := &watcher{env: env, settle: duration(defaultSettle)}
+	cmd := &cobra.Command{
+		Use:   "presence [flags] [JID...]",
+		Short: "Show who is online, and manage subscriptions",
+		Long: `Presence shows which contacts are online now: all of their resources or, with JIDs,
+what is known of those. Who may be seen is decided by them: ask by presence
+subscribe. For others nothing can be known, and they count as offline.
+
+To see others a session has to be available itself. This one has the priority -128,
+so that no message is delivered to it.
+
+Exit codes: 0; 1 if any of the JIDs is not online; 124 the time was over.`,
+		Example: `  xmppkit presence
+  xmppkit presence juliet@example.org && xmppkit send -m 'you are there' juliet@example.org
+  xmppkit presence watch --json | jq -r 'select(.available).from'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !strings.ContainsAny(args[0], "@.:") && len(cmd.SuggestionsFor(args[0])) > 0 {
+				return unknownCommand(cmd, args[0]) // rather than the address of a server called wacth
+			}
+			return nil
+		},
+		RunE: w.run,
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Flags().Var(&w.settle, "settle", "how long to wait after the last presence: a `DURATION`")
+	cmd.AddCommand(newPresenceWatchCmd(env), newPresenceSetCmd(env))
+	for _, say := range sayings() {
+		cmd.AddCommand(say.command(env))
+	}
+	return cmd
+}
+
+type watcher struct {
+	env    *Env
+	settle duration
+	names  []xmpp.JID
+}
+
+func (w *watcher) run(cmd *cobra.Command, args []string) error {
+	targets, err := parseTargets(args)
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		w.names = append(w.names, t.jid)
+	}
+	o, err := w.env.account(cmd.Context())
+	if err != nil {
+		return err
+	}
+	look := []*xmpp.Element{newPresence("", "", onlooker)}
+	return w.env.withPeople(cmd.Context(), o, look, w.look)
+}
+
+func (w *watcher) look(ctx context.Context, p *people) error {
+	interrupted := p.learn(ctx, time.Duration(w.settle))
+	records, offline := w.records(p, interrupted == nil)
+	for _, r := range records {
+		if err := w.env.out.Print(r); err != nil {
+			return err
+		}
+	}
+	if err := w.env.out.Flush(); err != nil {
+		return err
+	}
+	if interrupted == nil && offline {
+		return noError("") // the lines say it
+	}
+	return interrupted
+}
+
+// records returns what is known of those who were asked for, and whether any of them
+// is not online. Without names these are the contacts who are. That somebody is not
+// there is only known of all that came.
+func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offline bool) {
+	if len(w.names) == 0 {
+		for _, c := range p.roster.Sorted() {
+			for _, jid := range p.online(c.JID) {
+				records = append(records, p.present[c.JID][jid])
+			}
+		}
+	}
+	for _, name := range w.names {
+		there := 0
+		for _, jid := range p.online(name.Bare()) {
+			if name == jid || name == jid.Bare() {
+				records = append(records, p.present[name.Bare()][jid])
+				there++
+			}
+		}
+		if there == 0 && all {
+			records, offline = append(records, p.absent(name)), true
+		}
+	}
+	return records, offline
+}
+
+// absent is what is known of somebody who is not online: the error that came instead,
+// that there is no subscription to see them by, or just that.
+func (p *people) absent(jid xmpp.JID) *presenceRecord {
+	if e := p.refused[jid.Bare()]; e != nil {
+		return newPresenceRecord(newAddressed(p.s, e, jid), e)
+	}
+	r := &presenceRecord{
+		Kind: "presence", Time: output.Time(time.Now()), Type: "unavailable",
+		From: jid.String(), FromBare: jid.Bare().String(), To: p.s.JID().String(),
+	}
+	own := p.s.JID().Bare()
+	if c := p.contact(jid.Bare()); !c.To() && jid.Bare() != own {
+		r.Error = &stanzaError{Condition: "subscription-required", Type: "auth", Text: "its presence is not shown to this account", By: own.String()}
+	}
+	return r
+}
+
+func newPresenceWatchCmd(env *Env) *cobra.Command {
+	l := &listener{env: env, only: []string{"presence"}, priority: onlooker, others: true}
+	cmd := &cobra.Command{
+		Use:   "watch [flags] [JID...]",
+		Short: "Print who comes and goes until stopped",
+		Long: `Watch prints the presences that arrive: first of those who are online already, then
+the changes, and requests to see the account's, which it does not answer.
+
+Exit codes: those of listen.`,
+		Example: `  xmppkit presence watch --for 8h
+  xmppkit presence watch --count 1 juliet@example.org`,
+		RunE: l.run,
+	}
+	cmd.Flags().IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
+	cmd.Flags().Var(&l.total, "for", "stop after this `DURATION`")
+	return cmd
+}
+
+type setter struct {
+	env      *Env
+	show     string
+	status   string
+	priority int
+	to       string
+	total    duration
+
+	jid xmpp.JID // of to
+}
+
+func newPresenceSetCmd(env *Env) *cobra.Command {
+	p := &setter{env: env}
+	cmd := &cobra.Command{
+		Use:   "set [flags]",
+		Short: "Be available, with a status, for a while",
+		Long: `Set makes the account available and stays until it is stopped, or for --for: presence
+ends with its session. With --to only that address sees it.
+
+Its priority is -128 unless --priority says otherwise, as messages that the server
+delivers to this session are not printed, and lost. To be available and print
+them, use listen.
+
+Exit codes: 0 stopped by SIGINT, SIGTERM or --for; 75 the connection was lost.`,
+		Example: `  xmppkit presence set --show dnd --status 'backup is running' --for 1h`,
+		Args:    noArgs,
+		RunE:    p.run,
+	}
+	cmd.Flags().StringVar(&p.show, "show", "", "how available: `STATE` chat, away, xa (away for long) or dnd (do not disturb)")
+	cmd.Flags().StringVar(&p.status, "status", "", "the `TEXT` to show")
+	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; from 0 on the session is sent messages")
+	cmd.Flags().StringVar(&p.to, "to", "", "show it to this `JID` only")
+	cmd.Flags().Var(&p.total, "for", "stop after this `DURATION`")
+	return cmd
+}
+
+func (p *setter) run(cmd *cobra.Command, _ []string) error {
+	presence, err := p.presence(cmd)
+	if err != nil {
+		return err
+	}
+	o, err := p.env.account(cmd.Context())
+	if err != nil {
+		return err
+	}
+	o.HandleIQ = answerRequest
+	p.env.lastUntilStopped(cmd)
+	err = p.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error { return p.hold(ctx, s, presence) })
+	if errors.Is(err, errElapsed) || cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// presence makes the presence of the flags.
+func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
+	switch p.show {
+	case "", "chat", "away", "xa", "dnd":
+	default:
+		return nil, usageError("--show: %q is none of chat, away, xa, dnd", p.show)
+	}
+	if cmd.Flags().Changed("for") && p.total == 0 {
+		return nil, usageError("--for: want a duration above 0")
+	}
+	if p.priority < -128 || p.priority > 127 {
+		return nil, usageError("--priority: want -128 to 127")
+	}
+	if err := xmpp.CheckText(p.status); err != nil {
+		return nil, dataError("--status: %w", err)
+	}
+	presence := newPresence(p.show, p.status, p.priority)
+	if cmd.Flags().Changed("to") {
+		t, err := parseTarget(p.to)
+		if err != nil {
+			return nil, err
+		}
+		p.jid = t.jid
+		presence.CreateAttr("to", t.jid.String())
+	}
+	return presence, nil
+}
+
+// hold sends the presence, prints it once the server has taken it, and stays.
+func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Element) error {
+	if p.total > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(p.total), errElapsed)
+		defer cancel()
+	}
+	_, err := s.Ping(ctx, s.Server(), presence)
+	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+		return err
+	}
+	if err := p.env.print(newPresenceRecord(newAddressed(s, presence, s.JID()), presence)); err != nil {
+		return err
+	}
+	if !p.jid.IsZero() {
+		defer p.takeLeave(ctx, s)
+	}
+	for e, err := range s.Stanzas(ctx) {
+		if err != nil {
+			return err
+		}
+		if from, _ := s.From(e); e.Tag == "presence" && xmpp.Attr(e, "type") == "error" && bounces(from, p.jid, s.JID()) {
+			return fmt.Errorf("presence to %s: %w", p.jid, xmpp.ErrorOf(e))
+		}
+	}
+	return nil
+}
+
+// takeLeave ends what one address was shown. On ejabberd 23.01 the end of the session
+// does not, where the others were shown nothing.
+func (p *setter) takeLeave(ctx context.Context, s *xmpp.Session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_ = s.Send(ctx, xmpp.NewElement(xmpp.NSClient, "presence", "to", p.jid.String(), "type", "unavailable"))
+}
+
+// A saying is what the account says to a contact about their subscriptions (RFC 6121,
+// section 3).
+type saying struct {
+	name, typ   string
+	short, long string
+	done        func(xmpp.Contact) bool // whether that state is what was wanted
+	failed      string                  // what to say if it is not
+}
+
+func sayings() []saying {
+	return []saying{
+		{"subscribe", "subscribe", "Ask a contact to see its presence",
+			"The contact has to approve that; until then the state is \"asked\".",
+			asked, "the request was refused"},
+		{"approve", "subscribed", "Let a contact see the account's presence",
+			"Where the server offers it this is also possible before the contact asks.",
+			func(c xmpp.Contact) bool { return c.From() || c.Approved }, "it has not asked, and the server takes no approval in advance"},
+		{"deny", "unsubscribed", "Refuse a contact the account's presence, or do so from now on",
+			"An approval in advance is taken back as well.",
+			func(c xmpp.Contact) bool { return !c.From() && !c.Approved }, "the server has not taken the approval back"},
+		{"unsubscribe", "unsubscribe", "See the presence of a contact no longer",
+			"The contact stays on the roster: see roster remove.",
+			func(c xmpp.Contact) bool { return !asked(c) }, "the server has not ended the subscription"},
+	}
+}
+
+func (say saying) command(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:     say.name + " JID",
+		Short:   say.short,
+		Long:    say.short + ". " + say.long + "\n\nIt prints the state that resulted.\n\nExit codes: 0; 1 if that is not what was wanted.",
+		Example: "  xmppkit presence " + say.name + " juliet@example.org",
+		Args:    args(1, 1, "JID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := env.account(cmd.Context())
+			if err != nil {
+				return err
+			}
+			to, err := contactArg(args[0], o.JID)
+			if err != nil {
+				return err
+			}
+			return env.withPeople(cmd.Context(), o, nil, func(ctx context.Context, p *people) error { return env.say(ctx, p, say, to) })
+		},
+	}
+}
+
+func (env *Env) say(ctx context.Context, p *people, say saying, to xmpp.JID) error {
+	done := func(xmpp.Contact) bool { return say.done(p.state(to, say)) }
+	if err := p.tell(ctx, to, say.typ, done); err != nil {
+		return err
+	}
+	if c, listed := p.roster.Contacts[to]; listed && say.name == "deny" && p.s.PreApproves() {
+		// Prosody 0.12.3 forgets an approval in advance only as the item is replaced.
+		if err := p.change(ctx, c); err != nil {
+			return fmt.Errorf("deny %s: %w", to, err)
+		}
+	}
+	c := p.state(to, say)
+	if err := env.print(newSubscriptionRecord(say.typ, p.s.JID().Bare(), c)); err != nil {
+		return err
+	}
+	if err := p.refusal(to); err != nil {
+		return err
+	}
+	if !say.done(c) {
+		return noError(fmt.Sprintf("%s: %s: %s", p.s.JID().Bare(), to, say.failed))
+	}
+	return nil
+}
+
+// state is the contact after something was said. Prosody 0.12.3 shows approvals in
+// advance on no roster; there, that it pushes the contact says that it keeps one.
+func (p *people) state(to xmpp.JID, say saying) xmpp.Contact {
+	c := p.contact(to)
+	if say.name == "approve" && !c.From() && p.pushed[to] && p.s.PreApproves() {
+		c.Approved = true
+	}
+	return c
+}

@@ -1,0 +1,231 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"xmppkit/xmpp"
+)
+
+func newRosterCmd(env *Env) *cobra.Command {
+	l := &lister{env: env}
+	cmd := &cobra.Command{
+		Use:   "roster [flags]",
+		Short: "List and change the contacts of the account",
+		Long: `Roster lists the contacts: address, name, subscription (none, to, from or both:
+to is that the account sees their presence) and groups, in columns between tabs.
+With --presence there is one more, where they are online.
+
+The list is kept in the state directory, and where the server has versions of it
+only what has changed is sent again.
+
+Exit codes: 0; 1 remove: there is no such contact; 124 the time was over.`,
+		Example: `  xmppkit roster --subscription both
+  xmppkit roster add --name Juliet --group Verona --subscribe juliet@example.org
+  xmppkit roster --json | jq -r 'select(.groups == []).jid'`,
+		Args: noArgs,
+		RunE: l.run,
+	}
+	list := &cobra.Command{
+		Use:   "list [flags]",
+		Short: "List the contacts, as roster alone does",
+		Long: `List is what roster does without a command.
+
+Exit codes: 0; 124 the time was over.`,
+		Example: `  xmppkit roster list --group Verona`,
+		Args:    noArgs,
+		RunE:    l.run,
+	}
+	for _, c := range []*cobra.Command{cmd, list} {
+		c.Flags().StringVar(&l.group, "group", "", "only the contacts in the group `NAME`")
+		c.Flags().StringVar(&l.subscription, "subscription", "", "only the contacts with the subscription `STATE`: none, to, from or both")
+		c.Flags().BoolVar(&l.presence, "presence", false, "also where they are online; this session is seen by them meanwhile, and takes no messages")
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.AddCommand(list, newRosterAddCmd(env), newRosterRemoveCmd(env))
+	return cmd
+}
+
+// noArgs takes no arguments but the names of subcommands.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
+}
+
+type lister struct {
+	env          *Env
+	group        string
+	subscription string
+	presence     bool
+}
+
+func (l *lister) run(cmd *cobra.Command, _ []string) error {
+	switch l.subscription {
+	case "", "none", "to", "from", "both":
+	default:
+		return usageError("--subscription: %q is not none, to, from or both", l.subscription)
+	}
+	o, err := l.env.account(cmd.Context())
+	if err != nil {
+		return err
+	}
+	var more []*xmpp.Element
+	if l.presence {
+		more = append(more, newPresence("", "", onlooker))
+	}
+	return l.env.withPeople(cmd.Context(), o, more, l.list)
+}
+
+func (l *lister) list(ctx context.Context, p *people) error {
+	if l.presence {
+		if err := p.learn(ctx, defaultSettle); err != nil {
+			return err
+		}
+	}
+	for _, c := range p.roster.Sorted() {
+		if l.group != "" && !slices.Contains(c.Groups, l.group) || l.subscription != "" && c.Subscription != l.subscription {
+			continue
+		}
+		item := newRosterItem(c)
+		if l.presence {
+			item.Resources = p.resources(c.JID)
+		}
+		if err := l.env.out.Print(item); err != nil {
+			return err
+		}
+	}
+	return l.env.out.Flush()
+}
+
+// resources returns where a contact is online, which is not nil.
+func (p *people) resources(contact xmpp.JID) []resource {
+	there := []resource{}
+	for _, jid := range p.online(contact) {
+		r := p.present[contact][jid]
+		there = append(there, resource{jid.Resource, r.Show, r.Status, r.Priority})
+	}
+	return there
+}
+
+type adder struct {
+	env       *Env
+	to        xmpp.JID
+	name      string
+	groups    []string
+	subscribe bool
+	flags     interface{ Changed(name string) bool } // which of them were given
+}
+
+func newRosterAddCmd(env *Env) *cobra.Command {
+	a := &adder{env: env}
+	cmd := &cobra.Command{
+		Use:   "add [flags] JID",
+		Short: "Add a contact, or change its name and groups",
+		Long: `Add puts JID on the roster and prints what stands there now. Of a contact that is
+there already, what the flags do not name is kept; --group names all of its
+groups, and --group '' takes it out of them.
+
+With --subscribe it also asks the contact to see its presence, unless that is so.
+
+Exit codes: 0; 1 if the request was refused at once.`,
+		Example: `  xmppkit roster add --name Juliet --group Verona --subscribe juliet@example.org`,
+		Args:    args(1, 1, "JID"),
+		RunE:    a.run,
+	}
+	cmd.Flags().StringVar(&a.name, "name", "", "the `NAME` to show for the contact")
+	cmd.Flags().StringArrayVar(&a.groups, "group", nil, "a `GROUP` that the contact is in; repeatable")
+	cmd.Flags().BoolVar(&a.subscribe, "subscribe", false, "ask the contact to see its presence")
+	a.flags = cmd.Flags()
+	return cmd
+}
+
+func (a *adder) run(cmd *cobra.Command, args []string) error {
+	for _, text := range append([]string{a.name}, a.groups...) {
+		if err := xmpp.CheckText(text); err != nil {
+			return dataError("--name, --group: %w", err)
+		}
+	}
+	o, err := a.env.account(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if a.to, err = contactArg(args[0], o.JID); err != nil {
+		return err
+	}
+	return a.env.withPeople(cmd.Context(), o, nil, a.add)
+}
+
+func (a *adder) add(ctx context.Context, p *people) error {
+	c := p.contact(a.to)
+	if a.flags.Changed("name") {
+		c.Name = a.name
+	}
+	if a.flags.Changed("group") {
+		slices.Sort(a.groups)
+		c.Groups = slices.DeleteFunc(slices.Compact(a.groups), func(g string) bool { return g == "" })
+	}
+	if err := p.change(ctx, c); err != nil {
+		return fmt.Errorf("add %s: %w", a.to, err)
+	}
+	if !p.pushed[a.to] {
+		p.roster.Contacts[a.to] = c // confirmed, and no news to the server
+	}
+	if a.subscribe && !c.To() {
+		if err := p.tell(ctx, a.to, "subscribe", asked); err != nil {
+			return err
+		}
+	}
+	if err := a.env.print(newRosterItem(p.contact(a.to))); err != nil {
+		return err
+	}
+	return p.refusal(a.to)
+}
+
+func newRosterRemoveCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove JID",
+		Short: "Remove a contact and end its subscriptions",
+		Long: `Remove takes JID off the roster, which also ends what the two see of each other.
+
+Exit codes: 0; 1 if there is no such contact.`,
+		Example: `  xmppkit roster remove tybalt@example.org`,
+		Args:    args(1, 1, "JID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := env.account(cmd.Context())
+			if err != nil {
+				return err
+			}
+			jid, err := contactArg(args[0], o.JID)
+			if err != nil {
+				return err
+			}
+			return env.withPeople(cmd.Context(), o, nil, func(ctx context.Context, p *people) error {
+				return env.removeContact(ctx, p, jid)
+			})
+		},
+	}
+}
+
+func (env *Env) removeContact(ctx context.Context, p *people, jid xmpp.JID) error {
+	c, ok := p.roster.Contacts[jid]
+	c.Subscription = "remove"
+	if ok {
+		err := p.change(ctx, xmpp.Contact{JID: jid, Subscription: "remove"})
+		if e, refused := errors.AsType[*xmpp.StanzaError](err); refused && e.Condition == xmpp.ItemNotFound {
+			ok, err = false, nil // somebody else was faster
+		}
+		if err != nil {
+			return fmt.Errorf("remove %s: %w", jid, err)
+		}
+	}
+	if !ok {
+		return noError(fmt.Sprintf("%s: there is no contact %s", p.s.JID().Bare(), jid))
+	}
+	return env.print(newRosterItem(c))
+}
