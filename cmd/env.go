@@ -136,7 +136,7 @@ type flags struct {
 	login      duration // bounds the login where timeout bounds nothing
 	json       bool
 	quiet      bool
-	verbose    bool
+	verbose    int
 	stateDir   string
 	noCache    bool
 }
@@ -160,7 +160,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; listen: any, but 30s for its login [XMPP_TIMEOUT]")
 	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
-	fs.BoolVarP(&f.verbose, "verbose", "v", false, "print the steps of the connection on standard error")
+	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; twice: also what is said, without secrets")
 	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is remembered of logins, else $XDG_STATE_HOME/xmppkit [XMPP_STATE_DIR]")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
 }
@@ -202,8 +202,22 @@ func (env *Env) print(r output.Record) error {
 
 // trace prints a step of the connection, for --verbose.
 func (env *Env) trace(format string, args ...any) {
-	if env.flags.verbose && !env.flags.quiet {
+	if env.flags.verbose > 0 && !env.flags.quiet {
 		fmt.Fprintf(env.Err, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// traceXML returns what prints the stream, or nil where nobody wants to see it.
+func (env *Env) traceXML() func(out bool, xml string) {
+	if env.flags.verbose < 2 || env.flags.quiet {
+		return nil
+	}
+	return func(out bool, xml string) {
+		direction := "<"
+		if out {
+			direction = ">"
+		}
+		fmt.Fprintf(env.Err, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // connection is opened, so that what is wrong with them is said at once.
 func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 	f := &env.flags
-	o := xmpp.Options{Server: f.server, TLS: xmpp.TLSMode(f.tls), AllowPlain: f.allowPlain, Trace: env.trace, Memory: new(xmpp.Memory)}
+	o := xmpp.Options{Server: f.server, TLS: xmpp.TLSMode(f.tls), AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
 	if f.jid == "" {
 		return o, configError("--jid or XMPP_JID", "no account")
 	}
