@@ -49,6 +49,7 @@ func newCanaryAccount(t *testing.T, password string, mechanisms ...string) *cana
 		"ca.pem":           string(a.CA()),
 		"password":         canary + "\n",
 		"xmppkit.password": canary,
+		"sendxmpprc":       "username: romeo@localhost\npassword: " + canary + "\n",
 		"config.toml":      "jid = 'romeo@localhost'\npassword = '''" + canary + "'''\n",
 		// The arguments of the parent and the environment are a child's to see.
 		"command": "#!/bin/sh\ncat /proc/$PPID/cmdline >>seen 2>/dev/null\nenv >>seen\ncat password\n",
@@ -122,6 +123,7 @@ func TestCanary(t *testing.T) {
 		{"command beside environment", "", []string{"XMPP_PASSWORD=" + canary}, []string{"--password-command", "./command"}},
 		{"environment", "", []string{"XMPP_PASSWORD=" + canary}, nil},
 		{"config", "", nil, []string{"--config", "config.toml"}},
+		{"sendxmpprc", "", nil, []string{"--config", "sendxmpprc"}},
 		{"systemd", "", []string{"CREDENTIALS_DIRECTORY=."}, nil},
 	}
 	for _, server := range []struct {
@@ -165,8 +167,8 @@ func TestCanaryErrors(t *testing.T) {
 	a := newCanaryAccount(t, canary)
 	for file, text := range map[string]string{
 		"broken.toml": "password = " + canary, "type.toml": "password = ['" + canary + "']", "key.toml": "[a]\nb = '''" + canary + "'''",
-		"number.toml": "password = 7f3a",
-		"control":     canary + "\x07", "both.toml": "password_command = 'x'\npassword = '''" + canary + "'''",
+		"number.toml": "password = 7f3a", "bad.rc": "romeo@localhost x\n" + canary, "bad2.rc": "username: x y\npassword: " + canary,
+		"control": canary + "\x07", "both.toml": "password_command = 'x'\npassword = '''" + canary + "'''",
 	} {
 		if err := os.WriteFile(filepath.Join(a.dir, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -102,13 +102,21 @@ func (env *Env) configHome() string {
 	return filepath.Join(env.Getenv("HOME"), ".config")
 }
 
-// readConfig reads the configuration file: the one that is named, or config.toml
-// where there is one.
+// readConfig reads the configuration file: the one that is named, or config.toml, or
+// else what sendxmpp or go-sendxmpp has.
 func (env *Env) readConfig() (config, error) {
 	if env.flags.config != "" {
 		return env.readConfigFile(env.flags.config)
 	}
-	if file := env.configFile(); filepath.IsAbs(file) { // else there is no home: nothing is read from wherever we are
+	for _, file := range []string{
+		env.configFile(),
+		filepath.Join(env.configHome(), "go-sendxmpp", "config"),
+		filepath.Join(env.configHome(), "go-sendxmpp", "sendxmpprc"),
+		filepath.Join(env.Getenv("HOME"), ".sendxmpprc"),
+	} {
+		if !filepath.IsAbs(file) { // there is no home: nothing is read from wherever we are
+			continue
+		}
 		c, err := env.readConfigFile(file)
 		if e, ok := errors.AsType[*fs.PathError](err); !ok || e.Op != "open" {
 			return c, err
@@ -180,6 +188,10 @@ func (c *config) resolvePaths(dir, home string) {
 // parseConfig parses the text of a file of either kind. Its errors name the file and
 // the line, and nothing that stands behind a key: that may be a password.
 func parseConfig(file, text string) (config, error) {
+	if isSendxmpprc(text) {
+		s, err := parseSendxmpprc(file, text)
+		return config{defaults: s}, err
+	}
 	return parseTOML(file, text)
 }
 
