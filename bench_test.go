@@ -29,7 +29,7 @@ type benchAccount struct{ server, direct, ca, state string }
 func (a benchAccount) command(args ...string) *exec.Cmd {
 	c := exec.Command("xmppkit", args...)
 	c.Env = append(os.Environ(), "XMPP_JID=romeo@localhost", "XMPP_PASSWORD="+scriptPassword,
-		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state)
+		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state, "XMPP_CONFIG="+os.DevNull)
 	c.Stderr = os.Stderr
 	return c
 }

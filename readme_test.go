@@ -29,7 +29,7 @@ func TestReadme(t *testing.T) {
 	run := func(jid, script string) string {
 		c := exec.Command("sh", "-e", "-c", script)
 		c.Env = append(os.Environ(), "XMPP_JID="+jid, "XMPP_PASSWORD="+scriptPassword, "XMPP_SERVER="+server.Addr(),
-			"XMPP_CA_FILE="+ca, "XMPP_STATE_DIR="+t.TempDir())
+			"XMPP_CA_FILE="+ca, "XMPP_STATE_DIR="+t.TempDir(), "XMPP_CONFIG="+os.DevNull)
 		out, err := c.CombinedOutput()
 		if err != nil {
 			t.Errorf("%v\n%s\n%s", err, script, out)

@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -149,6 +151,7 @@ func (env *Env) completeContacts(cmd *cobra.Command, _ []string, toComplete stri
 // is wrong is said when the command is run.
 func (env *Env) settle(cmd *cobra.Command) {
 	_ = env.applyEnvironment(cmd)
+	_, _ = env.configure()
 }
 
 // completions returns those that begin with what there is, and can be shown: what is
@@ -165,4 +168,7 @@ func completions(all []string, toComplete string) ([]cobra.Completion, cobra.She
 }
 
 // accountNames returns the names of the accounts in the configuration file.
-func (env *Env) accountNames() []string { return nil }
+func (env *Env) accountNames() []string {
+	c, _ := env.readConfig()
+	return slices.Sorted(maps.Keys(c.accounts))
+}

@@ -78,6 +78,9 @@ func startDemo() (*demo, error) {
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "ca.pem"), d.server.CA(), 0o600)
 	}
+	if err == nil { // in place of the user's
+		err = os.WriteFile(filepath.Join(dir, "config.toml"), nil, 0o600)
+	}
 	if err != nil {
 		d.stop()
 		return nil, err
@@ -107,6 +110,7 @@ func (d *demo) environ(local, password string) []string {
 		"XMPP_PASSWORD="+password,
 		"XMPP_SERVER="+d.server.Addr(),
 		"XMPP_CA_FILE="+filepath.Join(d.dir, "ca.pem"),
+		"XMPP_CONFIG="+filepath.Join(d.dir, "config.toml"),
 		"XMPP_STATE_DIR="+filepath.Join(d.dir, "state"))
 }
 

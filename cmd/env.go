@@ -31,8 +31,9 @@ type Env struct {
 	// Terminal says that Out is one: a person reads there.
 	Terminal bool
 
-	// ReadPassword asks a person, without echo. It fails where nobody can answer.
-	ReadPassword func(prompt string) (string, error)
+	// ReadPassword asks a person, without echo, until ctx ends. It fails where
+	// nobody can answer.
+	ReadPassword func(ctx context.Context, prompt string) (string, error)
 
 	// Dial opens a session.
 	Dial func(context.Context, xmpp.Options) (*xmpp.Session, error)
@@ -41,9 +42,11 @@ type Env struct {
 	// which. It is nil where that cannot be known.
 	OutGone func(ctx context.Context) bool
 
-	flags  flags
-	stdout *stoppableWriter
-	out    *output.Printer // to stdout
+	flags   flags
+	flagSet *pflag.FlagSet // of the command that runs
+	inUsed  bool           // the command reads In itself
+	stdout  *stoppableWriter
+	out     *output.Printer // to stdout
 }
 
 // System is the environment of a real process.
@@ -55,7 +58,7 @@ func System() *Env {
 	// would wake a thread for each turn, which costs more than the turn.
 	runtime.GOMAXPROCS(1)
 	return &Env{
-		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: os.Getenv,
+		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: takeEnvironment(),
 		Terminal:     term.IsTerminal(int(os.Stdout.Fd())),
 		ReadPassword: readPassword,
 		Dial:         xmpp.Dial,
@@ -111,39 +114,46 @@ func (s *stoppableWriter) Write(b []byte) (int, error) {
 // stalled is how long a reader of standard output is given when all is over.
 const stalled = 200 * time.Millisecond
 
-var errNoTerminal = errors.New("no terminal to ask for it")
-
-func readPassword(prompt string) (string, error) {
-	in := int(os.Stdin.Fd())
-	if !term.IsTerminal(in) || !term.IsTerminal(int(os.Stderr.Fd())) {
-		return "", errNoTerminal
+// takeEnvironment returns the environment, and takes the password out of what the
+// programs that are started inherit.
+func takeEnvironment() func(string) string {
+	password := os.Getenv("XMPP_PASSWORD")
+	os.Unsetenv("XMPP_PASSWORD")
+	return func(key string) string {
+		if key == "XMPP_PASSWORD" {
+			return password
+		}
+		return os.Getenv(key)
 	}
-	fmt.Fprint(os.Stderr, prompt)
-	b, err := term.ReadPassword(in)
-	fmt.Fprintln(os.Stderr)
-	return string(b), err
 }
 
 // flags are the global flags.
 type flags struct {
-	jid        string
-	server     string
-	tls        string
-	caFile     string
-	pins       []string
-	allowPlain bool
-	timeout    duration
-	login      duration // bounds the login where timeout bounds nothing
-	json       bool
-	quiet      bool
-	verbose    bool
-	stateDir   string
-	noCache    bool
+	account         string
+	jid             string
+	passwordFile    string
+	passwordCommand string
+	server          string
+	tls             string
+	caFile          string
+	pins            []string
+	allowPlain      bool
+	timeout         duration
+	login           duration // bounds the login where timeout bounds nothing
+	json            bool
+	quiet           bool
+	verbose         int
+	config          string
+	stateDir        string
+	noCache         bool
+
+	resource string // only in a configuration file
 }
 
-// environment maps global flags to the variables that stand in for them.
+// environment maps global flags to the variables that stand in for them. Those of
+// the password are not among them: see passwordSource.
 var environment = [...][2]string{
-	{"jid", "XMPP_JID"}, {"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"},
+	{"account", "XMPP_ACCOUNT"}, {"config", "XMPP_CONFIG"}, {"jid", "XMPP_JID"}, {"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"},
 	{"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"}, {"timeout", "XMPP_TIMEOUT"},
 	{"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
 }
@@ -151,7 +161,10 @@ var environment = [...][2]string{
 func (env *Env) addFlags(fs *pflag.FlagSet) {
 	f := &env.flags
 	f.timeout = duration(30 * time.Second)
+	fs.StringVarP(&f.account, "account", "a", "", "the `NAME` of an account in the configuration file [XMPP_ACCOUNT]")
 	fs.StringVarP(&f.jid, "jid", "j", "", "the account's `JID`; a resource in it is asked for [XMPP_JID]")
+	fs.StringVar(&f.passwordFile, "password-file", "", "`FILE` whose first line is the password; - is standard input [XMPP_PASSWORD_FILE]")
+	fs.StringVar(&f.passwordCommand, "password-command", "", "shell `COMMAND` whose first line of output is the password [XMPP_PASSWORD_COMMAND]")
 	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the JID's domain [XMPP_SERVER]")
 	fs.StringVar(&f.tls, "tls", "auto", "`MODE` of TLS: direct, starttls, or auto: what DNS has; with --server direct on the ports 5223 and 443 [XMPP_TLS]")
 	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
@@ -160,13 +173,15 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; of what runs until it is stopped 30s bound the login [XMPP_TIMEOUT]")
 	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
-	fs.BoolVarP(&f.verbose, "verbose", "v", false, "print the steps of the connection on standard error")
+	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; twice: also what is said, without secrets")
+	fs.StringVar(&f.config, "config", "", "configuration `FILE`, else $XDG_CONFIG_HOME/xmppkit/config.toml [XMPP_CONFIG]")
 	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is remembered of logins, else $XDG_STATE_HOME/xmppkit [XMPP_STATE_DIR]")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
 }
 
 // applyEnvironment sets from the environment what no flag has set.
 func (env *Env) applyEnvironment(cmd *cobra.Command) error {
+	env.flagSet = cmd.Flags()
 	for _, e := range environment {
 		f := cmd.Flags().Lookup(e[0])
 		value := env.Getenv(e[1])
@@ -202,8 +217,22 @@ func (env *Env) print(r output.Record) error {
 
 // trace prints a step of the connection, for --verbose.
 func (env *Env) trace(format string, args ...any) {
-	if env.flags.verbose && !env.flags.quiet {
+	if env.flags.verbose > 0 && !env.flags.quiet {
 		fmt.Fprintf(env.Err, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// traceXML returns what prints the stream, or nil where nobody wants to see it.
+func (env *Env) traceXML() func(out bool, xml string) {
+	if env.flags.verbose < 2 || env.flags.quiet {
+		return nil
+	}
+	return func(out bool, xml string) {
+		direction := "<"
+		if out {
+			direction = ">"
+		}
+		fmt.Fprintf(env.Err, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
 	}
 }
 

@@ -56,6 +56,10 @@ func dataError(format string, args ...any) *exitError {
 	return &exitError{code: exitData, class: "data", err: fmt.Errorf(format, args...)}
 }
 
+func inputError(format string, args ...any) *exitError {
+	return &exitError{code: exitInput, class: "input", err: fmt.Errorf(format, args...)}
+}
+
 func configError(hint, format string, args ...any) *exitError {
 	return &exitError{code: exitConfig, class: "config", err: fmt.Errorf(format, args...), hint: hint}
 }

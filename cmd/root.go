@@ -47,9 +47,10 @@ func newRootCmd(env *Env) *cobra.Command {
 the truth. Results are on standard output, talk is on standard error, and the
 exit code is the answer.
 
-The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD. What is
-printed, what the exit codes mean and what can be configured is told by the topics
-output, exit-codes and config: xmppkit help TOPIC.
+The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD,
+--password-file or --password-command, or all of it by a configuration file.
+What is printed, what the exit codes mean and what can be configured is told by
+the topics output, exit-codes and config: xmppkit help TOPIC.
 
 Exit codes: 0; 2 there is no such command or flag.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
@@ -121,10 +122,10 @@ func unknownCommand(root *cobra.Command, name string) error {
 func flagError(cmd *cobra.Command, err error) error {
 	u := usageError("%w", err)
 	u.hint = cmd.CommandPath() + " --help"
-	if strings.Contains(err.Error(), "--password") {
+	if s := err.Error(); strings.HasPrefix(s, "unknown flag: --pass") || strings.HasPrefix(s, "unknown shorthand flag: 'p'") {
 		// The value may be in the error, and is a secret.
 		u.err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
-		u.hint = "set XMPP_PASSWORD"
+		u.hint = passwordWays
 	}
 	return u
 }

@@ -116,6 +116,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	if err := f.check(cmd, targets); err != nil {
 		return err
 	}
+	f.env.inUsed = !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
 	var o xmpp.Options
 	if !f.dryRun {
 		if f.env.flags.json {

@@ -14,26 +14,29 @@ import (
 	"xmppkit/xmpp"
 )
 
-// account turns the global flags into what a session needs. It is called before a
-// connection is opened, so that what is wrong with them is said at once.
+// account turns the global flags, and what the configuration file adds to them, into
+// what a session needs. It is called before a connection is opened, so that what is
+// wrong with them is said at once.
 func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
-	f := &env.flags
-	o := xmpp.Options{Server: f.server, TLS: xmpp.TLSMode(f.tls), AllowPlain: f.allowPlain, Trace: env.trace, Memory: new(xmpp.Memory)}
-	if f.jid == "" {
-		return o, configError("--jid or XMPP_JID", "no account")
-	}
-	t, err := parseTarget(f.jid)
+	config, err := env.configure()
 	if err != nil {
+		return xmpp.Options{}, err
+	}
+	f := &env.flags
+	o := xmpp.Options{Server: f.server, AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
+	if f.jid == "" {
+		return o, configError("--jid, XMPP_JID, or jid in "+env.configFile(), "no account")
+	}
+	if o.JID, err = parseAccount(f.jid); err != nil {
 		return o, fmt.Errorf("--jid: %w", err)
 	}
-	o.JID = t.jid
-	if o.JID.Local == "" {
-		return o, usageError("--jid: %q is a server, not an account: want user@domain", f.jid)
+	if o.JID.Resource == "" && f.resource != "" {
+		if o.JID, err = withResource(o.JID, f.resource); err != nil {
+			return o, configError("", "resource: %w", err)
+		}
 	}
-	switch o.TLS {
-	case xmpp.TLSAuto, xmpp.TLSDirect, xmpp.TLSStartTLS:
-	default:
-		return o, usageError("--tls: %q is none of auto, direct, starttls", f.tls)
+	if o.TLS, err = parseTLS(f.tls); err != nil {
+		return o, usageError("--tls: %w", err)
 	}
 	if f.server != "" {
 		if _, _, err := xmpp.SplitServer(f.server); err != nil {
@@ -55,8 +58,29 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 			env.trace("%s is %s", name, value) // Go's TLS heeds them
 		}
 	}
-	o.Password, err = env.password(o.JID)
+	o.Password, err = env.password(ctx, o.JID.Bare(), config)
 	return o, err
+}
+
+// parseAccount parses the address of an account.
+func parseAccount(s string) (xmpp.JID, error) {
+	t, err := parseTarget(s)
+	if err == nil && t.jid.Local == "" {
+		err = usageError("%q is a server, not an account: want user@domain", s)
+	}
+	return t.jid, err
+}
+
+func withResource(account xmpp.JID, resource string) (xmpp.JID, error) {
+	return xmpp.ParseJID(account.Bare().String() + "/" + resource)
+}
+
+func parseTLS(s string) (xmpp.TLSMode, error) {
+	switch mode := xmpp.TLSMode(s); mode {
+	case xmpp.TLSAuto, xmpp.TLSDirect, xmpp.TLSStartTLS:
+		return mode, nil
+	}
+	return "", fmt.Errorf("%q is none of auto, direct, starttls", s)
 }
 
 func readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
@@ -72,17 +96,6 @@ func readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
 		return nil, configError("", "--ca-file: %s holds no PEM certificate", file)
 	}
 	return roots, nil
-}
-
-func (env *Env) password(account xmpp.JID) (xmpp.Secret, error) {
-	if p := env.Getenv("XMPP_PASSWORD"); p != "" {
-		return xmpp.Secret(p), nil
-	}
-	p, err := env.ReadPassword(fmt.Sprintf("Password of %s: ", account.Bare()))
-	if err != nil || p == "" {
-		return "", configError("set XMPP_PASSWORD, or run it on a terminal, where it is asked for", "no password for %s", account.Bare())
-	}
-	return xmpp.Secret(p), nil
 }
 
 // takeNothing is for commands that are not about what arrives by itself.

@@ -71,6 +71,9 @@ type Options struct {
 
 	// Trace is told each step of the connection.
 	Trace func(format string, args ...any)
+	// TraceXML is shown what is sent (out) and received, element by element, with
+	// *** for what is secret in it. It is called by several goroutines.
+	TraceXML func(out bool, xml string)
 
 	// Resolver asks DNS; nil is net.DefaultResolver.
 	Resolver *net.Resolver

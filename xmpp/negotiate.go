@@ -1,7 +1,6 @@
 package xmpp
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -87,7 +86,7 @@ func (n *negotiation) run() (*Session, error) {
 	if err := n.handshake(); err != nil {
 		return nil, err
 	}
-	features, err := n.open("waiting for the stream features", n.header(n.o.JID.Bare()))
+	features, err := n.open("waiting for the stream features", n.o.JID.Bare())
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +98,7 @@ func (n *negotiation) run() (*Session, error) {
 
 // header is a stream header. It names the account only inside TLS (RFC 6120,
 // section 4.7.1).
-func (n *negotiation) header(from JID) []byte {
+func (n *negotiation) header(from JID) string {
 	e := etree.NewElement("stream:stream")
 	if !from.IsZero() {
 		e.CreateAttr("from", from.String())
@@ -109,17 +108,16 @@ func (n *negotiation) header(from JID) []byte {
 	e.CreateAttr("xml:lang", "en")
 	e.CreateAttr("xmlns", NSClient)
 	e.CreateAttr("xmlns:stream", NSStream)
-	b, _ := wire.Append([]byte("<?xml version='1.0'?>"), e) // a normalised JID holds nothing that XML cannot carry
-	return append(bytes.TrimSuffix(b, []byte("/>")), '>')
+	tag, _ := startTag(e) // a normalised JID holds nothing that XML cannot carry
+	return tag
 }
 
 // startTLS asks for TLS whether it is offered or not, and goes on with nothing
 // else (RFC 7590, section 3.1).
 func (n *negotiation) startTLS() error {
-	flight := append(n.header(JID{}), "<starttls xmlns='"+NSTLS+"'/>"...)
 	timer := time.AfterFunc(tlsBudget, func() { n.raw.Close() })
 	defer timer.Stop()
-	features, err := n.open("waiting for the answer to STARTTLS", flight)
+	features, err := n.open("waiting for the answer to STARTTLS", JID{}, NewElement(NSTLS, "starttls"))
 	lost := errors.Is(err, ErrLost) && n.ctx.Err() == nil
 	switch {
 	case lost && !timer.Stop():
@@ -181,14 +179,16 @@ func (n *negotiation) handshake() error {
 	return nil
 }
 
-// open writes a flight that begins with a stream header and returns the features
-// that answer it. Every stream has a parser of its own, so nothing that came
-// before it is left (RFC 6120, section 5.4.3.3).
-func (n *negotiation) open(doing string, flight []byte) (*Element, error) {
+// open writes a stream header, with elements behind it in the same flight, and
+// returns the features that answer it. Every stream has a parser of its own, so
+// nothing that came before it is left (RFC 6120, section 5.4.3.3).
+func (n *negotiation) open(doing string, from JID, behind ...*Element) (*Element, error) {
 	n.doing = doing
 	n.in = &arrival{Reader: n.conn}
 	n.r = wire.NewReader(n.in, loginLimits)
-	if err := n.write(flight); err != nil {
+	tag := n.header(from)
+	n.o.traceTag(true, tag)
+	if err := n.write([]byte("<?xml version='1.0'?>"+tag), behind...); err != nil {
 		return nil, err
 	}
 	n.opened = true
@@ -196,6 +196,7 @@ func (n *negotiation) open(doing string, flight []byte) (*Element, error) {
 	if err != nil {
 		return nil, n.readError(err)
 	}
+	n.o.traceStart(header)
 	if !Is(header, NSStream, "stream") || n.r.ContentNS() != NSClient {
 		return nil, &StreamError{Condition: InvalidNamespace, Text: "this is no XMPP client stream", Sent: true}
 	}
@@ -297,7 +298,7 @@ func (n *negotiation) exchange(client *sasl.Client) error {
 	auth := NewText(NSSASL, "auth", sasl.Encode(initial))
 	auth.CreateAttr("mechanism", client.Mechanism)
 	for answer := auth; ; {
-		if err := n.writeElement(answer); err != nil {
+		if err := n.write(nil, answer); err != nil {
 			return err
 		}
 		e, err := n.next()
@@ -358,11 +359,7 @@ func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, 
 // 6.4.6 and 7).
 func (n *negotiation) bind() (*Session, error) {
 	request := n.bindRequest(n.o.JID.Resource)
-	b, err := XML(request)
-	if err != nil {
-		return nil, err
-	}
-	features, err := n.open("binding a resource", append(n.header(n.o.JID.Bare()), b...))
+	features, err := n.open("binding a resource", n.o.JID.Bare(), request)
 	if err != nil {
 		return nil, err
 	}
@@ -370,7 +367,7 @@ func (n *negotiation) bind() (*Session, error) {
 	result, err := n.answerTo(request)
 	if e, ok := errors.AsType[*StanzaError](err); ok && e.Condition == Conflict && n.o.JID.Resource != "" {
 		request = n.bindRequest("")
-		if err = n.writeElement(request); err == nil {
+		if err = n.write(nil, request); err == nil {
 			result, err = n.answerTo(request)
 		}
 	}
@@ -415,7 +412,7 @@ func (n *negotiation) legacySession(features *Element) error {
 		return nil
 	}
 	request := NewIQ("set", JID{}, NewElement(NSSession, "session"))
-	if err := n.writeElement(request); err != nil {
+	if err := n.write(nil, request); err != nil {
 		return err
 	}
 	if _, err := n.answerTo(request); err != nil {
@@ -445,7 +442,7 @@ func (n *negotiation) answerTo(request *Element) (*Element, error) {
 
 // next returns the next element; a stream error is an error.
 func (n *negotiation) next() (*Element, error) {
-	e, _, err := n.r.Next()
+	e, _, err := n.o.receive(n.r)
 	if err != nil {
 		return nil, n.readError(err)
 	}
@@ -455,16 +452,16 @@ func (n *negotiation) next() (*Element, error) {
 	return e, nil
 }
 
-func (n *negotiation) writeElement(e *Element) error {
-	b, err := XML(e)
-	if err != nil {
-		return err
+// write writes elements, behind what has to come first, in one flight.
+func (n *negotiation) write(flight []byte, elements ...*Element) error {
+	for _, e := range elements {
+		var err error
+		if flight, err = wire.Append(flight, e); err != nil {
+			return err
+		}
+		n.o.traceElement(true, e)
 	}
-	return n.write(b)
-}
-
-func (n *negotiation) write(b []byte) error {
-	if err := put(n.conn, b, writeBudget); err != nil {
+	if err := put(n.conn, flight, writeBudget); err != nil {
 		return n.lost(err)
 	}
 	return nil
@@ -492,9 +489,9 @@ func (n *negotiation) close(err error) {
 	case !n.opened || n.ctx.Err() != nil || errors.Is(err, ErrLost) || errors.Is(err, sasl.ErrServer):
 		n.raw.Close()
 	case violated && stream.Sent:
-		_ = put(n.conn, streamErrorXML(stream.Condition), closeBudget)
+		_ = n.o.end(n.conn, streamErrorXML(stream.Condition))
 	case n.secured(): // in the clear nothing more is said
-		_ = put(n.conn, []byte("</stream:stream>"), closeBudget)
+		_ = n.o.end(n.conn, endOfStream)
 	}
 	n.conn.Close()
 }
@@ -523,8 +520,8 @@ func streamError(e *Element) error {
 	return &StreamError{Condition: condition, Text: text}
 }
 
-func streamErrorXML(c Condition) []byte {
-	return fmt.Appendf(nil, "<stream:error><%s xmlns='%s'/></stream:error></stream:stream>", c, NSStreams)
+func streamErrorXML(c Condition) string {
+	return fmt.Sprintf("<stream:error><%s xmlns='%s'/></stream:error>%s", c, NSStreams, endOfStream)
 }
 
 func unexpected(e *Element, when string) error {

@@ -23,7 +23,7 @@ import (
 
 // What the client says before TLS, to the byte. It does not name the account.
 const clearFlight = `<?xml version='1.0'?><stream:stream to="localhost" version="1.0" xml:lang="en" xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams">` +
-	`<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>`
+	`<starttls xmlns="urn:ietf:params:xml:ns:xmpp-tls"/>`
 
 const secureHeader = `<?xml version='1.0'?><stream:stream from="romeo@localhost" to="localhost" version="1.0" xml:lang="en" xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams">`
 

@@ -132,6 +132,9 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	s.sent++
 	number := s.sent
 	s.mu.Unlock()
+	for _, e := range elements {
+		s.o.traceElement(true, e)
+	}
 	started, err := s.writeBytes(ctx, b)
 	return number, started, err
 }
@@ -207,6 +210,12 @@ func put(c net.Conn, b []byte, budget time.Duration) error {
 	defer c.SetWriteDeadline(time.Time{})
 	_, err := c.Write(b)
 	return err
+}
+
+// end writes the last words of a stream.
+func (o *Options) end(c net.Conn, xml string) error {
+	o.traceTag(true, xml)
+	return put(c, []byte(xml), closeBudget)
 }
 
 // Stanzas yields what arrives: messages, presences and requests, in their order.
@@ -309,7 +318,7 @@ func (s *Session) read() {
 
 func (s *Session) readStanzas() error {
 	for {
-		e, size, err := s.r.Next()
+		e, size, err := s.o.receive(s.r)
 		if err != nil {
 			return readError(err, s.lost)
 		}
@@ -333,7 +342,7 @@ func (s *Session) readStanzas() error {
 
 // answerClose ends our side of a stream that the peer has ended or broken.
 func (s *Session) answerClose(err error) {
-	b := []byte("</stream:stream>")
+	b := endOfStream
 	if e, ok := errors.AsType[*StreamError](err); ok && e.Sent {
 		b = streamErrorXML(e.Condition)
 	}
@@ -342,7 +351,7 @@ func (s *Session) answerClose(err error) {
 	defer func() { <-s.writing }()
 	if !s.closed {
 		s.closed = true
-		_ = put(s.conn, b, closeBudget) // the stream has ended already
+		_ = s.o.end(s.conn, b) // the stream has ended already
 	}
 	s.conn.Close()
 	if s.ignored > 0 {
@@ -381,7 +390,7 @@ func (s *Session) Close() error {
 	var err error
 	if !s.closed {
 		s.closed = true
-		err = put(s.conn, []byte("</stream:stream>"), closeBudget)
+		err = s.o.end(s.conn, endOfStream)
 	}
 	<-s.writing
 	s.mu.Lock()

@@ -1,0 +1,384 @@
+package cmd
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"xmppkit/xmpp"
+)
+
+// A config is what a configuration file says.
+type config struct {
+	defaults       section
+	accounts       map[string]section
+	defaultAccount string
+}
+
+// A section has settings by their keys, those of the long flags with _ for -, and
+// password and resource. The values are as a flag takes them.
+type section map[string][]string
+
+func (s section) get(key string) string {
+	if len(s[key]) == 0 {
+		return ""
+	}
+	return s[key][0]
+}
+
+// configure sets from the configuration file what neither flags nor the environment
+// say, and returns its sections that apply, the account's first.
+func (env *Env) configure() ([]section, error) {
+	c, err := env.readConfig()
+	if err != nil {
+		return nil, err
+	}
+	f := &env.flags
+	name := f.account
+	if name == "" && f.jid == "" { // nobody has said who
+		name = c.defaultAccount
+	}
+	sections := []section{c.defaults}
+	if name != "" {
+		account, ok := c.accounts[name]
+		if !ok {
+			return nil, configError(env.knownAccounts(c), "no account %q in %s", name, env.configFile())
+		}
+		sections = []section{account, c.defaults}
+	}
+	for _, s := range sections {
+		if err := env.fill(s); err != nil {
+			return nil, err
+		}
+	}
+	return sections, nil
+}
+
+func (env *Env) knownAccounts(c config) string {
+	if len(c.accounts) == 0 {
+		return "[account.NAME] in that file makes one"
+	}
+	return "it has " + strings.Join(slices.Sorted(maps.Keys(c.accounts)), ", ")
+}
+
+// fill sets the flags that are not set yet. The password is none of them.
+func (env *Env) fill(s section) error {
+	env.flags.resource = cmp.Or(env.flags.resource, s.get("resource"))
+	for key, values := range s {
+		f := env.flagSet.Lookup(strings.ReplaceAll(key, "_", "-"))
+		if f == nil || f.Changed || strings.HasPrefix(key, "password") {
+			continue
+		}
+		for _, v := range values {
+			if err := env.flagSet.Set(f.Name, v); err != nil {
+				return configError("", "%s: %w", key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// configFile is the configuration file where it is expected, or named.
+func (env *Env) configFile() string {
+	if env.flags.config != "" {
+		return env.flags.config
+	}
+	return filepath.Join(env.configHome(), "xmppkit", "config.toml")
+}
+
+// configHome is the directory of configuration files, by the XDG Base Directory
+// Specification.
+func (env *Env) configHome() string {
+	if dir := env.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) { // else the specification ignores it
+		return dir
+	}
+	return filepath.Join(env.Getenv("HOME"), ".config")
+}
+
+// readConfig reads the configuration file: the one that is named, or config.toml, or
+// else what sendxmpp or go-sendxmpp has.
+func (env *Env) readConfig() (config, error) {
+	if env.flags.config != "" {
+		return env.readConfigFile(env.flags.config)
+	}
+	for _, file := range []string{
+		env.configFile(),
+		filepath.Join(env.configHome(), "go-sendxmpp", "config"),
+		filepath.Join(env.configHome(), "go-sendxmpp", "sendxmpprc"),
+		filepath.Join(env.Getenv("HOME"), ".sendxmpprc"),
+	} {
+		if !filepath.IsAbs(file) { // there is no home: nothing is read from wherever we are
+			continue
+		}
+		c, err := env.readConfigFile(file)
+		if e, ok := errors.AsType[*fs.PathError](err); !ok || e.Op != "open" {
+			return c, err
+		}
+	}
+	return config{}, nil
+}
+
+func (env *Env) readConfigFile(file string) (config, error) {
+	f, info, err := openFile(file)
+	if err != nil {
+		return config{}, inputError("configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := readSmall(f)
+	if err != nil {
+		return config{}, inputError("configuration: %w", err)
+	}
+	env.trace("configuration from %s", file)
+	c, err := parseConfig(file, text)
+	if err != nil {
+		return config{}, configError("", "%w", err)
+	}
+	if err := private(info); err != nil && c.holdsPassword() {
+		return config{}, configError("chmod 600 "+file, "%s holds a password and %w", file, err)
+	}
+	c.resolvePaths(filepath.Dir(file), env.Getenv("HOME"))
+	return c, nil
+}
+
+// each yields the sections.
+func (c *config) each(yield func(section) bool) {
+	if !yield(c.defaults) {
+		return
+	}
+	for _, s := range c.accounts {
+		if !yield(s) {
+			return
+		}
+	}
+}
+
+func (c *config) holdsPassword() bool {
+	for s := range c.each {
+		if s.get("password") != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// resolvePaths makes paths relative to the file that they are in: a job of cron has
+// another directory than a shell.
+func (c *config) resolvePaths(dir, home string) {
+	for s := range c.each {
+		for _, key := range []string{"ca_file", "password_file"} {
+			path := s.get(key)
+			switch {
+			case path == "" || path == "-" || filepath.IsAbs(path):
+			case strings.HasPrefix(path, "~/"):
+				s[key] = []string{filepath.Join(home, path[2:])}
+			default:
+				s[key] = []string{filepath.Join(dir, path)}
+			}
+		}
+	}
+}
+
+// parseConfig parses the text of a file of either kind. Its errors name the file and
+// the line, and nothing that stands behind a key: that may be a password.
+func parseConfig(file, text string) (config, error) {
+	if isSendxmpprc(text) {
+		s, err := parseSendxmpprc(file, text)
+		return config{defaults: s}, err
+	}
+	return parseTOML(file, text)
+}
+
+// passwordKeys are the ways to give a password, in the order in which they count.
+var passwordKeys = [...]string{"password_file", "password_command", "password"}
+
+// settingType says what the value of a key has to be; "" if there is no such key.
+func settingType(key string) string {
+	switch key {
+	case "jid", "password", "password_file", "password_command", "server", "tls", "ca_file", "resource":
+		return "a text in quotes"
+	case "tls_pin":
+		return "a text in quotes or a list of them"
+	case "timeout":
+		return "a text in quotes or a number of seconds"
+	case "allow_plain":
+		return "true or false"
+	}
+	return ""
+}
+
+// checkSetting refuses a value that a flag would refuse.
+func checkSetting(key, value string) error {
+	var err error
+	switch key {
+	case "jid":
+		_, err = parseAccount(value)
+	case "server":
+		_, _, err = xmpp.SplitServer(value)
+	case "tls":
+		_, err = parseTLS(value)
+	case "tls_pin":
+		_, err = xmpp.ParsePin(value)
+	case "timeout":
+		err = new(duration).Set(value)
+	case "resource":
+		_, err = withResource(xmpp.JID{Domain: "localhost"}, value)
+	}
+	if value == "" {
+		return errors.New("empty")
+	}
+	return err
+}
+
+// A tomlFile is a TOML file that is being read. Its errors have the line.
+type tomlFile struct {
+	name string
+	md   toml.MetaData
+}
+
+type tomlTable = map[string]toml.Primitive
+
+func parseTOML(file, text string) (config, error) {
+	c := config{accounts: make(map[string]section)}
+	f := &tomlFile{name: file}
+	var top tomlTable
+	var err error
+	if f.md, err = toml.Decode(text, &top); err != nil {
+		line := 0
+		if e, ok := errors.AsType[toml.ParseError](err); ok {
+			line = e.Position.Line
+		}
+		// What the parser says may quote what it has found.
+		return c, fmt.Errorf(`%s:%d: this is not TOML: want key = "text", or [account.NAME]`, file, line)
+	}
+	accounts, err := f.table(top, "account")
+	if err != nil {
+		return c, err
+	}
+	for name := range accounts {
+		table, err := f.table(accounts, name)
+		if err != nil {
+			return c, err
+		}
+		if c.accounts[name], err = f.section(table); err != nil {
+			return c, err
+		}
+	}
+	if p, ok := top["default_account"]; ok {
+		if err := f.decode(p, (*tomlText)(&c.defaultAccount)); err != nil {
+			return c, err
+		}
+	}
+	delete(top, "account")
+	delete(top, "default_account")
+	c.defaults, err = f.section(top)
+	return c, err
+}
+
+// table returns the table that t has at a key, or none.
+func (f *tomlFile) table(t tomlTable, key string) (tomlTable, error) {
+	p, ok := t[key]
+	if !ok {
+		return nil, nil
+	}
+	if err := f.decode(p, tomlIsTable{}); err != nil {
+		return nil, err
+	}
+	var table tomlTable
+	return table, f.decode(p, &table)
+}
+
+func (f *tomlFile) section(t tomlTable) (section, error) {
+	s := make(section)
+	for _, key := range slices.Sorted(maps.Keys(t)) {
+		v := tomlSetting{key: key}
+		if err := f.decode(t[key], &v); err != nil {
+			return nil, err
+		}
+		s[key] = v.values
+	}
+	var ways []string
+	for _, key := range passwordKeys {
+		if s.get(key) != "" {
+			ways = append(ways, key)
+		}
+	}
+	if len(ways) > 1 {
+		return nil, f.decode(t[ways[1]], tomlRefusal("there is a "+ways[0]+" as well"))
+	}
+	return s, nil
+}
+
+// decode gives v the value of a key.
+func (f *tomlFile) decode(p toml.Primitive, v any) error {
+	err := f.md.PrimitiveDecode(p, v)
+	if e, ok := errors.AsType[toml.ParseError](err); ok {
+		return fmt.Errorf("%s:%d: %s: %s", f.name, e.Position.Line, e.LastKey, e.Message)
+	}
+	return err
+}
+
+// A tomlSetting is the value of a key of a section.
+type tomlSetting struct {
+	key    string
+	values []string
+}
+
+func (s *tomlSetting) UnmarshalTOML(data any) error {
+	want := settingType(s.key)
+	if want == "" {
+		return errors.New("unknown key")
+	}
+	items := []any{data}
+	if list, ok := data.([]any); ok && s.key == "tls_pin" {
+		items = list
+	}
+	for _, item := range items {
+		text, isText := item.(string)
+		_, isInt := item.(int64)
+		_, isBool := item.(bool)
+		switch {
+		case isInt && s.key == "timeout", isBool && s.key == "allow_plain":
+			text = fmt.Sprint(item)
+		case !isText || s.key == "allow_plain":
+			return errors.New("want " + want)
+		}
+		if err := checkSetting(s.key, text); err != nil {
+			return err
+		}
+		s.values = append(s.values, text)
+	}
+	return nil
+}
+
+// A tomlText is a text.
+type tomlText string
+
+func (t *tomlText) UnmarshalTOML(data any) error {
+	s, ok := data.(string)
+	if !ok || s == "" {
+		return errors.New("want a text in quotes")
+	}
+	*t = tomlText(s)
+	return nil
+}
+
+type tomlIsTable struct{}
+
+func (tomlIsTable) UnmarshalTOML(data any) error {
+	if _, ok := data.(map[string]any); !ok {
+		return errors.New("want a table: [account.NAME]")
+	}
+	return nil
+}
+
+// A tomlRefusal refuses any value; it is there for the line.
+type tomlRefusal string
+
+func (r tomlRefusal) UnmarshalTOML(any) error { return errors.New(string(r)) }

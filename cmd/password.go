@@ -1,0 +1,213 @@
+package cmd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const (
+	passwordWays = "set XMPP_PASSWORD, or give --password-file or --password-command, or password in the configuration file, " +
+		"or the systemd credential xmppkit.password; on a terminal it is asked for"
+
+	// maxSmall bounds the files that are read as a whole, and a password.
+	maxSmall = 1 << 20
+)
+
+// password obtains the password of an account: from where the first of the flags, the
+// environment and the sections of the configuration file says, else from systemd, else
+// from a person. The wait for it is bounded by --timeout, and does not count as a part
+// of it.
+func (env *Env) password(ctx context.Context, account xmpp.JID, config []section) (xmpp.Secret, error) {
+	noCoreDumps()
+	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
+		return "", usageError("--password-file and --password-command exclude each other")
+	}
+	ctx, cancel := withTimeout(ctx, env.flags.timeout)
+	defer cancel()
+	key, value := env.passwordSource(account, config)
+	var err error
+	switch key {
+	case "password":
+	case "password_file":
+		value, err = env.passwordFile(ctx, value)
+	case "password_command":
+		value, err = env.passwordCommand(ctx, value)
+	default:
+		value, err = env.passwordElsewhere(ctx, account)
+	}
+	if err == nil && value == "" {
+		err = configError(passwordWays, "the password of %s is empty", account)
+	}
+	return xmpp.Secret(value), err
+}
+
+// passwordSource returns a way to give a password and its value. A section that names
+// another account keeps its password to itself: that account's server must not get it.
+func (env *Env) passwordSource(account xmpp.JID, config []section) (key, value string) {
+	levels := []section{
+		{"password_file": {env.flags.passwordFile}, "password_command": {env.flags.passwordCommand}},
+		{"password_file": {env.Getenv("XMPP_PASSWORD_FILE")}, "password_command": {env.Getenv("XMPP_PASSWORD_COMMAND")}, "password": {env.Getenv("XMPP_PASSWORD")}},
+	}
+	for _, s := range config {
+		if j, _ := parseAccount(s.get("jid")); j.IsZero() || j.Bare() == account {
+			levels = append(levels, s)
+		}
+	}
+	for _, level := range levels {
+		for _, key := range passwordKeys {
+			if value := level.get(key); value != "" {
+				return key, value
+			}
+		}
+	}
+	return "", ""
+}
+
+func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
+	if file == "-" {
+		if env.inUsed {
+			return "", usageError("--password-file -: standard input is the message here")
+		}
+		return aside(ctx, func() (string, error) { return firstLine(env.In) })
+	}
+	f, info, err := openFile(file)
+	if err != nil {
+		return "", inputError("password file: %w", err)
+	}
+	defer f.Close()
+	if err := private(info); err != nil {
+		return "", configError("chmod 600 "+file+"; --password-command runs a program, --password-file - reads standard input", "password file %s %w", file, err)
+	}
+	return firstLine(f)
+}
+
+// passwordCommand runs a command in a process group of its own, which ends with ctx.
+// It has the terminal, where there is one, and never the standard input that may be
+// what is to be sent.
+func (env *Env) passwordCommand(ctx context.Context, command string) (string, error) {
+	var out firstBytes
+	c := exec.CommandContext(ctx, "sh", "-c", command)
+	c.Stdout, c.Stderr = &out, env.Err
+	c.WaitDelay = 300 * time.Millisecond // then it is killed
+	giveBack := lendTerminal(c)
+	err := c.Run()
+	giveBack()
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("password command: %w", context.Cause(ctx))
+	case interrupted(c.ProcessState):
+		return "", &exitError{code: exitInterrupt, err: errors.New("interrupted")}
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // that is: it has left something running
+		return "", configError("", "password command: %w", err)
+	}
+	return firstLine(bytes.NewReader(out))
+}
+
+// interrupted reports whether a person stopped a command that had the terminal.
+func interrupted(p *os.ProcessState) bool {
+	if p == nil {
+		return false
+	}
+	status, ok := p.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGINT
+}
+
+// passwordElsewhere is for where nobody has said where the password is.
+func (env *Env) passwordElsewhere(ctx context.Context, account xmpp.JID) (string, error) {
+	// Of a credential systemd.exec(5) says that only the service can read it. That
+	// may be by an access control list, so the mode would mislead.
+	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		f, _, err := openFile(filepath.Join(dir, "xmppkit.password"))
+		if err == nil {
+			defer f.Close()
+			return firstLine(f)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", inputError("systemd credential: %w", err)
+		}
+	}
+	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account))
+	if errors.Is(err, errNoTerminal) {
+		return "", configError(passwordWays, "no password for %s", account)
+	}
+	return p, err
+}
+
+var errNoTerminal = errors.New("no terminal to ask for it")
+
+// firstLine returns the first line of r without its end, LF or CRLF, and nothing else
+// taken away.
+func firstLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxSmall)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", inputError("read the password: %w", err)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
+}
+
+// firstBytes keeps the beginning of what is written to it.
+type firstBytes []byte
+
+func (b *firstBytes) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), maxSmall-len(*b))]...)
+	return len(p), nil
+}
+
+// aside returns what f returns, or, as soon as ctx ends, the cause of that.
+func aside(ctx context.Context, f func() (string, error)) (string, error) {
+	type result struct {
+		s   string
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		s, err := f()
+		done <- result{s, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", fmt.Errorf("waiting for the password: %w", context.Cause(ctx))
+	case r := <-done:
+		return r.s, r.err
+	}
+}
+
+// openFile opens a file that is no pipe, at which it would wait for who knows what,
+// and tells of the very file that is open: the name may come to mean another.
+func openFile(file string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() && info.Mode()&os.ModeCharDevice == 0 {
+		err = fmt.Errorf("%s is no regular file", file)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// readSmall reads a file as a whole.
+func readSmall(f *os.File) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err == nil && len(b) > maxSmall {
+		err = fmt.Errorf("%s is longer than %d MiB", f.Name(), maxSmall>>20)
+	}
+	return string(b), err
+}

@@ -1,0 +1,41 @@
+//go:build !unix
+
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"golang.org/x/term"
+)
+
+const openFlags = 0
+
+func private(os.FileInfo) error { return nil }
+
+func noCoreDumps() {}
+
+func readPassword(ctx context.Context, prompt string) (string, error) {
+	in := int(os.Stdin.Fd())
+	if !term.IsTerminal(in) || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return "", errNoTerminal
+	}
+	before, err := term.GetState(in)
+	if err != nil {
+		return "", errNoTerminal
+	}
+	defer term.Restore(in, before)
+	fmt.Fprint(os.Stderr, prompt)
+	defer fmt.Fprintln(os.Stderr)
+	return aside(ctx, func() (string, error) {
+		b, err := term.ReadPassword(in)
+		return string(b), err
+	})
+}
+
+func lendTerminal(c *exec.Cmd) (giveBack func()) {
+	c.Stdin = os.Stdin
+	return func() {}
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// openTerminal returns both ends of a pseudo terminal.
+func openTerminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { person.Close() })
+	if err := unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return person, program
+}
+
+func echoes(t *testing.T, terminal *os.File) bool {
+	t.Helper()
+	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.Lflag&unix.ECHO != 0
+}
+
+// A person reads and types at a terminal.
+type person struct {
+	t        *testing.T
+	terminal *os.File
+	said     string
+	more     chan string
+}
+
+func (p *person) read() {
+	b := make([]byte, 1024)
+	for {
+		n, err := p.terminal.Read(b)
+		if err != nil {
+			return
+		}
+		p.more <- string(b[:n])
+	}
+}
+
+// await reads until the end of what is said is text and done is true.
+func (p *person) await(text string, done func() bool) {
+	p.t.Helper()
+	late := time.After(10 * time.Second)
+	for !strings.HasSuffix(p.said, text) || !done() {
+		select {
+		case s := <-p.more:
+			p.said += s
+		case <-time.After(10 * time.Millisecond):
+		case <-late:
+			p.t.Fatalf("waiting for %q: %q", text, p.said)
+		}
+	}
+}
+
+// The terminal asks for the password and does not show it; it belongs to a password
+// command while that runs. However that ends, the script that called gets it back as
+// it was.
+func TestTerminal(t *testing.T) {
+	a := newCanaryAccount(t, scriptPassword)
+	const (
+		script = `trap : INT; xmppkit ping "$@"; code=$?; echo over >&2; read -r next </dev/tty && [ "$next" = next ] && exit $code`
+		read   = `printf 'Password of it: ' >&2; stty -echo; read -r p; echo "$p"`
+	)
+	for _, test := range []struct {
+		name, typed string
+		args        []string
+		code        int
+	}{
+		{"prompt", scriptPassword + "\n", nil, 0},
+		{"empty", "\n", nil, 78},
+		{"interrupted", "\x03", nil, 130},
+		{"late", "", []string{"--timeout", "300ms"}, 124},
+		{"command", scriptPassword + "\n", []string{"--password-command", read + "; stty echo"}, 0},
+		{"command interrupted", "\x03", []string{"--password-command", read}, 130},
+		{"command late", "", []string{"--password-command", read, "--timeout", "300ms"}, 124},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			master, terminal := openTerminal(t)
+			c := exec.Command("sh", append([]string{"-c", script, "sh"}, test.args...)...)
+			c.Env, c.Stderr = a.environ(), terminal
+			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer c.Process.Kill()
+			p := &person{t: t, terminal: master, more: make(chan string, 16)}
+			go p.read()
+			p.await(": ", func() bool { return !echoes(t, terminal) })
+			io.WriteString(master, test.typed)
+			p.await("over\r\n", func() bool { return true })
+			if strings.Contains(p.said, "fortune") || !echoes(t, terminal) {
+				t.Errorf("echo is %v after %q", echoes(t, terminal), p.said)
+			}
+			io.WriteString(master, "next\n")
+			_ = c.Wait()
+			if code := c.ProcessState.ExitCode(); code != test.code {
+				t.Errorf("exited with %d, want %d, and said %q", code, test.code, p.said)
+			}
+		})
+	}
+}
