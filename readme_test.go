@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,6 +44,12 @@ func TestReadme(t *testing.T) {
 		{"ping", "", "3 received, 0% loss"},
 		{"jq -r .body)", "I am here", "juliet says: I am here\n"},
 		{"case", "", "no such account"},
+		{"ping -c 2", "", ""},
+		{"send -v", "", ""},
+		{"listen", "I am\nand who are you?", ""},
+		{"roster", "", ""},
+		{"presence", "", ""},
+		{"disco", "", ""},
 		{"--unbuffered", "I am back", "I am back\n"},
 		{"select(.ok | not)", "", "nobody@example.org: service-unavailable\n"},
 		{"group_by", "again", "1 juliet@example.org\n"},
@@ -53,7 +60,7 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("%d blocks, want %d", len(scripts), len(blocks))
 	}
 	for i, block := range blocks {
-		script, _, _ := strings.Cut(scripts[i], "```")
+		script, rest, _ := strings.Cut(scripts[i], "```\n")
 		if !strings.Contains(script, block.has) {
 			t.Errorf("block %d is not that of %s:\n%s", i, block.has, script)
 		}
@@ -64,12 +71,24 @@ func TestReadme(t *testing.T) {
 		if block.said != "" {
 			run("juliet@example.org", "xmppkit send -m '"+block.said+"' romeo@example.org")
 		}
-		if out := run("romeo@example.org", script); !strings.Contains(out, block.prints) {
+		out := run("romeo@example.org", script)
+		if !strings.Contains(out, block.prints) {
 			t.Errorf("%s\nprinted %q, want %q", script, out, block.prints)
 		}
+		if text, ok := strings.CutPrefix(rest, "```text\n"); ok {
+			text, _, _ = strings.Cut(text, "```")
+			if masked(out) != masked(text) {
+				t.Errorf("%s\nprinted\n%s\nnot\n%s", script, out, text)
+			}
+		}
 	}
-	got := run("juliet@example.org", "xmppkit listen --count 2 --for 5s")
+	got := run("juliet@example.org", "xmppkit listen --idle 500ms")
 	if !strings.Contains(got, "romeo@example.org: backup of ") || !strings.Contains(got, "[disk space]: Filesystem") {
 		t.Errorf("juliet got %q", got)
 	}
+}
+
+// masked leaves out what differs from run to run: times.
+func masked(s string) string {
+	return regexp.MustCompile(`\d+(\.\d+)?`).ReplaceAllString(s, "N")
 }
