@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,6 +24,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The scripts wait more than they compute. The command line overrides it.
+	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	testscript.Main(m, map[string]func(){"xmppkit": main})
 }
 
