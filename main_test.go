@@ -26,6 +26,8 @@ import (
 func TestMain(m *testing.M) {
 	// The scripts wait more than they compute. The command line overrides it.
 	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	// The race detector sleeps for a second at the end of each program.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	testscript.Main(m, map[string]func(){"xmppkit": main})
 }
 
@@ -74,6 +76,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			n := scripts.Add(1)
 			romeo, juliet := fmt.Sprintf("romeo%d", n), fmt.Sprintf("juliet%d", n)
 			e.Setenv("TARGET", target)
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Setenv("ROMEO", romeo+"@localhost")
 			e.Setenv("JULIET", juliet+"@localhost")
 			e.Setenv("XMPP_JID", romeo+"@localhost")
