@@ -73,6 +73,10 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			// A configuration file must not be writable by others, whatever the umask.
+			if err := exec.Command("chmod", "-R", "go-w", e.WorkDir).Run(); err != nil {
+				return err
+			}
 			n := scripts.Add(1)
 			romeo, juliet := fmt.Sprintf("romeo%d", n), fmt.Sprintf("juliet%d", n)
 			e.Setenv("TARGET", target)

@@ -140,6 +140,10 @@ func (env *Env) readConfigFile(file string) (config, error) {
 	if err != nil {
 		return config{}, configError("", "%w", err)
 	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o022 != 0 {
+		// It can name a command, and the server that gets the password.
+		return config{}, configError("chmod go-w "+file, "%s can be written by others", file)
+	}
 	if err := private(info); err != nil && c.holdsPassword() {
 		return config{}, configError("chmod 600 "+file, "%s holds a password and %w", file, err)
 	}

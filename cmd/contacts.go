@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"xmppkit/xmpp"
@@ -18,10 +17,7 @@ type rosterFile struct {
 	Contacts []xmpp.Contact `json:"contacts"`
 }
 
-const (
-	rosterFormat  = 1
-	maxRosterFile = 64 << 20
-)
+const rosterFormat = 1
 
 // cachedRoster returns the roster that was kept, or nil. A file that is missing,
 // broken, of another format or about another account is the same as none.
@@ -30,13 +26,8 @@ func (env *Env) cachedRoster(account xmpp.JID) *xmpp.Roster {
 	if name == "" {
 		return nil
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxRosterFile))
-	if err != nil {
+	b := readState(name)
+	if b == nil {
 		return nil
 	}
 	r, err := parseRoster(b, account.Bare())
@@ -73,7 +64,11 @@ func parseRoster(b []byte, account xmpp.JID) (*xmpp.Roster, error) {
 // not empty. Without it the next time works as well.
 func (env *Env) keepRoster(r, known *xmpp.Roster) {
 	name := env.stateFile("roster", r.Account)
-	if name == "" || r.Version == "" || len(r.Contacts) == 0 || known != nil && known.Version == r.Version {
+	if name == "" || r.Version == "" || known != nil && known.Version == r.Version {
+		return
+	}
+	if len(r.Contacts) == 0 {
+		_ = os.Remove(name) // if there is one, what it says is over
 		return
 	}
 	b, err := json.Marshal(rosterFile{rosterFormat, r.Account, r.Version, r.Sorted()})

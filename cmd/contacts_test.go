@@ -53,7 +53,6 @@ func TestRosterCache(t *testing.T) {
 	file := filepath.Join(env.flags.stateDir, files[0].Name())
 	for name, keep := range map[string]func(){
 		"the same version": func() { env.keepRoster(&xmpp.Roster{Account: r.Account, Version: "v1"}, r) },
-		"empty":            func() { env.keepRoster(&xmpp.Roster{Account: r.Account, Version: "v2"}, r) },
 		"no version":       func() { env.keepRoster(&xmpp.Roster{Account: r.Account, Contacts: r.Contacts}, r) },
 		"--no-cache": func() {
 			env.flags.noCache = true
@@ -69,6 +68,10 @@ func TestRosterCache(t *testing.T) {
 		if after, _ := os.ReadFile(file); string(after) != string(before) {
 			t.Errorf("%s: kept %s", name, after)
 		}
+	}
+	env.keepRoster(&xmpp.Roster{Account: r.Account, Version: "v2"}, r) // empty
+	if _, err := os.Stat(file); err == nil {
+		t.Error("contacts that are gone are kept")
 	}
 }
 

@@ -43,6 +43,7 @@ type Env struct {
 	OutGone func(ctx context.Context) bool
 
 	flags   flags
+	spent   time.Duration  // of --timeout, before the connection
 	flagSet *pflag.FlagSet // of the command that runs
 	inUsed  bool           // the command reads In itself
 	stdout  *stoppableWriter
@@ -175,7 +176,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
 	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; twice: also what is said, without secrets")
 	fs.StringVar(&f.config, "config", "", "configuration `FILE`, else $XDG_CONFIG_HOME/xmppkit/config.toml [XMPP_CONFIG]")
-	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is remembered of logins, else $XDG_STATE_HOME/xmppkit [XMPP_STATE_DIR]")
+	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is kept of logins and rosters, else $XDG_STATE_HOME/xmppkit [XMPP_STATE_DIR]")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
 }
 

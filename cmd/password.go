@@ -28,8 +28,8 @@ const (
 
 // password obtains the password of an account: from where the first of the flags, the
 // environment and the sections of the configuration file says, else from systemd, else
-// from a person. The wait for it is bounded by --timeout, and does not count as a part
-// of it.
+// from a person. The wait for it is bounded by --timeout, and is a part of it, unless
+// it is for a person.
 func (env *Env) password(ctx context.Context, account xmpp.JID, config []section) (xmpp.Secret, error) {
 	noCoreDumps()
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
@@ -39,6 +39,7 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, config []section
 	defer cancel()
 	key, value := env.passwordSource(account, config)
 	var err error
+	started := time.Now()
 	switch key {
 	case "password":
 	case "password_file":
@@ -47,6 +48,9 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, config []section
 		value, err = env.passwordCommand(ctx, value)
 	default:
 		value, err = env.passwordElsewhere(ctx, account)
+	}
+	if key != "" { // a person's time does not count
+		env.spent = time.Since(started)
 	}
 	if err == nil && value == "" {
 		err = configError(passwordWays, "the password of %s is empty", account)

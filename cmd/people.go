@@ -71,6 +71,8 @@ func (p *people) learn(ctx context.Context, quiet time.Duration) error {
 	defer stop(nil)
 	timer := time.AfterFunc(quiet, func() { stop(errQuiet) })
 	defer timer.Stop()
+	// Where somebody always comes or goes it is never quiet.
+	defer time.AfterFunc(max(4*quiet, 2*time.Second), func() { stop(errQuiet) }).Stop()
 	for e, err := range p.s.Stanzas(ctx) {
 		if quiet == 0 && err != nil || errors.Is(err, errQuiet) {
 			return nil

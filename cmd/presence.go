@@ -174,7 +174,7 @@ them, use listen.
 
 Exit codes: 0 stopped by SIGINT, SIGTERM or --for; 75 the connection was lost.`,
 		Example: `  xmppkit presence set --show dnd --status 'backup is running' --for 1h`,
-		Args:    noArgs,
+		Args:    args(0, 0, ""),
 		RunE:    p.run,
 	}
 	cmd.Flags().StringVar(&p.show, "show", "", "how available: `STATE` chat, away, xa (away for long) or dnd (do not disturb)")

@@ -37,7 +37,7 @@ Exit codes: 0; 1 remove: there is no such contact; 124 the time was over.`,
 
 Exit codes: 0; 124 the time was over.`,
 		Example: `  xmppkit roster list --group Verona`,
-		Args:    noArgs,
+		Args:    args(0, 0, ""),
 		RunE:    l.run,
 	}
 	for _, c := range []*cobra.Command{cmd, list} {

@@ -50,7 +50,9 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 		}
 		o.Pins = append(o.Pins, pin)
 	}
-	if o.RootCAs, err = readRoots(ctx, f.caFile); err != nil {
+	wait, cancel := withTimeout(ctx, f.timeout)
+	defer cancel()
+	if o.RootCAs, err = readRoots(wait, f.caFile); err != nil {
 		return o, err
 	}
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"} {
@@ -118,10 +120,19 @@ func withTimeout(ctx context.Context, d duration) (context.Context, context.Canc
 	return context.WithTimeoutCause(ctx, time.Duration(d), errTimeout(d))
 }
 
+// withinTimeout bounds ctx by what is left of --timeout.
+func (env *Env) withinTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	whole := env.flags.timeout
+	if whole == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, time.Duration(whole)-env.spent, errTimeout(whole))
+}
+
 // withSession opens a session, lets do use it, and closes it. --timeout bounds all
 // of it.
 func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
-	ctx, cancel := withTimeout(ctx, env.flags.timeout)
+	ctx, cancel := env.withinTimeout(ctx)
 	defer cancel()
 	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()

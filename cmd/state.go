@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -31,15 +32,34 @@ func (env *Env) stateFile(what string, account xmpp.JID) string {
 	return filepath.Join(dir, what+"-"+hex.EncodeToString(sum[:8])+".json")
 }
 
+// maxState bounds a state file; one that is larger is not ours.
+const maxState = 64 << 20
+
+// readState reads a state file. One that is missing, no file, or unreadable is the same
+// as none.
+func readState(name string) []byte {
+	f, info, err := openFile(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if !info.Mode().IsRegular() || info.Size() > maxState {
+		return nil
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxState))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
 // remember fills in what is known of earlier logins. A file that is missing or
 // broken is the same as none.
 func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory) {
 	if file := env.stateFile("login", o.JID); file != "" {
-		if b, err := os.ReadFile(file); err == nil {
-			var m xmpp.Memory
-			if json.Unmarshal(b, &m) == nil {
-				*o.Memory = m
-			}
+		var m xmpp.Memory
+		if json.Unmarshal(readState(file), &m) == nil {
+			*o.Memory = m
 		}
 	}
 	return *o.Memory
