@@ -144,7 +144,7 @@ func (env *Env) readConfigFile(file string) (config, error) {
 		// It can name a command, and the server that gets the password.
 		return config{}, configError("chmod go-w "+file, "%s can be written by others", file)
 	}
-	if err := private(info); err != nil && c.holdsPassword() {
+	if err := private(file, info); err != nil && c.holdsPassword() {
 		return config{}, configError("chmod 600 "+file, "%s holds a password and %w", file, err)
 	}
 	c.resolvePaths(filepath.Dir(file), env.Getenv("HOME"))

@@ -92,7 +92,7 @@ func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
 		return "", inputError("password file: %w", err)
 	}
 	defer f.Close()
-	if err := private(info); err != nil {
+	if err := private(file, info); err != nil {
 		return "", configError("chmod 600 "+file+"; --password-command runs a program, --password-file - reads standard input", "password file %s %w", file, err)
 	}
 	return firstLine(f)

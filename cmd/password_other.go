@@ -13,7 +13,7 @@ import (
 
 const openFlags = 0
 
-func private(os.FileInfo) error { return nil }
+func private(string, os.FileInfo) error { return nil }
 
 func noCoreDumps() {}
 

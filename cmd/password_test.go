@@ -48,9 +48,21 @@ func TestPrivate(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if err := private(info); fmt.Sprint(err) != want {
+		if err := private(f.Name(), info); fmt.Sprint(err) != want {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[os.FileMode]string{0o777: "is in a directory that everybody can write into", 0o777 | os.ModeSticky: "<nil>", 0o700: "<nil>"} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		check(want)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
 	}
 	for mode, want := range map[os.FileMode]string{
 		0o600: "<nil>", 0o400: "<nil>", 0o700: "<nil>",

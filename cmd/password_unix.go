@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +20,9 @@ import (
 // openFlags keep a named pipe without a writer from blocking.
 const openFlags = syscall.O_NONBLOCK
 
-// private tells what is wrong where others than the user and root can read a file, or
-// could have made it.
-func private(info os.FileInfo) error {
+// private tells what is wrong where others than the user and root can read an open
+// file, or could have put it there.
+func private(file string, info os.FileInfo) error {
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	switch {
 	case !info.Mode().IsRegular():
@@ -31,7 +32,11 @@ func private(info os.FileInfo) error {
 	case info.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("is open to others (mode %04o)", info.Mode().Perm())
 	}
-	return nil
+	dir, err := os.Stat(filepath.Dir(file))
+	if err == nil && dir.Mode().Perm()&0o002 != 0 && dir.Mode()&os.ModeSticky == 0 {
+		return errors.New("is in a directory that everybody can write into")
+	}
+	return err
 }
 
 // noCoreDumps keeps the password out of core files, unless the user raises the limit

@@ -92,6 +92,9 @@ func writeFile(file string, b []byte) error {
 		return err
 	}
 	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
@@ -100,6 +103,11 @@ func writeFile(file string, b []byte) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
+		return err
 	}
-	return err
+	if d, err := os.Open(dir); err == nil { // that the name is there after a crash, too
+		_ = d.Sync()
+		d.Close()
+	}
+	return nil
 }
