@@ -16,8 +16,8 @@ type target struct {
 }
 
 func parseTarget(s string) (target, error) {
-	scheme, rest, _ := strings.Cut(s, ":")
-	if !strings.EqualFold(scheme, "xmpp") {
+	scheme, rest, isURI := strings.Cut(s, ":")
+	if !isURI || !strings.EqualFold(scheme, "xmpp") {
 		j, err := xmpp.ParseJID(s)
 		if err != nil {
 			return target{}, usageError("%w", err)

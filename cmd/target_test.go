@@ -59,7 +59,7 @@ func TestParseTarget(t *testing.T) {
 }
 
 func FuzzTarget(f *testing.F) {
-	for _, s := range []string{"a@b/c", "xmpp:a@b?message;body=%20;subject=x#y", "xmpp:a%40b", "xmpp:a%2fb@c?"} {
+	for _, s := range []string{"a@b/c", "xmpp:a@b?message;body=%20;subject=x#y", "xmpp:a%40b", "xmpp:a%2fb@c?", "Xmpp."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
