@@ -129,6 +129,10 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		}
 	}
 	s, err := dial(ctx, o)
+	if _, refused := errors.AsType[resumeRefused](err); refused && ctx.Err() == nil {
+		o.Resume = nil
+		s, err = dial(ctx, o)
+	}
 	for range maxRedirections {
 		elsewhere, ok := errors.AsType[*StreamError](err)
 		if !ok || elsewhere.Host == "" {

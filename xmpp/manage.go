@@ -75,12 +75,20 @@ func (s *Session) Resumption() *Resumption {
 	}
 }
 
-// Acknowledge says that all that Stanzas has yielded so far has been handled, and
-// tells the server so where Options.Manage is set: it need not deliver it again.
-func (s *Session) Acknowledge(ctx context.Context) error {
+// Handled says that all that Stanzas has yielded so far has been handled.
+func (s *Session) Handled() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.m.held = false
 	s.handle()
+}
+
+// Acknowledge is Handled, and tells the server so where Options.Manage is set: it need
+// not deliver it again. Who keeps Resumption somewhere does so in between, as a server
+// need not take it well when a count goes backwards.
+func (s *Session) Acknowledge(ctx context.Context) error {
+	s.Handled()
+	s.mu.Lock()
 	news := s.m.counting && s.m.handled != s.m.told
 	s.mu.Unlock()
 	if !news {

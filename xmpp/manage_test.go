@@ -315,6 +315,28 @@ func TestResumeFailed(t *testing.T) {
 	})
 }
 
+// Prosody 0.12 ends the stream when a session is there, but not all of it.
+func TestResumeRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		logins := 0
+		s, _ := connectBy(t, func(p *peer) {
+			request := p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+			if logins++; logins == 2 {
+				p.bind(request, "romeo@localhost/new")
+				return
+			}
+			p.write("<failed xmlns='urn:xmpp:sm:3'/><stream:error><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
+			p.next()
+			p.raw.Close()
+		}, func(o *xmpp.Options) {
+			o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"}
+		})
+		if s.Resumed() || s.JID() != mustJID("romeo@localhost/new") {
+			t.Errorf("%v, %s", s.Resumed(), s.JID())
+		}
+	})
+}
+
 // XEP-0198, section 5: another process knows only what is in a file, and counts go on
 // beyond 2^32.
 func TestResumeFromFile(t *testing.T) {

@@ -148,10 +148,20 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	n.doing = "binding a resource"
 	request := n.bindRequest(n.o.JID.Resource)
 	if err := n.write(nil, request); err != nil {
-		return nil, err
+		return nil, resumeRefused{err}
 	}
-	return n.bind(features, request)
+	s, err := n.bind(features, request)
+	if err != nil {
+		return nil, resumeRefused{err}
+	}
+	return s, nil
 }
+
+// resumeRefused is what came of binding a resource where a session could not be
+// resumed. Prosody 0.12 ends the stream, too, if it has forgotten a part of the session.
+type resumeRefused struct{ error }
+
+func (e resumeRefused) Unwrap() error { return e.error }
 
 // header is a stream header. It names the account only inside TLS (RFC 6120,
 // section 4.7.1).
