@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"xmppkit/xmpp"
@@ -39,9 +40,11 @@ type position struct {
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
 	Time    time.Time        `json:"time"`              // when that was
 
+	seen map[string]bool
 	file *os.File
 	size int // of what the file holds
-	seen map[string]bool
+
+	mu sync.Mutex
 }
 
 const positionFormat = 1
@@ -137,38 +140,57 @@ func newPosition(account xmpp.JID) *position {
 	return &position{Format: positionFormat, Account: account.Bare(), IDs: []string{}, seen: make(map[string]bool)}
 }
 
-// passed notes that a message was handed on, or was none to be. One without an id is in
-// no archive.
-func (p *position) passed(id string) {
+// pass notes that messages were handed on, or were none to be.
+func (p *position) pass(ids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.Time = time.Now().UTC()
-	if id == "" || p.seen[id] {
-		return
+	for _, id := range ids {
+		if p.seen[id] {
+			continue
+		}
+		p.seen[id] = true
+		if p.IDs = append(p.IDs, id); len(p.IDs) > manyIDs {
+			delete(p.seen, p.IDs[0])
+			p.After, p.IDs = p.IDs[0], p.IDs[1:]
+		}
 	}
-	p.seen[id] = true
-	if p.IDs = append(p.IDs, id); len(p.IDs) > manyIDs {
-		delete(p.seen, p.IDs[0])
-		p.After, p.IDs = p.IDs[0], p.IDs[1:]
-	}
+}
+
+// begin notes where in the archive a listener begins that has handed on nothing yet.
+func (p *position) begin(after string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Known, p.After = true, after
 }
 
 // has reports whether a message has been handed on.
-func (p *position) has(id string) bool { return id != "" && p.seen[id] }
+func (p *position) has(id string) bool { return p.seen[id] }
 
-// kept is what is worth keeping of a position: the last of its ids.
-func (p *position) kept() position {
-	k := *p
+// tail returns the last ids, and what they begin behind.
+func (p *position) tail() (after string, ids []string) {
 	if n := len(p.IDs) - keptIDs; n > 0 {
-		k.After, k.IDs = p.IDs[n-1], p.IDs[n:]
+		return p.IDs[n-1], p.IDs[n:]
 	}
-	return k
+	return p.After, p.IDs
 }
 
-// save writes the position, if it has a file.
-func (p *position) save() error {
+// save notes the session that can be resumed, nil for none, and writes the position if
+// it has a file.
+func (p *position) save(session *xmpp.Resumption) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Session = session
 	if p.file == nil {
 		return nil
 	}
-	b, err := json.Marshal(p.kept())
+	kept := struct {
+		*position
+		After string   `json:"after"`
+		IDs   []string `json:"ids"`
+	}{position: p}
+	kept.After, kept.IDs = p.tail()
+	b, err := json.Marshal(kept)
 	if err != nil {
 		return stateError(err)
 	}

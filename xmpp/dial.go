@@ -75,6 +75,10 @@ type Options struct {
 	// bound: see Session.Resumed.
 	Resume *Resumption
 
+	// Acknowledging is told what the session can be resumed from before the server asks
+	// for an acknowledgement and gets it. It is called by a goroutine of its own.
+	Acknowledging func(*Resumption)
+
 	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
 	KeepAlive time.Duration
 

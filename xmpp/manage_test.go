@@ -81,9 +81,16 @@ func acked(t testing.TB, s *xmpp.Session, p *peer) string {
 // answered at once with what has been by then.
 func TestAcknowledge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		var kept []uint32
 		s, p := connectManaged(t, func(o *xmpp.Options) {
 			o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" }
+			o.Acknowledging = func(r *xmpp.Resumption) { kept = append(kept, r.Handled) }
 		})
+		defer func() { // before the server was told
+			if want := []uint32{0, 1, 1, 1}; !slices.Equal(kept, want) {
+				t.Errorf("kept %d, want %d", kept, want)
+			}
+		}()
 		if h := p.h(); h != "0" {
 			t.Errorf("h=%s of nothing", h)
 		}
