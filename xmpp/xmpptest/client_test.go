@@ -245,7 +245,7 @@ func dial(s *Server, c *client, local string, h how) error {
 	return c.login(local, h)
 }
 
-func session(t testing.TB, s *Server, local string, h how) *client {
+func loggedIn(t testing.TB, s *Server, local string, h how) *client {
 	t.Helper()
 	c := connect(t, s.DirectAddr())
 	if err := dial(s, c, local, h); err != nil {
