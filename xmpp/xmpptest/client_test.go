@@ -254,7 +254,8 @@ func loggedIn(t testing.TB, s *Server, local string, h how) *client {
 	return c
 }
 
-// expect reads the next element and compares it; id='*' stands for any id.
+// expect reads the next element and compares it; id="*" stands for any id, and * is
+// what is in a stamp and in a stanza-id.
 func (c *client) expect(t testing.TB, want string) {
 	t.Helper()
 	e, err := c.next()
@@ -266,6 +267,9 @@ func (c *client) expect(t testing.TB, want string) {
 	}
 	if delay := xmpp.Child(e, nsDelay, "delay"); delay != nil {
 		delay.CreateAttr("stamp", "*")
+	}
+	for _, id := range xmpp.Children(e, nsSID, "stanza-id") {
+		id.CreateAttr("id", "*")
 	}
 	want = strings.ReplaceAll(want, "'", `"`)
 	boring := strings.NewReplacer(` xmlns="jabber:client"`, "", ` xml:lang="en"`, "", ` xml:lang="de"`, "")

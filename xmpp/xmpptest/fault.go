@@ -97,6 +97,9 @@ func kinds() []kind {
 		{"bounce-wrong-id", "", "", "error bounces have another id"},
 		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
 
+		{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
+		{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
+
 		{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
 		{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
 		{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},

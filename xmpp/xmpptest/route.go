@@ -145,53 +145,56 @@ func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	if c.faults.has("bounce-third-party") {
 		c.respond(c.errorFor(e, "mallory@evil.example/x", xmpp.Attr(e, "id"), "cancel", "service-unavailable"))
 	}
+	if limit, ok := c.faults.number("rate-limit"); ok && c.bound.rate() > limit {
+		c.bounce(e, "wait", "policy-violation")
+		return
+	}
 	user := c.s.accounts[to.Local]
+	if user != c.user {
+		c.archive(c.user, e.Copy(), to)
+	}
 	if user == nil {
 		c.bounce(e, "cancel", "service-unavailable")
 		return
 	}
-	if there := user.sessions[to.Resource]; there != nil {
-		c.deliver(there, e)
-		return
+	c.archive(user, e, c.user.jid)
+	there := user.recipients(e, to.Resource)
+	for _, r := range there {
+		c.deliver(r, e)
 	}
-	switch xmpp.Attr(e, "type") {
-	case "groupchat":
+	switch kind := xmpp.Attr(e, "type"); {
+	case len(there) > 0 || kind == "error" || kind == "headline":
+	case kind == "groupchat":
 		c.bounce(e, "cancel", "service-unavailable")
-	case "error":
-	case "headline":
-		for _, there := range user.sessions {
-			if to.Resource == "" && there.presence != nil && there.priority >= 0 {
-				c.deliver(there, e)
-			}
-		}
-	default:
-		c.messageToAccount(e, user)
-	}
-}
-
-// messageToAccount delivers to the available resources with the highest priority,
-// as long as that is not negative, or to the offline store.
-func (c *conn) messageToAccount(e *xmpp.Element, user *account) {
-	var best []*session
-	for _, there := range user.sessions {
-		switch {
-		case there.presence == nil || there.priority < 0:
-		case len(best) == 0 || there.priority > best[0].priority:
-			best = []*session{there}
-		case there.priority == best[0].priority:
-			best = append(best, there)
-		}
-	}
-	for _, there := range best {
-		c.deliver(there, e)
-	}
-	switch {
-	case len(best) > 0:
 	case len(user.offline) >= maxKept:
 		c.bounce(e, "wait", "resource-constraint")
 	default:
 		user.offline = append(user.offline, c.s.delayed(e))
 	}
+}
+
+// recipients returns the sessions that a message is for: the one that is addressed,
+// otherwise those with the highest priority, as long as that is not negative, or, of
+// a headline, all with one that is not.
+func (a *account) recipients(e *xmpp.Element, resource string) []*session {
+	if there := a.sessions[resource]; there != nil {
+		return []*session{there}
+	}
+	kind := xmpp.Attr(e, "type")
+	if kind == "groupchat" || kind == "error" || kind == "headline" && resource != "" {
+		return nil
+	}
+	var best []*session
+	for _, there := range a.sessions {
+		switch {
+		case there.presence == nil || there.priority < 0:
+		case kind == "headline" || len(best) == 0 || there.priority == best[0].priority:
+			best = append(best, there)
+		case there.priority > best[0].priority:
+			best = []*session{there}
+		}
+	}
+	return best
 }
 
 // iq routes what is for a full address and answers the rest (RFC 6121, section
@@ -223,6 +226,9 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	var condition string
 	switch {
 	case to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)):
+	case user == c.user && kind == "set" && xmpp.Is(children[0], nsMAM, "query") && !c.faults.has("no-archive"):
+		c.query(e, children[0])
+		return
 	case user == c.user && xmpp.Is(children[0], nsRoster, "query"):
 		c.rosterIQ(e, kind, children[0])
 		return

@@ -3,9 +3,9 @@
 // certificates made on the spot. It can also misbehave on request, see Fault.
 //
 // It knows one domain, whose accounts have rosters, presence and an offline store
-// (RFC 6120, RFC 6121), and announces what it can to disco (XEP-0030). It answers
-// pings (XEP-0199) and manages streams (XEP-0198). It leaves out federation, rooms,
-// archives, carbons, registration and all storage that outlives it.
+// (RFC 6120, RFC 6121) and archives (XEP-0313), and announces what it can to disco
+// (XEP-0030). It answers pings (XEP-0199) and manages streams (XEP-0198). It leaves
+// out federation, rooms, carbons, registration and all storage that outlives it.
 package xmpptest
 
 import (
@@ -97,6 +97,7 @@ type account struct {
 	roster   map[xmpp.JID]*contact
 	version  int // of the roster
 	offline  []*xmpp.Element
+	archive  []archived
 }
 
 // shutdown is how long Close waits for clients to take leave.
@@ -290,7 +291,7 @@ func (s *Server) Cut() {
 
 // Restart breaks all connections, and there is nothing left of any session, nor of
 // the stanzas that only sessions had: as if the server had been killed and started
-// again. Accounts, rosters and offline messages are still there.
+// again. Accounts, rosters, archives and offline messages are still there.
 func (s *Server) Restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

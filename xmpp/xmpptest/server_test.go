@@ -231,7 +231,7 @@ func TestMessages(t *testing.T) {
 	bounce("iq", "11", "localhost", "cancel", "service-unavailable")
 	romeo.expect(t, "<iq type='result' id='ping' from='localhost' to='romeo@localhost/r'/>")
 
-	juliet.expect(t, "<message to='juliet@localhost' type='chat' id='1' from='romeo@localhost/r'><body>one</body></message>")
+	juliet.expect(t, "<message to='juliet@localhost' type='chat' id='1' from='romeo@localhost/r'><body>one</body><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost' id='*'/></message>")
 	if e, err := juliet.next(); err != nil || xmpp.Lang(e) != "de" || xmpp.Attr(e, "id") != "2" {
 		t.Error("the language of the stream is not that of the stanza:", err, e)
 	}
@@ -453,6 +453,7 @@ func TestSessionFaults(t *testing.T) {
 		"bounce-late=20":     `id="ping"`,
 		"bounce-wrong-id":    "service-unavailable",
 		"bounce-third-party": "mallory@evil.example",
+		"rate-limit=0":       "policy-violation",
 	} {
 		t.Run(string(fault), func(t *testing.T) {
 			c := loggedIn(t, start(t, Config{Faults: []Fault{fault}}), "romeo", how{})

@@ -25,6 +25,8 @@ type session struct {
 	priority   int
 	directed   map[xmpp.JID]bool
 	interested bool // has asked for the roster
+	second     time.Time
+	messages   int // in that second
 
 	managed bool            // XEP-0198 is on
 	handled uint32          // stanzas from the client since then
@@ -112,11 +114,20 @@ func (c *conn) exit(there *session) {
 	delete(there.user.sessions, there.jid.Resource)
 	c.unavailable(there, xmpp.NewElement(xmpp.NSClient, "presence", "type", "unavailable", "from", there.jid.String()))
 	for _, e := range there.queue {
-		plain := e.Tag == "message" && xmpp.Attr(e, "from") != there.user.jid.String()
-		if plain && slices.Contains([]string{"", "normal", "chat"}, xmpp.Attr(e, "type")) && len(there.user.offline) < maxKept {
+		mine := xmpp.Attr(e, "from") == there.user.jid.String()
+		if e.Tag == "message" && !mine && isChat(e) && len(there.user.offline) < maxKept {
 			there.user.offline = append(there.user.offline, e)
 		}
 	}
+}
+
+// rate counts a message and returns how many there were within a second.
+func (there *session) rate() int {
+	if now := time.Now(); now.Sub(there.second) >= time.Second {
+		there.second, there.messages = now, 0
+	}
+	there.messages++
+	return there.messages
 }
 
 // alone does something that no connection asks for, in the name of one that is none.
