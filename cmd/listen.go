@@ -25,6 +25,7 @@ type listener struct {
 	noPresence bool
 	xml        bool
 	others     bool // not the presence of this session itself
+	handler    handler
 
 	from    map[xmpp.JID]bool // empty: anyone
 	kinds   map[string]bool
@@ -33,22 +34,49 @@ type listener struct {
 }
 
 func newListenCmd(env *Env) *cobra.Command {
-	l := &listener{env: env}
+	l := &listener{env: env, handler: handler{env: env}}
 	cmd := &cobra.Command{
-		Use:   "listen [flags] [JID...]",
-		Short: "Print what arrives until stopped",
+		Use:   "listen [flags] [JID...] [-- CMD ARG...]",
+		Short: "Print what arrives, or run CMD for it, until stopped",
 		Long: `Listen becomes available and prints the messages that arrive, those that were
 stored while the account was offline among them: of anyone, or of the JIDs.
 
 Messages with nothing to show, such as typing notifications, are left out unless
 --xml is given. While it runs it answers disco#info, ping, version and time.
 
+With CMD nothing is printed: CMD is run for each result, one at a time and never
+through a shell. It has the line of --json on its standard input, and XMPP_FROM,
+XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment, empty where there is nothing
+and cut at 32 KiB, but no XMPP_PASSWORD, XMPP_PASSWORD_FILE or XMPP_PASSWORD_COMMAND.
+All of that is what a sender has written: quote it, and let no shell parse it. As
+anyone can send anything, CMD wants JIDs, or --anyone.
+
+A CMD that fails, or takes longer than --exec-timeout, ends listen. Its message is
+not acknowledged: the next listener gets it again. To end CMD, its process group is
+sent SIGTERM, and SIGKILL if any of it is left after 2s, or after 200ms where listen
+itself was stopped. --for and --idle wait until CMD has ended.
+
+What CMD prints is printed or, with --reply, sent back as one message of at most
+64 KiB, without the last line break; nothing printed, nothing sent. Only chat and
+normal messages of others that say something are answered, those that were stored
+while nobody listened among them. Beware of whom you answer: two programs that
+answer each other do so for ever.
+
 Exit codes: 0 stopped by SIGINT, SIGTERM or a reader that went away, --count
 reached, or --for or --idle passed; 1 if --count was given and not reached by
-then; 75 the connection was lost; 124 --timeout passed.`,
+then, or CMD failed; 75 the connection was lost; 124 --timeout passed; 126 CMD
+cannot be run; 127 there is no CMD.`,
 		Example: `  xmppkit listen
-  xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body`,
-		RunE: l.run,
+  xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body
+  xmppkit listen juliet@example.org --reply --exec-timeout 10s -- uptime
+  xmppkit listen --anyone -- sh -c 'printf "%s\n" "$XMPP_BODY" >>inbox'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			jids, err := l.handler.command(cmd, args)
+			if err != nil {
+				return err
+			}
+			return l.run(cmd, jids)
+		},
 	}
 	fs := cmd.Flags()
 	fs.IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
@@ -59,6 +87,7 @@ then; 75 the connection was lost; 124 --timeout passed.`,
 	fs.IntVar(&l.priority, "priority", 0, "the priority `N` to be available with, -128 to 127; below 0 the server sends no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
 	fs.BoolVar(&l.xml, "xml", false, "print the stanza as well")
+	l.handler.addFlags(cmd)
 	return cmd
 }
 
@@ -66,8 +95,10 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	if err := l.check(cmd, args); err != nil {
 		return err
 	}
-	if err := l.env.needOutput(); err != nil {
-		return err
+	if !l.handler.reply {
+		if err := l.env.needOutput(); err != nil {
+			return err
+		}
 	}
 	o, err := l.env.account(cmd.Context())
 	if err != nil {
@@ -84,7 +115,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 			}
 		}()
 	}
-	err = l.env.withSession(ctx, o, func(ctx context.Context, s *xmpp.Session) error { return l.listen(ctx, s, stop) })
+	err = l.env.withSession(ctx, o, func(ctx context.Context, s *xmpp.Session) error { return l.listen(ctx, s) })
 	return l.outcome(cmd.Context(), err)
 }
 
@@ -146,17 +177,20 @@ func (l *listener) outcome(ctx context.Context, err error) error {
 	return err
 }
 
-// listen prints until ctx ends, the count is reached or the session is over.
-func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.CancelCauseFunc) error {
-	l.env.stdout.ctx = ctx
+// listen prints, or runs the command, until ctx ends, the count is reached, the time or
+// the session is over. The time is that of waiting: it does not end a command that runs.
+func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
+	waiting, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	l.env.stdout.ctx = waiting
 	if l.total > 0 {
 		defer time.AfterFunc(time.Duration(l.total), func() { stop(errElapsed) }).Stop()
 	}
-	rest := func() {}
+	work, rest := func() {}, func() {}
 	if l.idle > 0 {
 		idle := time.AfterFunc(time.Duration(l.idle), func() { stop(errElapsed) })
 		defer idle.Stop()
-		rest = func() { idle.Reset(time.Duration(l.idle)) }
+		work, rest = func() { idle.Stop() }, func() { idle.Reset(time.Duration(l.idle)) }
 	}
 	if !l.noPresence {
 		if err := s.Send(ctx, newPresence("", "", l.priority)); err != nil {
@@ -164,12 +198,18 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.Can
 		}
 	}
 	l.env.trace("listening")
-	for e, err := range s.Stanzas(ctx) {
+	for e, err := range s.Stanzas(waiting) {
 		if err != nil {
 			return l.flush(err)
 		}
 		if r := l.record(s, e); r != nil {
-			if err := l.env.out.Print(r); err != nil {
+			if l.handler.path == "" {
+				err = l.env.out.Print(r)
+			} else if err = context.Cause(waiting); err == nil {
+				work()
+				err = l.handler.handle(ctx, s, r)
+			}
+			if err != nil {
 				return err
 			}
 			if l.printed++; l.printed == l.count {
