@@ -255,7 +255,7 @@ func truncate(s string, max int) string {
 // may: its sender still waits.
 func (r *messageRecord) answerable() bool {
 	said := r.Body != nil || r.Subject != nil || r.URL != "" || r.Encrypted != "" || r.attention
-	return said && (r.Type == "chat" || r.Type == "normal") && !r.Self
+	return said && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == ""
 }
 
 // newReply answers where the message came from, in its conversation (RFC 6121, sections
