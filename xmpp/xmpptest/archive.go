@@ -34,8 +34,8 @@ type archived struct {
 func (m archived) name() string { return strconv.FormatInt(m.id, 10) }
 
 // archive makes of e what the account gets to see: without what claims to be a
-// stanza-id of it, and with the true one if e belongs into its archive, where it is
-// put (XEP-0359, section 5). Afterwards e is not changed any more.
+// stanza-id of it, and with the true one if it belongs into the archive (XEP-0359,
+// section 5), which keeps e itself.
 func (c *conn) archive(user *account, e *xmpp.Element, with xmpp.JID) {
 	if c.faults.has("no-archive") {
 		return

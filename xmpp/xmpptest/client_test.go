@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -265,15 +266,10 @@ func (c *client) expect(t testing.TB, want string) {
 	if strings.Contains(want, `id="*"`) {
 		e.CreateAttr("id", "*")
 	}
-	if delay := xmpp.Child(e, nsDelay, "delay"); delay != nil {
-		delay.CreateAttr("stamp", "*")
-	}
-	for _, id := range xmpp.Children(e, nsSID, "stanza-id") {
-		id.CreateAttr("id", "*")
-	}
 	want = strings.ReplaceAll(want, "'", `"`)
 	boring := strings.NewReplacer(` xmlns="jabber:client"`, "", ` xml:lang="en"`, "", ` xml:lang="de"`, "")
-	if got := boring.Replace(text(e)); got != want {
+	random := regexp.MustCompile(`( stamp=|<stanza-id [^>]* id=)"[^"]*"`)
+	if got := random.ReplaceAllString(boring.Replace(text(e)), `$1"*"`); got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
 }

@@ -151,7 +151,9 @@ func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	}
 	user := c.s.accounts[to.Local]
 	if user != c.user {
-		c.archive(c.user, e.Copy(), to)
+		sent := e.Copy()
+		c.archive(c.user, sent, to)
+		c.copies(c.user, "sent", sent, c.bound)
 	}
 	if user == nil {
 		c.bounce(e, "cancel", "service-unavailable")
@@ -159,6 +161,10 @@ func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	}
 	c.archive(user, e, c.user.jid)
 	there := user.recipients(e, to.Resource)
+	c.copies(user, "received", e, there...)
+	for _, p := range xmpp.Children(e, nsCarbons, "private") { // as Prosody does
+		e.RemoveChild(p)
+	}
 	for _, r := range there {
 		c.deliver(r, e)
 	}
@@ -229,6 +235,8 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	case user == c.user && kind == "set" && xmpp.Is(children[0], nsMAM, "query") && !c.faults.has("no-archive"):
 		c.query(e, children[0])
 		return
+	case user == c.user && kind == "set" && c.carbons(children[0]):
+		answer = &xmpp.Element{}
 	case user == c.user && xmpp.Is(children[0], nsRoster, "query"):
 		c.rosterIQ(e, kind, children[0])
 		return

@@ -3,9 +3,10 @@
 // certificates made on the spot. It can also misbehave on request, see Fault.
 //
 // It knows one domain, whose accounts have rosters, presence and an offline store
-// (RFC 6120, RFC 6121) and archives (XEP-0313), and announces what it can to disco
-// (XEP-0030). It answers pings (XEP-0199) and manages streams (XEP-0198). It leaves
-// out federation, rooms, carbons, registration and all storage that outlives it.
+// (RFC 6120, RFC 6121), carbons (XEP-0280) and an archive (XEP-0313), and announces
+// what it can to disco (XEP-0030). It answers pings (XEP-0199) and manages streams
+// (XEP-0198). It leaves out federation, rooms, registration and all storage that
+// outlives it.
 package xmpptest
 
 import (

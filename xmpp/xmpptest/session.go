@@ -25,6 +25,7 @@ type session struct {
 	priority   int
 	directed   map[xmpp.JID]bool
 	interested bool // has asked for the roster
+	carbons    bool // wants copies (XEP-0280)
 	second     time.Time
 	messages   int // in that second
 
