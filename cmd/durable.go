@@ -146,10 +146,6 @@ func (p *position) pass(ids []string) {
 	defer p.mu.Unlock()
 	p.Time = time.Now().UTC()
 	for _, id := range ids {
-		if p.seen[id] {
-			continue
-		}
-		p.seen[id] = true
 		if p.IDs = append(p.IDs, id); len(p.IDs) > manyIDs {
 			delete(p.seen, p.IDs[0])
 			p.After, p.IDs = p.IDs[0], p.IDs[1:]
@@ -164,8 +160,16 @@ func (p *position) begin(after string) {
 	p.Known, p.After = true, after
 }
 
-// has reports whether a message has been handed on.
-func (p *position) has(id string) bool { return p.seen[id] }
+// meet reports whether a message is new.
+func (p *position) meet(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen[id] {
+		return false
+	}
+	p.seen[id] = true
+	return true
+}
 
 // tail returns the last ids, and what they begin behind.
 func (p *position) tail() (after string, ids []string) {
