@@ -158,7 +158,7 @@ func TestListenerForwarded(t *testing.T) {
 	} {
 		l := listener{carbons: test.carbons, kinds: map[string]bool{"message": true}}
 		got := ""
-		if r, ok := l.unpack(jid("romeo@example.org/here"), element(test.xml)).(*messageRecord); ok {
+		if r, ok := unpacked(&l, element(test.xml)).(*messageRecord); ok {
 			got = strings.TrimSpace(fmt.Sprint(r.FromBare, " ", *r.Body, " ", r.Carbon))
 		}
 		if got != test.want {
