@@ -45,7 +45,6 @@ type listener struct {
 	connected   bool     // there was a session
 	elsewhere   string   // where the server has sent us
 	malformed   int      // streams in a row that ended in what is no XML, without a stanza
-	hasIDs      bool     // the account announces nsSID
 	pending     []string // ids of what was handed on, and may not be written yet
 	uncommitted int      // stanzas that were taken since that was
 }
@@ -240,7 +239,7 @@ func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
 			return a, false
 		}
 	}
-	if a.stanza = e; l.hasIDs {
+	if a.stanza = e; l.at.HasIDs {
 		a.id = stanzaID(own, e)
 	}
 	return a, true

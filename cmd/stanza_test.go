@@ -243,7 +243,7 @@ func TestStanzaID(t *testing.T) {
 			t.Errorf("%s: %q", content, got)
 		}
 		for _, announced := range []bool{true, false} {
-			l := listener{kinds: map[string]bool{"message": true}, hasIDs: announced}
+			l := listener{kinds: map[string]bool{"message": true}, at: &position{HasIDs: announced}}
 			r := unpacked(&l, e).(*messageRecord)
 			if announced && r.StanzaID != want || !announced && r.StanzaID != "" {
 				t.Errorf("%s, announced %v: %q", content, announced, r.StanzaID)
@@ -333,6 +333,9 @@ func TestSplitWords(t *testing.T) {
 // unpacked is the result of a stanza that arrives at romeo@example.org/here.
 func unpacked(l *listener, e *xmpp.Element) output.Record {
 	own := jid("romeo@example.org/here")
+	if l.at == nil {
+		l.at = new(position)
+	}
 	a, ok := l.unpack(own, e)
 	if !ok {
 		return nil

@@ -280,16 +280,16 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return false, err
 	}
-	l.hasIDs = false
+	l.at.HasIDs = false
 	for _, f := range xmpp.Children(xmpp.Child(info, xmpp.NSDiscoInfo, "query"), xmpp.NSDiscoInfo, "feature") {
 		switch xmpp.Attr(f, "var") {
 		case nsSID:
-			l.hasIDs = true
+			l.at.HasIDs = true
 		case nsArchive:
 			hasArchive = true
 		}
 	}
-	return hasArchive && l.hasIDs, nil
+	return hasArchive && l.at.HasIDs, nil
 }
 
 // catchUp hands on what the archive has behind the last message that was handed on. What
