@@ -276,7 +276,7 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 	}
 	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
 	request := xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query"))
-	info, err := s.Exchange(ctx, request, first...)
+	info, err := s.IQ(ctx, request, first...)
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return false, err
 	}
