@@ -231,7 +231,8 @@ type arrival struct {
 // unpack takes what arrived out of what it came in. It reports false for what nobody is
 // to see: a forged carbon copy, or a result of no query (XEP-0313, section 8).
 func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
-	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil {
+	from := xmpp.Attr(e, "from")
+	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil && (from == "" || addressIn(e, "from") == own.Bare()) {
 		return a, false
 	}
 	if e.Tag == "message" && len(copiesIn(e)) > 0 {

@@ -216,7 +216,8 @@ func TestEncrypted(t *testing.T) {
 	}
 }
 
-// S-08: an id in the archive is that which the own account has given, and no other.
+// S-08: an id in the archive is that which the own account has given, and no other; of
+// several in its name it is the last.
 func TestStanzaID(t *testing.T) {
 	id := func(by, id string) string {
 		return "<stanza-id xmlns='urn:xmpp:sid:0' by='" + by + "' id='" + id + "'/>"
@@ -235,8 +236,8 @@ func TestStanzaID(t *testing.T) {
 		"<x xmlns='evil'>" + id("OWN", "1") + "</x>":                    "",
 		"<origin-id xmlns='urn:xmpp:sid:0' by='OWN' id='1'/>":           "",
 		id("JULIET", "2") + id("OWN", "1") + id("muc.example.org", "3"): "1",
-		id("OWN", "1") + id("OWN", "2"):                                 "",
-		id("OWN", "1") + id("OWN", "1"):                                 "1",
+		id("OWN", "1") + id("OWN", "2"):                                 "2",
+		id("OWN", "1") + id("OWN", "2") + id("JULIET", "3"):             "2",
 	} {
 		e := element("<message from='JULIET' to='OWN'><body>b</body>" + content + "</message>")
 		if got := stanzaID(jid("romeo@example.org/here"), e); got != want {

@@ -244,19 +244,19 @@ func (l *listener) startClocks() {
 // begin becomes available and hands on what has been missed. A session that goes on
 // where another stopped has missed nothing.
 func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
-	if s.Resumed() {
-		return l.commit(ctx, s)
-	}
 	soon, cancel := withTimeout(l.waiting, loginTimeout)
 	defer cancel()
-	hasArchive, err := l.enter(soon, s)
-	if err != nil {
-		return err
-	}
-	if l.carbons {
+	if l.carbons { // also of a session that was another listener's
 		if _, err := s.IQ(soon, enableCarbons()); err != nil {
 			return fmt.Errorf("--carbons: %w", err)
 		}
+	}
+	if s.Resumed() {
+		return l.commit(ctx, s)
+	}
+	hasArchive, err := l.enter(soon, s)
+	if err != nil {
+		return err
 	}
 	switch missed := l.at.begin(); {
 	case missed && hasArchive && l.kinds["message"]:
@@ -310,7 +310,8 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
 		}
-		if err := l.takePage(ctx, s, query, end.complete); err != nil || end.complete {
+		last := end.complete || end.last == page.after // of a server that does not move on
+		if err := l.takePage(ctx, s, query, last); err != nil || last {
 			return err
 		}
 		page.after = end.last
@@ -354,7 +355,7 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 		}
 	}
 	for _, e := range live {
-		if !last && stanzaID(s.JID(), e) != "" {
+		if a, ok := l.unpack(s.JID(), e); ok && a.id != "" && !last {
 			continue
 		}
 		if err := l.take(ctx, s, e); err != nil {
