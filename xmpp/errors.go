@@ -33,6 +33,7 @@ const (
 	InternalServerError    Condition = "internal-server-error"
 	ResourceConstraint     Condition = "resource-constraint"
 	RemoteConnectionFailed Condition = "remote-connection-failed"
+	RecipientUnavailable   Condition = "recipient-unavailable"
 )
 
 // ErrLost says that the connection ended without the stream being closed by an
@@ -142,7 +143,7 @@ func stanzaConditions() []Condition {
 	return []Condition{
 		BadRequest, Conflict, FeatureNotImplemented, "forbidden", Gone, InternalServerError, ItemNotFound,
 		"jid-malformed", "not-acceptable", "not-allowed", NotAuthorized, "payment-required", PolicyViolation,
-		"recipient-unavailable", "redirect", "registration-required", RemoteServerNotFound, RemoteServerTimeout,
+		RecipientUnavailable, "redirect", "registration-required", RemoteServerNotFound, RemoteServerTimeout,
 		ResourceConstraint, ServiceUnavailable, "subscription-required", UndefinedCondition, "unexpected-request",
 	}
 }
