@@ -26,6 +26,11 @@ const (
 	flightBytes = 16 << 10
 	// lastWait is how long confirmations are waited for behind a signal.
 	lastWait = 500 * time.Millisecond
+	// resumable is how long a server is asked to keep a session whose connection was
+	// lost, with --retry.
+	resumable = time.Minute
+	// keepAlive is how long a dead server goes unnoticed while there is no input.
+	keepAlive = time.Minute
 )
 
 // An outgoing message and what became of it.
@@ -115,6 +120,12 @@ func (d *delivery) run(ctx context.Context) error {
 		d.window = math.MaxInt // all is one flight
 	}
 	d.account, d.o.Take = d.o.JID.Bare(), d.hear
+	if d.retries > 0 {
+		d.o.Manage, d.o.Resumable = true, resumable
+	}
+	if d.stream {
+		d.o.KeepAlive = keepAlive
+	}
 	for {
 		err := d.attempt(ctx)
 		if err != nil && d.again(ctx, err) {
@@ -137,7 +148,8 @@ func (d *delivery) attempt(ctx context.Context) error {
 		defer cancel()
 		d.env.spent = 0 // that was of the first attempt
 	}
-	return d.env.session(ctx, d.o, d.deliver)
+	d.env.stdout.ctx = ctx
+	return d.env.attempt(ctx, d.o, d.deliver)
 }
 
 // again waits until it is time to try again, unless that is of no use.
@@ -174,6 +186,12 @@ func isLimit(err error) bool {
 func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 	d.link = newLink(ctx, s)
 	defer d.link.end(nil)
+	if d.retries > 0 {
+		// Where it cannot be resumed, the resource at least stays the same: receipts and
+		// late bounces go there.
+		d.o.JID = s.JID()
+		defer func() { d.o.Resume = s.Resumption() }()
+	}
 	d.begin(s)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -241,19 +259,17 @@ func (d *delivery) begin(s *xmpp.Session) {
 	}
 	d.heard()
 	unconfirmed := d.unconfirmed()
-	if len(unconfirmed) > 0 && resumed(s) {
+	if len(unconfirmed) > 0 && s.Resumed() {
 		d.resumed = &flight{messages: unconfirmed, written: true}
 		return
 	}
-	for _, m := range unconfirmed {
-		d.close(m)
-		if m.err != nil {
+	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
+		bounced := m.err != nil
+		if bounced {
 			d.refused(m)
-			continue
 		}
-		d.pending = append(d.pending, m)
-	}
-	slices.SortFunc(d.pending, inOrder)
+		return bounced
+	}))
 }
 
 // unconfirmed returns the open messages that are not confirmed, in order.
@@ -362,6 +378,9 @@ func (d *delivery) answered(f *flight) {
 	d.bytes -= f.bytes
 	if f.err != nil {
 		d.stop(f.err)
+		if f.unsent && !f.written {
+			d.takeBack(f.messages)
+		}
 		return
 	}
 	d.env.trace("confirmed by %s after %v ms", d.link.s.Server(), milliseconds(f.rtt))
@@ -396,6 +415,15 @@ func (d *delivery) answered(f *flight) {
 			d.deadline = d.within(d.timeout)
 		}
 	}
+}
+
+// takeBack makes open messages pending again.
+func (d *delivery) takeBack(messages []*outgoing) {
+	for _, m := range messages {
+		d.close(m)
+	}
+	d.pending = append(d.pending, messages...)
+	slices.SortFunc(d.pending, inOrder)
 }
 
 // await waits for a bounce or receipt of a message that is confirmed. Of one delivery
@@ -472,11 +500,9 @@ func (d *delivery) refused(m *outgoing) bool {
 		d.settle(m, m.err)
 		return false
 	}
-	d.close(m)
+	d.takeBack([]*outgoing{m})
 	m.limited++
 	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
-	d.pending = append(d.pending, m)
-	slices.SortFunc(d.pending, inOrder)
 	if time.Now().After(d.paused) {
 		wait := d.backoff.next()
 		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
@@ -734,5 +760,3 @@ func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown [
 	}
 	return e
 }
-
-func resumed(*xmpp.Session) bool { return false }

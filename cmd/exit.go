@@ -148,6 +148,14 @@ func (env *Env) printDetails(e *exitError) {
 	}
 }
 
+// warn reports what is wrong without ending the command: that something was lost.
+func (env *Env) warn(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	env.printError(errorRecord{
+		Kind: "error", Time: output.Time(time.Now()), Class: "stream", OK: true, Message: message, JID: env.flags.jid, lines: []string{message},
+	})
+}
+
 func (env *Env) printError(r errorRecord) {
 	p := output.NewPrinter(env.Err, env.flags.json, false)
 	if p.Print(r) == nil {

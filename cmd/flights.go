@@ -15,8 +15,9 @@ type flight struct {
 	written  bool // by an earlier connection, which was resumed: only the ping is missing
 
 	// What came of it: the answer to the ping took rtt, or there will be none.
-	rtt time.Duration
-	err error
+	rtt    time.Duration
+	err    error
+	unsent bool // and it cannot have been taken
 }
 
 // A link takes flights to the server while a session lasts, without waiting for the
@@ -54,7 +55,7 @@ func (l *link) write() {
 		case <-l.ctx.Done():
 			select {
 			case f := <-l.flights:
-				f.err = context.Cause(l.ctx)
+				f.err, f.unsent = context.Cause(l.ctx), true
 				l.answers <- f
 			default:
 			}
@@ -72,7 +73,7 @@ func (l *link) fly(f *flight) {
 	}
 	wait, err := l.s.Fence(l.ctx, stanzas...)
 	if err != nil {
-		f.err = err
+		f.err, f.unsent = err, errors.Is(err, xmpp.ErrNotSent)
 		l.answers <- f
 		return
 	}

@@ -134,15 +134,20 @@ func (env *Env) withinTimeout(ctx context.Context) (context.Context, context.Can
 func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	ctx, cancel := env.withinTimeout(ctx)
 	defer cancel()
-	return of(o.JID, env.session(ctx, o, do))
+	env.stdout.ctx = ctx
+	return env.session(ctx, o, do)
 }
 
-// session is withSession without a time for all of it, and without the account in its
-// errors.
+// session is withSession for one that may not be the only one of its command.
 func (env *Env) session(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+	return of(o.JID, env.attempt(ctx, o, do))
+}
+
+// attempt is session for one that may fail and be tried again: its errors are not final,
+// and lack the account.
+func (env *Env) attempt(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()
-	env.stdout.ctx = ctx
 	before := env.remember(&o)
 	s, err := env.Dial(login, o)
 	if err != nil {

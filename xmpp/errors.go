@@ -32,6 +32,7 @@ const (
 	Gone                   Condition = "gone"
 	InternalServerError    Condition = "internal-server-error"
 	ResourceConstraint     Condition = "resource-constraint"
+	SeeOtherHost           Condition = "see-other-host"
 	RemoteConnectionFailed Condition = "remote-connection-failed"
 	RecipientUnavailable   Condition = "recipient-unavailable"
 )
@@ -43,6 +44,14 @@ var ErrLost = errors.New("connection lost")
 
 // ErrTooLarge says that a stanza was not sent, as the server does not take its size.
 var ErrTooLarge = errors.New("stanza too large")
+
+// ErrNotSent says, beside the reason, that nothing was sent.
+var ErrNotSent = errors.New("not sent")
+
+type notSent struct{ error }
+
+func (e notSent) Unwrap() error        { return e.error }
+func (e notSent) Is(target error) bool { return target == ErrNotSent }
 
 // A StanzaError is the answer of type error to a stanza (RFC 6120, section 8.3).
 type StanzaError struct {
@@ -59,6 +68,9 @@ type StreamError struct {
 	Condition Condition
 	Text      string // what the peer, or the local check, says about it
 	Sent      bool   // raised by this side, about what the peer sent
+	Host      string // of see-other-host inside TLS: HOST[:PORT] to connect to
+
+	specific *Element // the application's own condition, to be sent
 }
 
 func (e *StreamError) Error() string {
