@@ -647,22 +647,22 @@ func (d *delivery) outcome() error {
 		return d.inputErr
 	case d.failed == 0:
 		return nil
-	case d.failed == d.settled && d.failed == 1:
-		return d.failure(d.failures[0])
 	}
 	slices.SortFunc(d.failures, inOrder)
+	first := d.failure(d.failures[0])
 	var lines []string
 	for _, m := range d.failures {
 		lines = append(lines, fmt.Sprintf("%s: %s", d.account, d.failure(m)))
 	}
-	if d.stream {
-		lines = []string{fmt.Sprintf("%s: %d of %d messages failed", d.account, d.failed, d.settled)} // each has been said
+	if d.stream { // each has been said
+		first.err = fmt.Errorf("%d of %d messages failed, the first: %w", d.failed, d.settled, first.err)
+		lines = []string{fmt.Sprintf("%s: %d of %d messages failed", d.account, d.failed, d.settled)}
 	}
 	switch {
-	case d.missing > 0:
-		return &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled), lines: lines, hint: "--timeout allows more"}
 	case d.failed == d.settled:
-		return d.failure(d.failures[0])
+		return first
+	case d.missing > 0:
+		return &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled), details: lines, hint: "--timeout allows more"}
 	}
 	return noError(lines...)
 }
