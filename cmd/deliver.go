@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	nsReceipts = "urn:xmpp:receipts" // XEP-0184
-
 	// The window bounds what may be written and not confirmed, in messages and, about,
 	// in bytes. Beyond it nothing is read, so memory is bounded on endless input.
 	windowSize  = 1000

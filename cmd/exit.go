@@ -42,9 +42,9 @@ type exitError struct {
 	class string
 	err   error
 	hint  string
-	lines []string // said one by one, instead of err
+	lines []string // said one by one, instead of err; with --json the results say it
 
-	details []string // said behind it, one by one, where the results do not
+	details []string // said behind it, one by one; with --json the results say it
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -119,7 +119,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 		return 0
 	}
 	e := classify(ctx, err)
-	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.code == exitNo && env.flags.json {
+	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.lines != nil && env.flags.json {
 		env.printDetails(e)
 		return e.code
 	}

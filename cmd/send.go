@@ -20,7 +20,6 @@ import (
 const (
 	nsOOB       = "jabber:x:oob"         // XEP-0066
 	nsAttention = "urn:xmpp:attention:0" // XEP-0224
-	nsStanzaID  = "urn:xmpp:sid:0"       // XEP-0359
 
 	// remoteGrace is how long a bounce from another server is waited for.
 	remoteGrace = 500 * time.Millisecond
@@ -338,7 +337,7 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 	}
 	if f.retry > 0 {
 		// It may be sent twice, and this tells so even where the id is changed.
-		xmpp.Add(m, xmpp.NewElement(nsStanzaID, "origin-id", "id", id))
+		xmpp.Add(m, xmpp.NewElement(nsSID, "origin-id", "id", id))
 	}
 	const rest = 200 // about, for the tags
 	size := len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + 2*len(id) + rest

@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,6 +26,12 @@ type Resumption struct {
 
 	sent     uint32       // stanzas sent
 	unproven []sentStanza // of those, the last ones, of which it is not known that they came
+}
+
+// resource is the one to bind where the session cannot be resumed: binding it again
+// ends what is left of that.
+func (r *Resumption) resource(account JID) string {
+	return cmp.Or(account.Resource, r.JID.Resource)
 }
 
 // A sentStanza is one that may have to be sent again.
