@@ -753,8 +753,12 @@ func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown [
 	}
 	list("not confirmed", unknown)
 	list("not sent", d.pending)
-	if d.stream && !d.ended {
-		e.details = append(e.details, fmt.Sprintf("not sent: whatever comes behind line %d", d.line))
+	switch {
+	case !d.stream || d.ended:
+	case d.line == 0:
+		e.details = append(e.details, "not sent: any line")
+	default:
+		e.details = append(e.details, fmt.Sprintf("not sent: any line behind line %d", d.line))
 	}
 	return e
 }
