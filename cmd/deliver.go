@@ -21,7 +21,7 @@ const (
 	// A flight of a stream is small enough for its answer to be a sign of life where a
 	// server takes only some kilobytes a second.
 	flightSize  = 100
-	flightBytes = 16 << 10
+	flightBytes = 32 << 10
 	// lastWait is how long confirmations are waited for behind a signal.
 	lastWait = 500 * time.Millisecond
 	// resumable is how long a server is asked to keep a session whose connection was
@@ -389,6 +389,7 @@ func (d *delivery) answered(f *flight) {
 			continue // by a receipt
 		}
 		m.confirmed, m.rtt = true, f.rtt
+		limited = limited || m.limited > 0 // until it is settled
 		switch {
 		case m.err != nil:
 			limited = d.refused(m) || limited
@@ -501,7 +502,7 @@ func (d *delivery) refused(m *outgoing) bool {
 	d.takeBack([]*outgoing{m})
 	m.limited++
 	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
-	if time.Now().After(d.paused) {
+	if !time.Now().Before(d.paused) {
 		wait := d.backoff.next()
 		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
 		d.paused = time.Now().Add(wait)
@@ -597,6 +598,9 @@ func (d *delivery) close(m *outgoing) {
 func (d *delivery) settle(m *outgoing, err *xmpp.StanzaError) {
 	d.close(m)
 	d.settled++
+	if err == nil && m.limited > 0 {
+		d.backoff.reset()
+	}
 	if err != nil {
 		d.failed++
 		if m.missing = m.err == nil; m.missing {

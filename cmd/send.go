@@ -339,8 +339,8 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 		// It may be sent twice, and this tells so even where the id is changed.
 		xmpp.Add(m, xmpp.NewElement(nsSID, "origin-id", "id", id))
 	}
-	const rest = 200 // about, for the tags
-	size := len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + 2*len(id) + rest
+	const rest = 150 // about, for the tags
+	size := len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
 	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
 }
 
