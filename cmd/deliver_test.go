@@ -195,6 +195,32 @@ func TestWindow(t *testing.T) {
 	})
 }
 
+// P-1: what is no stream is one flight, with the ping in it, however many are to get it.
+func TestOneFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		args := []string{"send", "-m", strings.Repeat("x", 1000)}
+		for n := range 300 {
+			args = append(args, fmt.Sprintf("juliet@localhost/%d", n))
+		}
+		var reads []string
+		seen := 0
+		s.then = func(heard string) {
+			if more := heard[seen:]; strings.Contains(more, "<message") || strings.Contains(more, "<ping") || strings.Contains(more, "</stream") {
+				reads = append(reads, more)
+			}
+			seen = len(heard)
+		}
+		if r := s.run(t.Context(), nil, args...); r.code != 0 || s.count("<message") != 300 || s.count("<ping") != 1 || s.count("<presence") != 0 {
+			t.Errorf("%d: %s", r.code, r.err)
+		}
+		whole := strings.Join(reads, "")
+		if end := `<ping xmlns="urn:xmpp:ping"/></iq></stream:stream>`; !strings.HasSuffix(whole, end) || !strings.HasPrefix(whole, "<message") {
+			t.Errorf("%.100s...%s", whole, whole[max(0, len(whole)-100):])
+		}
+	})
+}
+
 // Large lines fill the window by their bytes.
 func TestWindowBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

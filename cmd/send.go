@@ -337,7 +337,8 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 		return nil, dataError("the message to %s is empty: it has no body, subject, url or attention", c.to)
 	}
 	id := cmp.Or(c.id, xmpp.NewID())
-	m := xmpp.NewElement(xmpp.NSClient, "message", "to", c.to.String(), "type", c.typ, "id", id)
+	to := c.to.String()
+	m := xmpp.NewElement(xmpp.NSClient, "message", "to", to, "type", c.typ, "id", id)
 	add := func(name, text string) {
 		if text != "" {
 			xmpp.Add(m, xmpp.NewText(xmpp.NSClient, name, text))
@@ -359,8 +360,8 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 		// It may be sent twice, and this tells so even where the id is changed.
 		xmpp.Add(m, xmpp.NewElement(nsSID, "origin-id", "id", id))
 	}
-	const rest = 150 // about, for the tags
-	size := len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
+	const rest = 120 // about, for the tags
+	size := len(to) + len(id) + len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
 	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
 }
 
