@@ -259,6 +259,9 @@ func (d *delivery) begin(s *xmpp.Session) {
 	unconfirmed := d.unconfirmed()
 	if len(unconfirmed) > 0 && s.Resumed() {
 		d.resumed = &flight{messages: unconfirmed, written: true}
+		for _, m := range unconfirmed {
+			d.resumed.bytes += m.size
+		}
 		return
 	}
 	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
@@ -353,9 +356,10 @@ func (d *delivery) launch(f *flight) {
 		d.resumed = nil
 	} else {
 		d.pending = d.pending[len(f.messages):]
+		now := time.Now()
 		d.mu.Lock()
 		for _, m := range f.messages {
-			m.sent = time.Now()
+			m.sent = now
 			d.open[m.id()] = append(d.open[m.id()], m)
 		}
 		d.mu.Unlock()
@@ -482,7 +486,11 @@ func (d *delivery) heard() {
 	d.news = nil
 	d.mu.Unlock()
 	for _, n := range all {
-		switch n.m.err = n.err; {
+		if !d.isOpen(n.m) {
+			continue // it was settled in between
+		}
+		n.m.err = n.err
+		switch {
 		case n.err == nil:
 			n.m.received = n.at
 			d.settle(n.m, nil)
@@ -536,6 +544,7 @@ func (d *delivery) idle() time.Duration {
 
 // expire does what it is time for.
 func (d *delivery) expire(now time.Time) {
+	d.heard() // nothing is settled over news of it
 	past := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	for len(d.settling) > 0 && past(d.settling[0].due) {
 		if d.receipt {
@@ -743,8 +752,13 @@ func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown [
 	case taken > 0:
 		e.err = fmt.Errorf("taken by %s, but not all bounces can be known: %w", d.account.Domain, cause)
 	}
-	if !d.stream && len(unknown) == 1 && ctx.Err() == nil {
+	if !d.stream && len(unknown) == 1 && len(d.failures) == 0 && ctx.Err() == nil {
 		return e // it says all there is
+	}
+	for _, m := range d.failures {
+		if !d.stream { // else it has been said
+			e.details = append(e.details, d.failure(m).Error())
+		}
 	}
 	list := func(state string, messages []*outgoing) {
 		for _, m := range messages {

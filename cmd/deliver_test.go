@@ -420,6 +420,46 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// What the own server has no place for is sent again once it has.
+func TestLimitOfServer(t *testing.T) {
+	const most, more = 10_000, 50 // messages that the server keeps
+	for retries, want := range map[string]int{"0": 1, "1": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			go func() {
+				time.Sleep(500 * time.Millisecond)
+				reply(t, s.session(t, "juliet@localhost/x"), func(*xmpp.Element, int) []*xmpp.Element { return nil })
+			}()
+			r := s.run(t.Context(), &lines{max: most + more}, "send", "--lines", "--json", "--retry", retries, "juliet@localhost")
+			failed := r.ids(t, func(s sentRecord) bool { return !s.OK && s.Error.Condition == "resource-constraint" })
+			if r.code != want || len(failed) != want*more || len(r.records(t)) != most+more {
+				t.Errorf("--retry %s: %d, %d of %d failed: %s", retries, r.code, len(failed), len(r.records(t)), r.err)
+			}
+			if again := s.count("<message") - most - more; again != (1-want)*more {
+				t.Errorf("--retry %s: %d were sent again", retries, again)
+			}
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// A bounce that comes in the very moment when the time for it is over: one result.
+func TestBounceAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		reply(t, s.session(t, "juliet@localhost/x"), func(m *xmpp.Element, _ int) []*xmpp.Element {
+			time.Sleep(100 * time.Millisecond)
+			return []*xmpp.Element{xmpp.Refusal(m, "cancel", xmpp.Gone)}
+		})
+		for range 20 {
+			r := s.run(t.Context(), strings.NewReader("a\n"), "send", "--lines", "--json", "--grace", "100ms", "juliet@localhost/x")
+			if got := r.records(t); len(got) != 1 || got[0].OK != (r.code == 0) {
+				t.Fatalf("%d, %s", r.code, r.out)
+			}
+		}
+	})
+}
+
 // A signal: what is under way has half a second, the rest is not sent.
 func TestSignalInTheMiddle(t *testing.T) {
 	for fault, ok := range map[xmpptest.Fault]bool{"one-segment": true, "silence@confirm": false} {
