@@ -103,11 +103,10 @@ func (l *listener) comesBack(err error) bool {
 // session is over. The time is that of waiting: it does not end a command that runs.
 func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	l.startClocks()
-	l.pending = nil
+	l.connected, l.pending = true, nil
 	if err := l.begin(ctx, s); err != nil {
 		return l.end(s, err)
 	}
-	l.connected = true
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(l.waiting) {
 		if err == nil {
@@ -244,19 +243,19 @@ func (l *listener) startClocks() {
 // begin becomes available and hands on what has been missed. A session that goes on
 // where another stopped has missed nothing.
 func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
+	soon, cancel := withTimeout(l.waiting, loginTimeout)
+	defer cancel()
+	if l.carbons { // also of a session that was another listener's
+		if _, err := s.IQ(soon, enableCarbons()); err != nil {
+			return fmt.Errorf("--carbons: %w", err)
+		}
+	}
 	if s.Resumed() {
 		return l.commit(ctx, s)
 	}
-	ctx, cancel := withTimeout(ctx, loginTimeout)
-	defer cancel()
-	hasArchive, err := l.enter(ctx, s)
+	hasArchive, err := l.enter(soon, s)
 	if err != nil {
 		return err
-	}
-	if l.carbons {
-		if _, err := s.IQ(ctx, enableCarbons()); err != nil {
-			return fmt.Errorf("--carbons: %w", err)
-		}
 	}
 	switch missed := l.at.begin(); {
 	case missed && hasArchive && l.kinds["message"]:
@@ -276,50 +275,62 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 	}
 	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
 	request := xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query"))
-	info, err := s.Exchange(ctx, request, first...)
+	info, err := s.IQ(ctx, request, first...)
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return false, err
 	}
-	l.hasIDs = false
+	l.at.HasIDs = false
 	for _, f := range xmpp.Children(xmpp.Child(info, xmpp.NSDiscoInfo, "query"), xmpp.NSDiscoInfo, "feature") {
 		switch xmpp.Attr(f, "var") {
 		case nsSID:
-			l.hasIDs = true
+			l.at.HasIDs = true
 		case nsArchive:
 			hasArchive = true
 		}
 	}
-	return hasArchive && l.hasIDs, nil
+	return hasArchive && l.at.HasIDs, nil
 }
 
 // catchUp hands on what the archive has behind the last message that was handed on. What
 // arrives by itself meanwhile is in it as well, if it was not too late for the last page.
 func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 	page := archivePage{after: l.at.last(), max: archivePageSize}
-	if page.after == "" {
-		page.start = l.at.Time.Add(-clockSkew)
-	}
-	for complete := false; !complete; {
-		query, id := page.query()
-		answer, err := s.IQ(ctx, query)
+	for {
+		if page.after == "" {
+			page.start = l.at.Time.Add(-clockSkew)
+		}
+		query, end, err := l.ask(s, page)
 		if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			l.env.warn("%s: the archive does not have message %s any more: reading it from %s on, what was before is lost", s.JID().Bare(), page.after, l.at.Time.Format(time.RFC3339))
-			page.after, page.start = "", l.at.Time.Add(-clockSkew)
+			l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
+				s.JID().Bare(), page.after, l.at.Time.Format(time.RFC3339))
+			page.after = ""
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
 		}
-		end, ok := endOfArchive(answer)
-		if !ok {
-			return fmt.Errorf("read the archive: %w", &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"})
-		}
-		complete, page.after = end.complete, end.last
-		if err := l.takePage(ctx, s, id, complete); err != nil {
+		last := end.complete || end.last == page.after // of a server that does not move on
+		if err := l.takePage(ctx, s, query, last); err != nil || last {
 			return err
 		}
+		page.after = end.last
 	}
-	return nil
+}
+
+// ask asks for a page of the archive. What is on it has arrived when this returns.
+func (l *listener) ask(s *xmpp.Session, page archivePage) (query string, end archiveEnd, err error) {
+	soon, cancel := withTimeout(l.waiting, loginTimeout)
+	defer cancel()
+	iq, query := page.query()
+	answer, err := s.IQ(soon, iq)
+	if err != nil {
+		return "", end, err
+	}
+	end, ok := endOfArchive(answer)
+	if !ok {
+		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"}
+	}
+	return query, end, err
 }
 
 // takePage hands on what has arrived by the end of a page: first the page, and then what
@@ -343,7 +354,7 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 		}
 	}
 	for _, e := range live {
-		if !last && stanzaID(s.JID(), e) != "" {
+		if a, ok := l.unpack(s.JID(), e); ok && a.id != "" && !last {
 			continue
 		}
 		if err := l.take(ctx, s, e); err != nil {

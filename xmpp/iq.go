@@ -23,9 +23,9 @@ type reply struct {
 // from whom the request went to: answers of others are ignored (RFC 6120, sections
 // 8.1.3 and 8.2.3). An answer of type error is returned as a *StanzaError.
 //
-// A request without an id is given one.
-func (s *Session) IQ(ctx context.Context, iq *Element) (*Element, error) {
-	answer, _, err := s.call(ctx, iq)
+// A request without an id is given one. Elements go out before it, in the same flight.
+func (s *Session) IQ(ctx context.Context, iq *Element, before ...*Element) (*Element, error) {
+	answer, _, err := s.call(ctx, iq, before...)
 	return answer, err
 }
 
