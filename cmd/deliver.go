@@ -19,9 +19,10 @@ const (
 	windowSize  = 1000
 	windowBytes = 1 << 20
 	// A flight of a stream is small enough for its answer to be a sign of life where a
-	// server takes only some kilobytes a second.
-	flightSize  = 100
-	flightBytes = 32 << 10
+	// server takes only some kilobytes a second, and to be one TLS record: where a
+	// connection is cut inside of a stanza, Prosody 0.12 cannot resume the session.
+	flightSize  = 50
+	flightBytes = 12 << 10
 	// lastWait is how long confirmations are waited for behind a signal.
 	lastWait = 500 * time.Millisecond
 	// resumable is how long a server is asked to keep a session whose connection was
