@@ -72,7 +72,7 @@ type Options struct {
 	// connection is lost; 0 for not at all. Some servers keep it longer.
 	Resumable time.Duration
 	// Resume is a session to go on with. Where the server refuses that, a new one is
-	// bound: see Session.Resumed.
+	// bound: see Session.Resumed. Dial brings it up to date where it fails.
 	Resume *Resumption
 
 	// Acknowledging is told what the session can be resumed from before the server asks
@@ -172,8 +172,12 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	if _, answered := errors.AsType[*StanzaError](err); err == nil || answered {
 		return s, nil
 	}
-	s.raw.Close()
-	if ctx.Err() != nil {
+	s.fail(err)
+	<-s.done
+	if r := s.Resumption(); r != nil {
+		*o.Resume = *r // what was sent again has been counted anew
+	}
+	if ctx.Err() != nil || errors.Is(err, ErrLost) {
 		return nil, err
 	}
 	return nil, resumeRefused{fmt.Errorf("the session was resumed and is of no use: %w", err)}

@@ -316,6 +316,41 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// A connection that is lost right behind the resumption leaves the counts right: what was
+// sent again is not what was sent at first, as requests are not.
+func TestResumeTwice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t) // its presence is the first stanza
+		go s.Ping(t.Context(), s.Server())
+		p.next()
+		go s.Send(t.Context(), parse(t, "<message id='1'/>"), parse(t, "<message id='2'/>"), parse(t, "<message id='3'/>"))
+		for range 3 {
+			p.next()
+		}
+		p.raw.Close()
+		synctest.Wait()
+		r := s.Resumption()
+		o := scripted(t, func(p *peer) {
+			p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+			p.write("<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='1'/><message/>")
+			for range 4 { // the messages and a ping
+				p.next()
+			}
+		})
+		o.Resume = r
+		if _, err := xmpp.Dial(t.Context(), o); !errors.Is(err, xmpp.ErrLost) {
+			t.Fatal(err)
+		}
+		var sent []*xmpp.Element
+		again, _ := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="0"/>`,
+			"<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='3'/>", &sent), managed, // the presence, 1 and 2
+			func(o *xmpp.Options) { o.Resume = r })
+		if !again.Resumed() || len(sent) != 1 || xmpp.Attr(sent[0], "id") != "3" {
+			t.Errorf("%v, %d again", again.Resumed(), len(sent))
+		}
+	})
+}
+
 // XEP-0198, section 5: a session that is gone is no reason to fail.
 func TestResumeFailed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
