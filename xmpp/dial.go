@@ -65,6 +65,19 @@ type Options struct {
 	// as it arrives.
 	Take func(*Element) bool
 
+	// Manage counts stanzas by stream management (XEP-0198) where the server offers
+	// it: what Stanzas yields is the server's until Acknowledge.
+	Manage bool
+	// Resumable is how long the server is asked to keep a managed session whose
+	// connection is lost; 0 for not at all. Some servers keep it longer.
+	Resumable time.Duration
+	// Resume is a session to go on with. Where the server refuses that, a new one is
+	// bound: see Session.Resumed.
+	Resume *Resumption
+
+	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
+	KeepAlive time.Duration
+
 	// Memory carries from one login to the next what makes that one safer and
 	// shorter. Dial reads and updates it.
 	Memory *Memory
@@ -108,6 +121,37 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
 		go x509.SystemCertPool()
 	}
+	if there := o; o.Resume != nil && isServer(o.Resume.Location) {
+		there.Server = o.Resume.Location
+		s, err := dial(ctx, there)
+		if _, elsewhere := errors.AsType[*DialError](err); !elsewhere || ctx.Err() != nil {
+			return s, err
+		}
+	}
+	s, err := dial(ctx, o)
+	for range maxRedirections {
+		elsewhere, ok := errors.AsType[*StreamError](err)
+		if !ok || elsewhere.Host == "" {
+			break
+		}
+		o.trace("%v: following it", err)
+		o.Server = elsewhere.Host
+		s, err = dial(ctx, o)
+	}
+	return s, err
+}
+
+func isServer(s string) bool {
+	_, _, err := SplitServer(s)
+	return err == nil
+}
+
+// maxRedirections bounds the see-other-host errors that are followed, which come with
+// the certificate of the domain (RFC 6120, section 4.9.3.19).
+const maxRedirections = 2
+
+// dial connects to where the options say.
+func dial(ctx context.Context, o Options) (*Session, error) {
 	targets, failed := resolve(ctx, o)
 	s, err := connect(ctx, o, targets, failed)
 	_, lost := errors.AsType[handshakeLost](err)

@@ -18,6 +18,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -453,7 +454,7 @@ func TestOneAttempt(t *testing.T) {
 	for _, mode := range []string{"5222", "5223"} {
 		for _, failure := range []string{"", "sasl-failure=temporary-auth-failure", "sasl-failure=account-disabled", "stream-error@success=host-unknown",
 			"stream-error@challenge=policy-violation", "bind-error=not-allowed", "sasl-failure=not-authorized", "wrong-signature", "close@success", "stream-error@restart=not-authorized",
-			"stream-error@secure-header=see-other-host:127.0.0.1:22", "stream-error@success=see-other-host:[::1]:5223"} {
+			"stream-error@secure-header=see-other-host:127.0.0.1:99999", "stream-error@success=see-other-host:a b"} {
 			t.Run(mode+failure, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					var c xmpptest.Config
@@ -479,6 +480,46 @@ func TestOneAttempt(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// C-33: a server can send us elsewhere, inside TLS and twice. The certificate is still to
+// be that of the domain, and what comes before TLS is not from the server.
+func TestSeeOtherHost(t *testing.T) {
+	for name, test := range map[string]struct {
+		faults []xmpptest.Fault
+		dialed []string
+		err    string // "" is a session
+	}{
+		"once":       {[]xmpptest.Fault{"stream-error@secure-header=see-other-host:[::1]:5223", "first=1"}, []string{"server.example:5223", "[::1]:5223"}, ""},
+		"its port":   {[]xmpptest.Fault{"stream-error@success=see-other-host:other.example", "first=1"}, []string{"server.example:5223", "other.example:5222"}, ""},
+		"twice":      {[]xmpptest.Fault{"stream-error@restart=see-other-host:127.0.0.1:5222", "first=2"}, []string{"server.example:5223", "127.0.0.1:5222", "127.0.0.1:5222"}, ""},
+		"for ever":   {[]xmpptest.Fault{"stream-error@bind=see-other-host:127.0.0.1:5223"}, []string{"server.example:5223", "127.0.0.1:5223", "127.0.0.1:5223"}, "stream error see-other-host (127.0.0.1:5223)"},
+		"before TLS": {[]xmpptest.Fault{"stream-error@header=see-other-host:127.0.0.1:5223"}, []string{"server.example:5222"}, "stream error see-other-host (127.0.0.1:5223)"},
+		"impostor":   {[]xmpptest.Fault{"stream-error@secure-header=see-other-host:127.0.0.1:5223", "wrong-cert"}, []string{"server.example:5223"}, "certificate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, xmpptest.Config{Faults: test.faults})
+				o := w.Options
+				o.Server = test.dialed[0]
+				var dialed []string
+				o.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					dialed = append(dialed, addr)
+					return w.dial(ctx, network, addr)
+				}
+				s, err := xmpp.Dial(t.Context(), o)
+				if err == nil {
+					s.Close()
+				}
+				if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+					t.Errorf("%v", err)
+				}
+				if !slices.Equal(dialed, test.dialed) {
+					t.Errorf("dialed %q", dialed)
+				}
+			})
+		})
 	}
 }
 

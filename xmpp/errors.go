@@ -32,6 +32,7 @@ const (
 	Gone                   Condition = "gone"
 	InternalServerError    Condition = "internal-server-error"
 	ResourceConstraint     Condition = "resource-constraint"
+	SeeOtherHost           Condition = "see-other-host"
 	RemoteConnectionFailed Condition = "remote-connection-failed"
 )
 
@@ -58,6 +59,9 @@ type StreamError struct {
 	Condition Condition
 	Text      string // what the peer, or the local check, says about it
 	Sent      bool   // raised by this side, about what the peer sent
+	Host      string // of see-other-host inside TLS: HOST[:PORT] to connect to
+
+	specific *Element // the application's own condition, to be sent
 }
 
 func (e *StreamError) Error() string {

@@ -312,9 +312,15 @@ func (p *peer) bind(request *xmpp.Element, jid string) {
 // server's is the test's to use; it is closed at the end.
 func connect(t testing.TB, change ...func(*xmpp.Options)) (*xmpp.Session, *peer) {
 	t.Helper()
+	return connectBy(t, func(p *peer) { p.bind(p.authenticate(""), "romeo@localhost/r") }, change...)
+}
+
+// connectBy is connect with a login of its own.
+func connectBy(t testing.TB, login func(p *peer), change ...func(*xmpp.Options)) (*xmpp.Session, *peer) {
+	t.Helper()
 	ready, end := make(chan *peer, 1), make(chan struct{})
 	o := scripted(t, func(p *peer) {
-		p.bind(p.authenticate(""), "romeo@localhost/r")
+		login(p)
 		ready <- p
 		<-end
 	})

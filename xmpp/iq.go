@@ -72,7 +72,7 @@ func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*E
 		return nil, 0, err
 	}
 	s.mu.Lock()
-	s.proven = max(s.proven, number) // every answer comes through the own server, in order
+	s.prove(number) // every answer comes through the own server, in order
 	s.mu.Unlock()
 	return answer, at.Sub(sent), err
 }

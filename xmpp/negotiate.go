@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/beevik/etree"
@@ -70,7 +72,11 @@ func (n *negotiation) start() (*Session, error) {
 		n.close(err)
 		return nil, err
 	}
+	s.resend()
 	go s.read()
+	if n.o.KeepAlive > 0 {
+		go s.keepAlive(n.o.KeepAlive)
+	}
 	return s, nil
 }
 
@@ -93,7 +99,58 @@ func (n *negotiation) run() (*Session, error) {
 	if err := n.login(features); err != nil {
 		return nil, err
 	}
-	return n.bind()
+	if n.o.Resume != nil {
+		return n.resume(n.o.Resume)
+	}
+	request := n.bindRequest(n.o.JID.Resource)
+	if features, err = n.restart("binding a resource", request); err != nil {
+		return nil, err
+	}
+	return n.bind(features, request)
+}
+
+// restart opens the stream after the login, with a first element behind it in the same
+// flight (RFC 6120, section 6.4.6).
+func (n *negotiation) restart(doing string, first *Element) (features *Element, err error) {
+	if features, err = n.open(doing, n.o.JID.Bare(), first); err == nil {
+		n.r.SetLimits(sessionLimits)
+	}
+	return features, err
+}
+
+// resume goes on with a session (XEP-0198, section 5), or binds a resource where the
+// server does not have it any more.
+func (n *negotiation) resume(r *Resumption) (*Session, error) {
+	e := NewElement(NSManage, "resume", "previd", r.ID, "h", strconv.FormatUint(uint64(r.Handled), 10))
+	features, err := n.restart("resuming a session", e)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := n.next()
+	if err != nil {
+		return nil, err
+	}
+	if Is(answer, NSManage, "resumed") {
+		h, err := strconv.ParseUint(Attr(answer, "h"), 10, 32)
+		if err != nil || Attr(answer, "previd") != r.ID || r.JID.Bare() != n.o.JID.Bare() {
+			return nil, &StreamError{Condition: UndefinedCondition, Text: "the server resumed another session", Sent: true}
+		}
+		s := newSession(n, r.JID, features)
+		s.resumeFrom(r, uint32(h))
+		n.o.trace("resumed %s: of %d stanzas sent the server has %d", r.JID, s.m.sent, h)
+		return s, nil
+	}
+	if !Is(answer, NSManage, "failed") {
+		return nil, unexpected(answer, "instead of the answer to the resumption")
+	}
+	condition, text := conditionOf(answer, NSStanzas)
+	n.o.trace("the session cannot be resumed: %s", withText(string(condition), text))
+	n.doing = "binding a resource"
+	request := n.bindRequest(n.o.JID.Resource)
+	if err := n.write(nil, request); err != nil {
+		return nil, err
+	}
+	return n.bind(features, request)
 }
 
 // header is a stream header. It names the account only inside TLS (RFC 6120,
@@ -226,14 +283,19 @@ func (n *negotiation) open(doing string, from JID, behind ...*Element) (*Element
 // An arrival reads from a connection, and calls wait before it may have to.
 type arrival struct {
 	io.Reader
-	wait func()
+	wait  func()
+	heard atomic.Bool // something has come
 }
 
 func (a *arrival) Read(b []byte) (int, error) {
 	if a.wait != nil {
 		a.wait()
 	}
-	return a.Reader.Read(b)
+	n, err := a.Reader.Read(b)
+	if n > 0 {
+		a.heard.Store(true)
+	}
+	return n, err
 }
 
 // login authenticates by SASL (RFC 6120, section 6): one attempt with one mechanism.
@@ -355,15 +417,8 @@ func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, 
 	}
 }
 
-// bind restarts the stream and binds a resource in one flight (RFC 6120, sections
-// 6.4.6 and 7).
-func (n *negotiation) bind() (*Session, error) {
-	request := n.bindRequest(n.o.JID.Resource)
-	features, err := n.open("binding a resource", n.o.JID.Bare(), request)
-	if err != nil {
-		return nil, err
-	}
-	n.r.SetLimits(sessionLimits)
+// bind waits for the answer to a request to bind a resource (RFC 6120, section 7).
+func (n *negotiation) bind(features, request *Element) (*Session, error) {
 	result, err := n.answerTo(request)
 	if e, ok := errors.AsType[*StanzaError](err); ok && e.Condition == Conflict && n.o.JID.Resource != "" {
 		request = n.bindRequest("")
@@ -382,7 +437,7 @@ func (n *negotiation) bind() (*Session, error) {
 		return nil, err
 	}
 	n.o.trace("bound %s", bound)
-	return newBoundSession(n, bound, features), nil
+	return newSession(n, bound, features), nil
 }
 
 func (n *negotiation) bindRequest(resource string) *Element {
@@ -447,7 +502,7 @@ func (n *negotiation) next() (*Element, error) {
 		return nil, n.readError(err)
 	}
 	if Is(e, NSStream, "error") {
-		return nil, streamError(e)
+		return nil, streamError(e, n.secured())
 	}
 	return e, nil
 }
@@ -489,7 +544,7 @@ func (n *negotiation) close(err error) {
 	case !n.opened || n.ctx.Err() != nil || errors.Is(err, ErrLost) || errors.Is(err, sasl.ErrServer):
 		n.raw.Close()
 	case violated && stream.Sent:
-		_ = n.o.end(n.conn, streamErrorXML(stream.Condition))
+		_ = n.o.end(n.conn, streamErrorXML(stream))
 	case n.secured(): // in the clear nothing more is said
 		_ = n.o.end(n.conn, endOfStream)
 	}
@@ -515,13 +570,26 @@ func isLost(err error) bool {
 		errors.As(err, &op) && (op.Op == "read" || op.Op == "write")
 }
 
-func streamError(e *Element) error {
+// streamError reads a stream error. One that comes before TLS is from whoever is
+// there, so it cannot send us elsewhere (RFC 6120, section 4.9.3.19).
+func streamError(e *Element, secured bool) error {
 	condition, text := conditionOf(e, NSStreams)
-	return &StreamError{Condition: condition, Text: text}
+	err := &StreamError{Condition: condition, Text: text}
+	if host, ok := Text(e, NSStreams, string(SeeOtherHost)); ok && condition == SeeOtherHost {
+		err.Text = withText(host, text)
+		if secured && isServer(host) {
+			err.Host = host
+		}
+	}
+	return err
 }
 
-func streamErrorXML(c Condition) string {
-	return fmt.Sprintf("<stream:error><%s xmlns='%s'/></stream:error>%s", c, NSStreams, endOfStream)
+func streamErrorXML(e *StreamError) string {
+	specific := ""
+	if e.specific != nil {
+		specific = string(xmlOf([]*Element{e.specific}))
+	}
+	return fmt.Sprintf("<stream:error><%s xmlns='%s'/>%s</stream:error>%s", e.Condition, NSStreams, specific, endOfStream)
 }
 
 func unexpected(e *Element, when string) error {

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ type Session struct {
 	addr     string
 	raw      net.Conn
 	conn     net.Conn
+	in       *arrival // of conn
 	r        *wire.Reader
 	maxSize  int             // of a stanza that the server takes, in bytes; 0 where it does not say
 	ctx      context.Context // ends with the session; for HandleIQ
@@ -51,10 +53,12 @@ type Session struct {
 
 	writing chan struct{} // holds a token while somebody writes: a mutex to wait for beside a context
 	closed  bool          // </stream:stream> is out; belongs to who writes
+	wrote   time.Time     // when something was written last; belongs to who writes
 
 	mu      sync.Mutex
 	sent    int // flights
 	proven  int // of them, those that the answer to a later request has confirmed
+	m       management
 	queue   []arrived
 	queued  int64         // what the queue takes
 	ready   chan struct{} // holds a token when the queue may have got something
@@ -68,13 +72,14 @@ type Session struct {
 // An arrived stanza waits for Stanzas.
 type arrived struct {
 	stanza *Element
-	cost   int64 // in memory, in bytes, about
+	cost   int64  // in memory, in bytes, about
+	number uint64 // by the count of XEP-0198; 0 where nothing is counted
 }
 
-func newBoundSession(n *negotiation, bound JID, features *Element) *Session {
+func newSession(n *negotiation, bound JID, features *Element) *Session {
 	s := &Session{
 		o: n.o, jid: bound, features: features, addr: n.addr,
-		raw: n.raw, conn: n.conn, r: n.r, maxSize: maxSize(features),
+		raw: n.raw, conn: n.conn, in: n.in, r: n.r, maxSize: maxSize(features), wrote: time.Now(),
 		writing: make(chan struct{}, 1),
 		ready:   make(chan struct{}, 1),
 		pending: make(map[string]*call),
@@ -128,14 +133,11 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	if ctx.Err() != nil {
 		return 0, time.Time{}, context.Cause(ctx)
 	}
-	s.mu.Lock()
-	s.sent++
-	number := s.sent
-	s.mu.Unlock()
-	for _, e := range elements {
+	number, before, behind := s.manage(elements)
+	for _, e := range slices.Concat(before, elements, behind) {
 		s.o.traceElement(true, e)
 	}
-	started, err := s.writeBytes(ctx, b)
+	started, err := s.writeBytes(ctx, slices.Concat(xmlOf(before), b, xmlOf(behind)))
 	return number, started, err
 }
 
@@ -178,6 +180,7 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	stop := context.AfterFunc(ctx, func() { s.raw.Close() })
 	defer stop()
 	started := time.Now()
+	s.wrote = started
 	err := put(s.conn, b, writeBudget)
 	if err == nil {
 		return started, nil
@@ -276,17 +279,8 @@ func (s *Session) dequeue() *Element {
 	s.queue[0].stanza = nil
 	s.queue = s.queue[1:]
 	s.queued -= a.cost
+	s.m.held = true
 	return a.stanza
-}
-
-func (s *Session) enqueue(a arrived) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.queued += a.cost; s.queued > queueBudget {
-		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
-	}
-	s.queue = append(s.queue, a)
-	return nil
 }
 
 // wake hands over what has been queued. It is called when the reader is about to
@@ -322,29 +316,51 @@ func (s *Session) readStanzas() error {
 		if err != nil {
 			return readError(err, s.lost)
 		}
-		if Is(e, NSStream, "error") {
-			return streamError(e)
-		}
-		// What is no stanza (RFC 6120, section 4.8.4), or of nobody it could be
-		// attributed to (RFC 7622, section 4), is not for anyone.
-		if _, err := s.From(e); err != nil || !IsStanza(e) {
+		switch {
+		case Is(e, NSStream, "error"):
+			return streamError(e, true)
+		case Namespace(e) == NSManage:
+			err = s.managed(e)
+		case !IsStanza(e): // RFC 6120, section 4.8.4
 			s.ignored++
-			continue
+		default:
+			err = s.arrive(e, size+partSize*int64(s.r.Parts()))
 		}
-		if e.Tag == "iq" && !s.dispatch(e) || s.o.Take != nil && !s.o.Take(e) {
-			continue
-		}
-		if err := s.enqueue(arrived{e, size + partSize*int64(s.r.Parts())}); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// arrive counts a stanza and gives it to whom it is for.
+func (s *Session) arrive(e *Element, cost int64) error {
+	_, err := s.From(e)
+	if err != nil {
+		s.ignored++ // of nobody it could be attributed to (RFC 7622, section 4)
+	}
+	take := err == nil && (e.Tag != "iq" || s.dispatch(e)) && (s.o.Take == nil || s.o.Take(e))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := arrived{stanza: e, cost: cost}
+	if s.m.counting {
+		s.m.received++
+		a.number = s.m.received
+	}
+	if !take {
+		return nil
+	}
+	if s.queued += cost; s.queued > queueBudget {
+		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
+	}
+	s.queue = append(s.queue, a)
+	return nil
 }
 
 // answerClose ends our side of a stream that the peer has ended or broken.
 func (s *Session) answerClose(err error) {
 	b := endOfStream
 	if e, ok := errors.AsType[*StreamError](err); ok && e.Sent {
-		b = streamErrorXML(e.Condition)
+		b = streamErrorXML(e)
 	}
 	defer time.AfterFunc(closeBudget, func() { s.raw.Close() }).Stop() // also ends a write that is under way
 	s.writing <- struct{}{}
@@ -375,9 +391,9 @@ func (s *Session) lost(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrLost, s.addr, err)
 }
 
-// Close closes the stream. Where something that was sent is unconfirmed it waits, at
-// most half a second, for the server to have read it and to close its side (RFC
-// 6120, section 4.4).
+// Close closes the stream, with a last acknowledgement of what was handled. Where
+// something that was sent is unconfirmed it waits, at most half a second, for the
+// server to have read it and to close its side (RFC 6120, section 4.4).
 func (s *Session) Close() error {
 	s.mu.Lock()
 	if s.err == nil {
@@ -390,11 +406,11 @@ func (s *Session) Close() error {
 	var err error
 	if !s.closed {
 		s.closed = true
-		err = s.o.end(s.conn, endOfStream)
+		err = s.o.end(s.conn, s.lastAck()+endOfStream)
 	}
 	<-s.writing
 	s.mu.Lock()
-	wait := s.sent > s.proven
+	wait := s.sent > s.proven || s.m.told > 0
 	s.mu.Unlock()
 	if wait && err == nil {
 		select {

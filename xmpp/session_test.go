@@ -580,8 +580,11 @@ func TestStreamErrors(t *testing.T) {
 			p.write("<message id='1'/><stream:error>" + e + "</stream:error><message id='2'/>")
 			p.closed()
 			want := xmpp.StreamError{Condition: xmpp.Condition(condition), Text: "because"}
-			if condition == "" {
+			switch condition {
+			case "":
 				want.Condition = xmpp.UndefinedCondition
+			case "see-other-host":
+				want.Text, want.Host = "x (because)", "x"
 			}
 			synctest.Wait()
 			ids, loop := collectAll(s)

@@ -9,7 +9,6 @@ import (
 
 const (
 	nsSASL2     = "urn:xmpp:sasl:2" // XEP-0388
-	nsSM        = "urn:xmpp:sm:3"   // XEP-0198
 	nsData      = "jabber:x:data"   // XEP-0004
 	endOfStream = "</stream:stream>"
 )
@@ -104,7 +103,7 @@ func isSecretAttr(e *Element, name string) bool {
 	case "password", "token":
 		return true
 	case "id", "previd": // with which a session is resumed
-		return Namespace(e) == nsSM || e.Tag == "user-agent" && Namespace(e) == nsSASL2
+		return Namespace(e) == NSManage || e.Tag == "user-agent" && Namespace(e) == nsSASL2
 	}
 	return false
 }

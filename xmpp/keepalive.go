@@ -1,0 +1,63 @@
+package xmpp
+
+import (
+	"fmt"
+	"time"
+)
+
+// whitespaceAfter is how long nothing is written before a space is, for what stands in
+// between and forgets connections (RFC 6120, section 4.6.4).
+const whitespaceAfter = 5 * time.Minute
+
+// keepAlive ends the session where the peer is dead: nothing has come for a time, and
+// nothing does when it is pinged (XEP-0199).
+//
+// It counts eighths of that time without a sign of life, so that a program that was
+// stopped for longer does not take its own absence for the peer's. As the silence may
+// have begun an eighth before the first count, seven are all of it.
+func (s *Session) keepAlive(bound time.Duration) {
+	ticker := time.NewTicker(bound / 8)
+	defer ticker.Stop()
+	for silent := 0; ; {
+		select {
+		case <-s.done:
+			return
+		case <-ticker.C:
+		}
+		if silent++; s.in.heard.Swap(false) {
+			silent = 0
+		}
+		switch silent {
+		case 3:
+			s.o.trace("nothing came for a while: ping")
+			go s.Ping(s.ctx, s.Server()) // any sign of life is an answer
+		case 7:
+			s.fail(fmt.Errorf("nothing came for %s", bound))
+			return
+		}
+		s.keepOpen()
+	}
+}
+
+// keepOpen writes a space where nothing was written for long.
+func (s *Session) keepOpen() {
+	select {
+	case s.writing <- struct{}{}:
+	default:
+		return // somebody does write
+	}
+	defer func() { <-s.writing }()
+	if !s.closed && time.Since(s.wrote) >= whitespaceAfter {
+		_, _ = s.writeBytes(s.ctx, []byte(" ")) // if it fails, the session ends and says so
+	}
+}
+
+// fail ends the session for a reason that its reader does not see.
+func (s *Session) fail(err error) {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = s.lost(err)
+	}
+	s.mu.Unlock()
+	s.raw.Close()
+}

@@ -1,0 +1,292 @@
+package xmpp
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"xmppkit/xmpp/internal/wire"
+)
+
+// NSManage is the namespace of stream management (XEP-0198).
+const NSManage = "urn:xmpp:sm:3"
+
+// A Resumption is what it takes to go on with a session whose connection was lost
+// (XEP-0198, section 5). Its JSON form is fit for a file, from which another process
+// can go on; the ID is a secret, as whoever is logged in to the account can take the
+// session over with it.
+type Resumption struct {
+	JID      JID    `json:"jid"`      // what the session was bound to
+	ID       string `json:"id"`       // the server's name for the session
+	Location string `json:"location"` // HOST[:PORT] where the server wants it to be resumed; "" for anywhere
+	Handled  uint32 `json:"handled"`  // stanzas received and acknowledged, modulo 2^32
+
+	sent     uint32       // stanzas sent
+	unproven []sentStanza // of those, the last ones, of which it is not known that they came
+}
+
+// A sentStanza is one that may have to be sent again.
+type sentStanza struct {
+	flight int
+	stanza *Element
+}
+
+// management is what a session keeps of XEP-0198.
+type management struct {
+	asked    bool   // <enable/> is out
+	counting bool   // what arrives is counted: <enabled/> has come
+	resumed  bool   // instead of bound
+	id       string // for a Resumption; "" where the server does not resume
+	location string
+
+	received uint64 // stanzas that arrived
+	handled  uint64 // of them, those that nobody has to look at any more
+	told     uint64 // of them, those that the server was told
+	held     bool   // Stanzas has yielded something that is not acknowledged
+
+	sent     uint32
+	unproven []sentStanza
+	requests int // <r/> that are not answered
+}
+
+// manyUnproven is how many stanzas are kept before the server is asked to
+// acknowledge them. Mostly the answer to some request has proven them before.
+const manyUnproven = 100
+
+// Resumed reports whether the session goes on where Options.Resume stopped. All that
+// had been sent then, but requests, has arrived or been sent again.
+func (s *Session) Resumed() bool { return s.m.resumed }
+
+// Resumption returns what it takes to go on with this session once it is lost, or nil
+// where the server does not offer that. It changes with each stanza that is sent or
+// acknowledged.
+func (s *Session) Resumption() *Resumption {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m.id == "" {
+		return nil
+	}
+	s.handle()
+	return &Resumption{
+		JID: s.jid, ID: s.m.id, Location: s.m.location, Handled: uint32(s.m.handled),
+		sent: s.m.sent, unproven: slices.Clone(s.m.unproven),
+	}
+}
+
+// Acknowledge says that all that Stanzas has yielded so far has been handled, and
+// tells the server so where Options.Manage is set: it need not deliver it again.
+func (s *Session) Acknowledge(ctx context.Context) error {
+	s.mu.Lock()
+	s.m.held = false
+	s.handle()
+	news := s.m.counting && s.m.handled != s.m.told
+	s.mu.Unlock()
+	if !news {
+		return nil
+	}
+	return s.writeAck(ctx)
+}
+
+// handle counts as handled all that arrived before the first stanza that waits for
+// somebody. The session is locked.
+func (s *Session) handle() {
+	switch {
+	case s.m.held:
+	case len(s.queue) == 0:
+		s.m.handled = s.m.received
+	case s.queue[0].number > 0:
+		s.m.handled = s.queue[0].number - 1
+	}
+}
+
+// writeAck tells the server what has been handled.
+func (s *Session) writeAck(ctx context.Context) error {
+	select {
+	case s.writing <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-s.writing }()
+	if s.closed {
+		return s.reason()
+	}
+	s.mu.Lock()
+	b := s.ackXML()
+	s.mu.Unlock()
+	_, err := s.writeBytes(ctx, b)
+	return err
+}
+
+// lastAck is the acknowledgement that a stream ends with, "" where there is no news.
+func (s *Session) lastAck() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handle(); !s.m.counting || s.m.handled == s.m.told {
+		return ""
+	}
+	return string(s.ackXML())
+}
+
+// ackXML is the acknowledgement as of now. The session is locked.
+func (s *Session) ackXML() []byte {
+	s.handle()
+	s.m.told = s.m.handled
+	a := NewElement(NSManage, "a", "h", strconv.FormatUint(uint64(uint32(s.m.handled)), 10))
+	s.o.traceElement(true, a)
+	return xmlOf([]*Element{a})
+}
+
+// manage numbers a flight and notes its stanzas. It returns what stream management
+// wants in front of them and behind them. It is for who holds the token.
+func (s *Session) manage(elements []*Element) (flight int, before, behind []*Element) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent++
+	if s.o.Manage && !s.m.asked && s.Feature(NSManage, "sm") != nil {
+		s.m.asked = true
+		before = append(before, s.o.enable())
+	}
+	if !s.m.asked {
+		return s.sent, nil, nil
+	}
+	many := len(s.m.unproven) / manyUnproven
+	for _, e := range elements {
+		if IsStanza(e) {
+			s.m.sent++
+			s.m.unproven = append(s.m.unproven, sentStanza{s.sent, e})
+		}
+	}
+	if len(s.m.unproven)/manyUnproven > many {
+		behind = append(behind, NewElement(NSManage, "r"))
+	}
+	return s.sent, before, behind
+}
+
+func (o *Options) enable() *Element {
+	e := NewElement(NSManage, "enable")
+	if o.Resumable > 0 {
+		e.CreateAttr("resume", "true")
+		e.CreateAttr("max", strconv.Itoa(int(o.Resumable/time.Second)))
+	}
+	return e
+}
+
+// xmlOf is for elements that are made of nothing that XML cannot carry.
+func xmlOf(elements []*Element) []byte {
+	var b []byte
+	for _, e := range elements {
+		b, _ = wire.Append(b, e)
+	}
+	return b
+}
+
+// prove forgets the stanzas of flights that have arrived. The session is locked.
+func (s *Session) prove(flight int) {
+	s.proven = max(s.proven, flight)
+	n := 0
+	for n < len(s.m.unproven) && s.m.unproven[n].flight <= s.proven {
+		n++
+	}
+	s.m.unproven = slices.Delete(s.m.unproven, 0, n)
+}
+
+// managed handles an element of XEP-0198.
+func (s *Session) managed(e *Element) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch e.Tag {
+	case "enabled":
+		if !s.m.asked || s.m.counting {
+			break
+		}
+		s.m.counting = true
+		if resume := Attr(e, "resume"); resume == "true" || resume == "1" {
+			s.m.id, s.m.location = Attr(e, "id"), Attr(e, "location")
+		}
+	case "failed":
+		if s.m.asked && !s.m.counting {
+			s.m.unproven = nil // it goes without
+			s.m.asked, s.o.Manage = false, false
+		}
+	case "r":
+		if s.err == nil && s.m.counting && s.m.requests == 0 {
+			s.m.requests++
+			s.serving.Go(s.answerRequests)
+		}
+	case "a":
+		return s.acknowledged(Attr(e, "h"))
+	}
+	return nil
+}
+
+// answerRequests answers <r/>; those that come in the meantime are answered with it.
+func (s *Session) answerRequests() {
+	s.mu.Lock()
+	s.m.requests = 0
+	s.mu.Unlock()
+	// If it cannot be written, the session ends and says so to whoever uses it.
+	_ = s.writeAck(s.ctx)
+}
+
+// acknowledged notes what the server has taken. The session is locked.
+func (s *Session) acknowledged(h string) error {
+	n, err := strconv.ParseUint(h, 10, 32)
+	if err != nil || !s.m.asked {
+		return nil
+	}
+	left := int32(s.m.sent - uint32(n)) // both modulo 2^32
+	if left < 0 {
+		return &StreamError{
+			Condition: UndefinedCondition, Sent: true,
+			Text:     fmt.Sprintf("it acknowledges %d stanzas, and was sent %d", n, s.m.sent),
+			specific: NewElement(NSManage, "handled-count-too-high", "h", h, "send-count", strconv.FormatUint(uint64(s.m.sent), 10)),
+		}
+	}
+	if taken := len(s.m.unproven) - int(left); taken > 0 {
+		s.m.unproven = slices.Delete(s.m.unproven, 0, taken)
+	}
+	return nil
+}
+
+// resumeFrom makes a session that is new go on with another.
+func (s *Session) resumeFrom(r *Resumption, h uint32) {
+	s.jid = r.JID
+	n := uint64(r.Handled)
+	s.m = management{
+		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
+		received: n, handled: n, told: n, sent: h,
+	}
+	lost := len(r.unproven) // where the server counts on from further back
+	if left := int32(r.sent - h); left >= 0 && int(left) < lost {
+		lost = int(left)
+	}
+	for _, u := range r.unproven[len(r.unproven)-lost:] {
+		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
+			continue // who asked was told that the connection was lost
+		}
+		s.m.sent++
+		s.m.unproven = append(s.m.unproven, sentStanza{1, u.stanza})
+	}
+}
+
+// resend sends again what the server of a resumed session has not got. It is the first
+// flight, but nobody waits for it: where it fails the session has ended, and says so to
+// whoever uses it.
+func (s *Session) resend() {
+	var again []*Element
+	for _, u := range s.m.unproven {
+		again = append(again, u.stanza)
+		s.o.traceElement(true, u.stanza)
+	}
+	if len(again) == 0 {
+		return
+	}
+	s.sent = 1
+	s.writing <- struct{}{}
+	go func() {
+		defer func() { <-s.writing }()
+		_, _ = s.writeBytes(s.ctx, xmlOf(again))
+	}()
+}

@@ -1,0 +1,440 @@
+package xmpp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const nsManage = "urn:xmpp:sm:3"
+
+func managed(o *xmpp.Options) { o.Manage, o.Resumable = true, time.Minute }
+
+// connectManaged is connect to a server that counts stanzas (XEP-0198). The first flight
+// of the session is a presence.
+func connectManaged(t testing.TB, change ...func(*xmpp.Options)) (*xmpp.Session, *peer) {
+	t.Helper()
+	s, p := connectBy(t, func(p *peer) {
+		p.bind(p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>"), "romeo@localhost/r")
+	}, append([]func(*xmpp.Options){managed}, change...)...)
+	sent := async(func() (bool, error) { return true, s.Send(t.Context(), parse(t, "<presence/>")) })
+	enable, presence := p.next(), p.next()
+	if err := (<-sent).err; err != nil || !xmpp.Is(presence, xmpp.NSClient, "presence") {
+		t.Fatalf("%v, %s", err, text(presence))
+	}
+	if want := `<enable xmlns="urn:xmpp:sm:3" resume="true" max="60"/>`; text(enable) != want {
+		t.Fatalf("%s, want %s", text(enable), want)
+	}
+	p.write("<enabled xmlns='urn:xmpp:sm:3' id='some-id' resume='true' max='60'/>")
+	return s, p
+}
+
+// take takes n stanzas.
+func take(t testing.TB, s *xmpp.Session, n int) {
+	t.Helper()
+	for _, err := range s.Stanzas(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n--; n == 0 {
+			return
+		}
+	}
+}
+
+// h asks for an acknowledgement.
+func (p *peer) h() string {
+	p.write("<r xmlns='urn:xmpp:sm:3'/>")
+	a := p.next()
+	if !xmpp.Is(a, nsManage, "a") {
+		p.t.Errorf("%s instead of <a/>", text(a))
+		return ""
+	}
+	return xmpp.Attr(a, "h")
+}
+
+// acked returns what Acknowledge writes by itself, "" for nothing.
+func acked(t testing.TB, s *xmpp.Session, p *peer) string {
+	t.Helper()
+	done := async(func() (bool, error) { return true, s.Acknowledge(t.Context()) })
+	synctest.Wait()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			t.Error(r.err)
+		}
+		return ""
+	default:
+	}
+	return xmpp.Attr(p.next(), "h")
+}
+
+// S-13: a stanza counts once it has been handled, and so have all before it; an <r/> is
+// answered at once with what has been by then.
+func TestAcknowledge(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t, func(o *xmpp.Options) {
+			o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" }
+		})
+		if h := p.h(); h != "0" {
+			t.Errorf("h=%s of nothing", h)
+		}
+		p.write("<presence from='juliet@localhost/x'/>")
+		if h := p.h(); h != "1" {
+			t.Errorf("h=%s, of a presence that nobody wants", h)
+		}
+		p.write("<message/><message from='@'/><presence/><message/><iq type='result' id='nobody'/><x xmlns='u'/>")
+		if h := p.h(); h != "1" {
+			t.Errorf("h=%s, while a message waits", h)
+		}
+		take(t, s, 1)
+		if h := p.h(); h != "1" {
+			t.Errorf("h=%s, while a message is held", h)
+		}
+		if h := acked(t, s, p); h != "4" {
+			t.Errorf("h=%s after the first message", h)
+		}
+		if h := acked(t, s, p); h != "" {
+			t.Errorf("h=%s again", h)
+		}
+		take(t, s, 1)
+		p.write("<message/>")
+		if h := acked(t, s, p); h != "6" {
+			t.Errorf("h=%s after the second", h)
+		}
+		closed := async(func() (bool, error) { return true, s.Close() })
+		if e := p.next(); e != nil {
+			t.Errorf("%s, and the third was not handled", text(e))
+		}
+		p.write("</stream:stream>")
+		<-closed
+	})
+}
+
+// S-13: what was handled and not acknowledged yet is, in the flight that ends the stream.
+func TestCloseAcknowledges(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t)
+		p.write("<message id='1'/><message id='2'/>")
+		take(t, s, 1)
+		go s.Acknowledge(t.Context())
+		if h := xmpp.Attr(p.next(), "h"); h != "1" {
+			t.Errorf("h=%s", h)
+		}
+		p.write("<iq type='result' id='unknown'/>")
+		take(t, s, 1)
+		if r := s.Resumption(); r.Handled != 1 {
+			t.Errorf("%d are handled, and one is held", r.Handled)
+		}
+		go s.Close()
+		if e := p.next(); e != nil {
+			t.Errorf("%s, and nothing is new", text(e))
+		}
+	})
+}
+
+// S-13: without the feature, without Manage, or when it is refused, nothing is counted.
+func TestUnmanaged(t *testing.T) {
+	for name, c := range map[string]struct {
+		features string
+		manage   bool
+		answer   string
+	}{
+		"not asked for": {"<sm xmlns='urn:xmpp:sm:3'/>", false, ""},
+		"not offered":   {"<sm xmlns='urn:xmpp:sm:2'/>", true, ""},
+		"refused":       {"<sm xmlns='urn:xmpp:sm:3'/>", true, "<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, p := connectBy(t, func(p *peer) { p.bind(p.authenticate(c.features), "romeo@localhost/r") },
+					func(o *xmpp.Options) { o.Manage = c.manage })
+				go s.Send(t.Context(), parse(t, "<message id='1'/>"))
+				e := p.next()
+				if c.answer != "" {
+					if e.Tag != "enable" || xmpp.Attr(e, "resume") != "" {
+						t.Errorf("%s", text(e))
+					}
+					p.write(c.answer)
+					e = p.next()
+				}
+				if e.Tag != "message" {
+					t.Errorf("%s", text(e))
+				}
+				p.write("<r xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='7'/><enabled xmlns='urn:xmpp:sm:3' id='x' resume='1'/><message/>")
+				take(t, s, 1)
+				if h := acked(t, s, p); h != "" || s.Resumption() != nil {
+					t.Errorf("h=%s, %+v", h, s.Resumption())
+				}
+			})
+		})
+	}
+}
+
+// S-13: an acknowledgement of more than was sent ends the stream; others are of use.
+func TestAcknowledged(t *testing.T) {
+	for h, ok := range map[string]bool{"0": true, "1": true, "2": true, "3": false, "2147483649": false, "4294967295": true, "-1": true, "x": true, "": true, "4294967298": true} {
+		bubble(t, func(t *testing.T) {
+			s, p := connectManaged(t)
+			go s.Send(t.Context(), parse(t, "<message/>"))
+			p.next()
+			p.write("<a xmlns='urn:xmpp:sm:3' h='" + h + "'/>")
+			if ok {
+				if h := p.h(); h != "0" {
+					t.Errorf("h=%s", h)
+				}
+				return
+			}
+			e := p.next()
+			if xmpp.Child(e, "urn:ietf:params:xml:ns:xmpp-streams", "undefined-condition") == nil || xmpp.Child(e, nsManage, "handled-count-too-high") == nil {
+				t.Errorf("%s", text(e))
+			}
+			_, err := collectAll(s)
+			if stream, ok := errors.AsType[*xmpp.StreamError](err); !ok || !stream.Sent {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// What nobody asks about is acknowledged when asked for, so that it is not kept for ever.
+func TestManyUnproven(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t)
+		asked := 0
+		go func() {
+			for i := range 1000 {
+				s.Send(t.Context(), parse(t, fmt.Sprintf("<message id='%d'/>", i)))
+			}
+		}()
+		for n := 0; n < 1000; {
+			e := p.next()
+			if n++; e.Tag == "r" {
+				n--
+				asked++
+				p.write(fmt.Sprintf("<a xmlns='urn:xmpp:sm:3' h='%d'/>", n+1))
+			}
+		}
+		if asked < 9 || asked > 11 {
+			t.Errorf("asked %d times", asked)
+		}
+	})
+}
+
+// resuming is the login of a server that resumes, or refuses to.
+func resuming(t testing.TB, want, answer string) func(p *peer) {
+	return func(p *peer) {
+		if e := p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>"); text(e) != want {
+			t.Errorf("%s, want %s", text(e), want)
+		}
+		p.write(answer)
+		if strings.HasPrefix(answer, "<failed") {
+			p.bind(p.next(), "romeo@localhost/other")
+		}
+	}
+}
+
+// XEP-0198, section 5: what the server has not got is sent again, in order and but for
+// requests; what was not handled here is its to send again.
+func TestResume(t *testing.T) {
+	for got, want := range [][]string{0: {"0", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 6: {}} {
+		bubble(t, func(t *testing.T) {
+			s, p := connectManaged(t) // its presence is 0
+			go func() {
+				s.Send(t.Context(), parse(t, "<message id='1'/>"))
+				go s.Ping(t.Context(), s.Server()) // 2
+				synctest.Wait()
+				s.Send(t.Context(), parse(t, "<iq type='result' id='3'/>"), parse(t, "<message id='4'/>"), parse(t, "<message id='5'/>"))
+			}()
+			for range 5 {
+				p.next()
+			}
+			p.write("<message/><message/><message/>")
+			take(t, s, 2)
+			go s.Acknowledge(t.Context())
+			p.next()
+			p.raw.Close()
+			synctest.Wait()
+			r := s.Resumption() // the third was received, and nobody has looked at it
+			if _, err := collectAll(s); !errors.Is(err, xmpp.ErrLost) {
+				t.Errorf("%v", err)
+			}
+			if r == nil || r.ID != "some-id" || r.Handled != 2 || r.JID != mustJID("romeo@localhost/r") {
+				t.Fatalf("%+v", r)
+			}
+			again, p := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="2"/>`,
+				fmt.Sprintf("<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='%d'/>", got)), managed,
+				func(o *xmpp.Options) { o.Resume = r })
+			if !again.Resumed() {
+				t.Error("not resumed")
+			}
+			for _, id := range want {
+				if e := p.next(); e == nil || xmpp.Attr(e, "id") != id && (e.Tag != "presence" || id != "0") {
+					t.Errorf("h=%d: %s, want %s", got, text(e), id)
+				}
+			}
+			if h := p.h(); h != "2" { // and nothing else
+				t.Errorf("h=%s", h)
+			}
+			p.write("<message id='held'/>")
+			take(t, again, 1)
+			if h := acked(t, again, p); h != "3" {
+				t.Errorf("h=%s", h)
+			}
+			r = again.Resumption() // and so on
+			if r.ID != "some-id" || r.Handled != 3 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// XEP-0198, section 5: a session that is gone is no reason to fail.
+func TestResumeFailed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="gone" h="4294967295"/>`,
+			"<failed xmlns='urn:xmpp:sm:3' h='3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>"), managed,
+			func(o *xmpp.Options) {
+				o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "gone", Handled: 1<<32 - 1}
+			})
+		if s.Resumed() || s.JID() != mustJID("romeo@localhost/other") {
+			t.Errorf("%v, %s", s.Resumed(), s.JID())
+		}
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		if e := p.next(); e.Tag != "enable" {
+			t.Errorf("%s", text(e))
+		}
+		p.next()
+	})
+}
+
+// XEP-0198, section 5: another process knows only what is in a file, and counts go on
+// beyond 2^32.
+func TestResumeFromFile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="x" h="4294967295"/>`,
+			"<resumed xmlns='urn:xmpp:sm:3' previd='x' h='4294967295'/><message/><message/>"), managed,
+			func(o *xmpp.Options) {
+				o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x", Handled: 1<<32 - 1}
+			})
+		take(t, s, 2)
+		if h := acked(t, s, p); h != "1" || !s.Resumed() || s.JID() != mustJID("romeo@localhost/r") {
+			t.Errorf("h=%s, %v, %s", h, s.Resumed(), s.JID())
+		}
+		go s.Send(t.Context(), parse(t, "<message/>"), parse(t, "<message/>"))
+		p.next()
+		p.next()
+		p.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+		if h := p.h(); h != "1" {
+			t.Errorf("h=%s", h)
+		}
+		p.write("<a xmlns='urn:xmpp:sm:3' h='2'/>")
+		if e := p.next(); xmpp.Child(e, nsManage, "handled-count-too-high") == nil {
+			t.Errorf("%s", text(e))
+		}
+	})
+}
+
+// A server that resumes what it was not asked for is not believed.
+func TestResumeOther(t *testing.T) {
+	for _, answer := range []string{
+		"<resumed xmlns='urn:xmpp:sm:3' previd='y' h='0'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='x'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='-1'/>",
+		"<resumed xmlns='urn:xmpp:sm:2' previd='x' h='0'/>", "<message/>", "<enabled xmlns='urn:xmpp:sm:3'/>",
+	} {
+		bubble(t, func(t *testing.T) {
+			o := scripted(t, func(p *peer) {
+				p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+				p.write(answer)
+				p.next()
+			})
+			o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"}
+			_, err := xmpp.Dial(t.Context(), o)
+			if e, ok := errors.AsType[*xmpp.StreamError](err); !ok || !e.Sent {
+				t.Errorf("%s: %v", answer, err)
+			}
+		})
+	}
+}
+
+// F-18, C-33: a session is resumed where the server says, if that can be reached.
+func TestResumeLocation(t *testing.T) {
+	for location, want := range map[string][]string{
+		"there.example:5223": {"there.example:5223"}, "down.example": {"down.example:5222", "server.example:5223"}, "a b": {"server.example:5223"}, "": {"server.example:5223"},
+	} {
+		bubble(t, func(t *testing.T) {
+			var dialed []string
+			s, _ := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="x" h="0"/>`, "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='0'/>"), managed,
+				func(o *xmpp.Options) {
+					o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x", Location: location}
+					dial := o.DialContext
+					o.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+						if dialed = append(dialed, addr); strings.HasPrefix(addr, "down.") {
+							return nil, errors.New("no route")
+						}
+						return dial(ctx, network, addr)
+					}
+				})
+			if !s.Resumed() || !slices.Equal(dialed, want) {
+				t.Errorf("%q: %v by %q", location, s.Resumed(), dialed)
+			}
+		})
+	}
+}
+
+// X-16: a peer that is silent for half the time is pinged, and dead after all of it.
+func TestKeepAlive(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connect(t, func(o *xmpp.Options) { o.KeepAlive = time.Minute })
+		started := time.Now()
+		since := func() time.Duration { return time.Since(started).Round(time.Second) }
+		answer := func(e *xmpp.Element) string {
+			return "<iq type='result' from='localhost' id='" + xmpp.Attr(e, "id") + "'/>"
+		}
+		p.write(answer(p.next()))
+		if since() < 22*time.Second || since() > 30*time.Second {
+			t.Errorf("ping after %s", since())
+		}
+		for range 10 { // whatever comes is a sign of life
+			time.Sleep(14 * time.Second)
+			p.write(" ")
+		}
+		started = time.Now()
+		if e := p.next(); xmpp.Child(e, xmpp.NSPing, "ping") == nil || since() < 22*time.Second || since() > 30*time.Second {
+			t.Errorf("%s after %s", text(e), since())
+		}
+		_, err := collectAll(s)
+		if !errors.Is(err, xmpp.ErrLost) || !strings.Contains(err.Error(), "nothing came for 1m0s") || since() < 50*time.Second || since() > 60*time.Second {
+			t.Errorf("%v after %s", err, since())
+		}
+	})
+}
+
+// X-12: nobody who forgets idle connections sees one for more than five minutes.
+func TestWhitespace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, p := connect(t, func(o *xmpp.Options) { o.KeepAlive = time.Minute })
+		begun, started := time.Now(), time.Now()
+		over := async(func() (bool, error) {
+			for time.Since(begun) < 11*time.Minute && p.write("<message/>") {
+				time.Sleep(10 * time.Second)
+			}
+			return true, nil
+		})
+		for range 2 {
+			var b [16]byte
+			n, err := p.conn.Read(b[:])
+			if string(b[:n]) != " " || err != nil || time.Since(started) < 5*time.Minute || time.Since(started) > 5*time.Minute+15*time.Second {
+				t.Errorf("%q, %v after %s", b[:n], err, time.Since(started))
+			}
+			started = time.Now()
+		}
+		<-over
+	})
+}
