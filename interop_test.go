@@ -115,6 +115,9 @@ func startEjabberd(dir string) (*realServer, func(), error) {
 	if err != nil || len(code) == 0 {
 		return nil, nil, fmt.Errorf("ejabberd: %w", errNotInstalled)
 	}
+	if sqlite, _ := filepath.Glob("/usr/lib/erlang/lib/p1_sqlite3-*"); len(sqlite) == 0 {
+		return nil, nil, fmt.Errorf("erlang-p1-sqlite3: %w", errNotInstalled)
+	}
 	libraries := filepath.Join(filepath.Dir(code[0]), "..", "..")
 	return start(dir, recipe{
 		name:      "ejabberd",
