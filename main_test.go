@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beevik/etree"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"xmppkit/xmpp"
@@ -104,6 +105,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    scriptExits,
 			"online":   scriptOnline,
+			"raw":      scriptRaw,
 			"rooms":    scriptRooms,
 			"server":   scriptServer,
 			"ndjson":   scriptNDJSON,
@@ -178,8 +180,9 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// online JID waits until a listener of the account is available: another resource of
-// it is then shown the first one's presence (RFC 6121, section 4.2.2).
+// online JID waits until a listener of the account, or that with the resource, is
+// available: another resource of it is then shown the first one's presence (RFC 6121,
+// section 4.2.2).
 func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -192,10 +195,30 @@ func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 	for e, err := range s.Stanzas(ctx) {
 		ts.Check(err)
 		from, _ := s.From(e)
-		if e.Tag == "presence" && from.Bare() == jid.Bare() && from != s.JID() && xmpp.Attr(e, "type") == "" {
+		if e.Tag == "presence" && from.Bare() == jid.Bare() && from != s.JID() && xmpp.Attr(e, "type") == "" && (jid.Resource == "" || from == jid) {
 			return
 		}
 	}
+}
+
+// raw JID XML... sends the stanzas as the account, and waits until the server has
+// taken them. They are written without prefixes.
+func scriptRaw(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	jid, err := xmpp.ParseJID(args[0])
+	ts.Check(err)
+	var stanzas []*xmpp.Element
+	for _, xml := range args[1:] {
+		doc := etree.NewDocument()
+		ts.Check(doc.ReadFromString(xml))
+		doc.Root().CreateAttr("xmlns", xmpp.NSClient)
+		stanzas = append(stanzas, doc.Root())
+	}
+	s := scriptSession(ctx, ts, jid)
+	defer s.Close()
+	_, err = s.Ping(ctx, s.Server(), stanzas...)
+	ts.Check(err)
 }
 
 // rooms N JID keeps JID in N new rooms until the end of the script (XEP-0045).

@@ -137,6 +137,14 @@ func (env *Env) report(ctx context.Context, err error) int {
 	return e.code
 }
 
+// warn reports what is wrong without ending the command: that something was lost.
+func (env *Env) warn(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	env.printError(errorRecord{
+		Kind: "error", Time: output.Time(time.Now()), Class: "stream", OK: true, Message: message, JID: env.flags.jid, lines: []string{message},
+	})
+}
+
 func (env *Env) printError(r errorRecord) {
 	p := output.NewPrinter(env.Err, env.flags.json, false)
 	if p.Print(r) == nil {

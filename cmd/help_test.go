@@ -191,9 +191,9 @@ type resultKeys struct{ always, optional string }
 // Every kind of result is in the table with exactly its keys, in their order.
 func TestHelpOutput(t *testing.T) {
 	got := make(map[string]resultKeys)
-	for _, m := range regexp.MustCompile(`(?m)^([a-z_, ]+): .*\n  always +(.*)\n(?:  optional +(.*)\n)?`).FindAllStringSubmatch(topicText(t, "output"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^([a-z_, ]+): .*\n  always +(.*)\n(?:  optional +(.*(?:\n {12}.*)*)\n)?`).FindAllStringSubmatch(topicText(t, "output"), -1) {
 		for kind := range strings.SplitSeq(m[1], ", ") {
-			got[kind] = resultKeys{m[2], m[3]}
+			got[kind] = resultKeys{m[2], strings.Join(strings.Fields(m[3]), " ")}
 		}
 	}
 	want := recordKeys(t)

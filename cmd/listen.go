@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,11 +25,13 @@ type listener struct {
 	priority   int
 	noPresence bool
 	xml        bool
+	carbons    bool
 	others     bool // not the presence of this session itself
 
 	from    map[xmpp.JID]bool // empty: anyone
 	kinds   map[string]bool
 	pattern *regexp.Regexp
+	hasIDs  bool // the account announces nsSID
 	printed int
 }
 
@@ -41,11 +44,15 @@ func newListenCmd(env *Env) *cobra.Command {
 stored while the account was offline among them: of anyone, or of the JIDs.
 
 Messages with nothing to show, such as typing notifications, are left out unless
---xml is given. While it runs it answers disco#info, ping, version and time.
+--xml is given. With --carbons it also prints copies of what other sessions of the
+account send and receive; by sender, the sent ones are of the account itself.
+
+While it runs it answers disco#info, ping, version and time.
 
 Exit codes: 0 stopped by SIGINT, SIGTERM or a reader that went away, --count
 reached, or --for or --idle passed; 1 if --count was given and not reached by
-then; 75 the connection was lost; 124 --timeout passed.`,
+then; 69 the server has no carbons; 75 the connection was lost; 124 --timeout
+passed.`,
 		Example: `  xmppkit listen
   xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body`,
 		RunE: l.run,
@@ -58,6 +65,7 @@ then; 75 the connection was lost; 124 --timeout passed.`,
 	fs.StringVar(&l.match, "match", "", "print only messages whose body matches the regular expression `RE`")
 	fs.IntVar(&l.priority, "priority", 0, "the priority `N` to be available with, -128 to 127; below 0 the server sends no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
+	fs.BoolVar(&l.carbons, "carbons", false, "print also what other sessions of the account send and receive")
 	fs.BoolVar(&l.xml, "xml", false, "print the stanza as well")
 	return cmd
 }
@@ -158,17 +166,15 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.Can
 		defer idle.Stop()
 		rest = func() { idle.Reset(time.Duration(l.idle)) }
 	}
-	if !l.noPresence {
-		if err := s.Send(ctx, newPresence("", "", l.priority)); err != nil {
-			return err
-		}
+	if err := l.begin(ctx, s); err != nil {
+		return err
 	}
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(ctx) {
 		if err != nil {
 			return l.flush(err)
 		}
-		if r := l.record(s, e); r != nil {
+		if r := l.unpack(s.JID(), e); r != nil {
 			if err := l.env.out.Print(r); err != nil {
 				return err
 			}
@@ -188,6 +194,28 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.Can
 	return l.flush(nil)
 }
 
+// begin sends what makes the session one that listens. What arrives before the
+// answer to that waits in the session.
+func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
+	var first []*xmpp.Element
+	if !l.noPresence {
+		first = append(first, newPresence("", "", l.priority))
+	}
+	switch {
+	case l.carbons:
+	case l.noPresence:
+		return nil
+	default:
+		return s.Send(ctx, first...)
+	}
+	ctx, cancel := withTimeout(ctx, l.env.flags.login)
+	defer cancel()
+	if _, err := s.Exchange(ctx, enableCarbons(), first...); err != nil {
+		return fmt.Errorf("--carbons: %w", err)
+	}
+	return nil
+}
+
 func (l *listener) flush(err error) error {
 	if e := l.env.out.Flush(); e != nil {
 		return e
@@ -195,13 +223,29 @@ func (l *listener) flush(err error) error {
 	return err
 }
 
-// record makes the result of a stanza, or nil where it is none of the wanted ones.
-func (l *listener) record(s *xmpp.Session, e *xmpp.Element) output.Record {
-	from, err := s.From(e)
-	if err != nil || !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == s.JID() {
+// unpack makes the result of what arrived, or of what is in it if that is a carbon
+// copy. It returns nil where it is none of the wanted ones.
+func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) output.Record {
+	carbon, id := "", ""
+	if e.Tag == "message" && len(copiesIn(e)) > 0 {
+		if e, carbon = openCarbon(own, e, l.carbons); e == nil {
+			return nil
+		}
+	}
+	if l.hasIDs {
+		id = stanzaID(own, e)
+	}
+	return l.record(own, e, carbon, id)
+}
+
+// record makes the result of a stanza, which came as a carbon copy or not, and has an
+// id in the archive or not.
+func (l *listener) record(own xmpp.JID, e *xmpp.Element, carbon, id string) output.Record {
+	from, err := xmpp.ParseJID(cmp.Or(xmpp.Attr(e, "from"), own.Bare().String())) // RFC 6120, section 8.1.2.1
+	if err != nil || !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == own {
 		return nil
 	}
-	a := newAddressed(s, e, from)
+	a := newAddressed(own, e, from)
 	if l.xml {
 		if b, err := xmpp.XML(e); err == nil {
 			a.XML = oneLine(b)
@@ -209,7 +253,8 @@ func (l *listener) record(s *xmpp.Session, e *xmpp.Element) output.Record {
 	}
 	switch e.Tag {
 	case "message":
-		m := newMessageRecord(a, s, e)
+		m := newMessageRecord(a, own, e)
+		m.Carbon, m.StanzaID = carbon, id
 		if m.empty() && !l.xml || l.match != "" && (m.Body == nil || !l.pattern.MatchString(*m.Body)) {
 			return nil
 		}

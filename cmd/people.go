@@ -105,7 +105,7 @@ func (p *people) take(e *xmpp.Element) {
 		if p.present[bare] == nil {
 			p.present[bare] = make(resources)
 		}
-		p.present[bare][from] = newPresenceRecord(newAddressed(p.s, e, from), e)
+		p.present[bare][from] = newPresenceRecord(newAddressed(p.s.JID(), e, from), e)
 	case "error":
 		p.refused[bare] = e
 		delete(p.present, bare)

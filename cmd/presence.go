@@ -118,7 +118,7 @@ func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offli
 // that there is no subscription to see them by, or just that.
 func (p *people) absent(jid xmpp.JID) *presenceRecord {
 	if e := p.refused[jid.Bare()]; e != nil {
-		return newPresenceRecord(newAddressed(p.s, e, jid), e)
+		return newPresenceRecord(newAddressed(p.s.JID(), e, jid), e)
 	}
 	r := &presenceRecord{
 		Kind: "presence", Time: output.Time(time.Now()), Type: "unavailable",
@@ -242,7 +242,7 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
 		return err
 	}
-	if err := p.env.print(newPresenceRecord(newAddressed(s, presence, s.JID()), presence)); err != nil {
+	if err := p.env.print(newPresenceRecord(newAddressed(s.JID(), presence, s.JID()), presence)); err != nil {
 		return err
 	}
 	if !p.jid.IsZero() {

@@ -10,7 +10,14 @@ import (
 	"xmppkit/xmpp"
 )
 
-const nsDelay = "urn:xmpp:delay" // XEP-0203
+const (
+	nsDelay    = "urn:xmpp:delay"             // XEP-0203
+	nsSID      = "urn:xmpp:sid:0"             // XEP-0359
+	nsReceipts = "urn:xmpp:receipts"          // XEP-0184
+	nsCorrect  = "urn:xmpp:message-correct:0" // XEP-0308
+	nsMarkers  = "urn:xmpp:chat-markers:0"    // XEP-0333
+	nsEME      = "urn:xmpp:eme:0"             // XEP-0380
+)
 
 // addressed is what the records of all stanzas have.
 type addressed struct {
@@ -24,16 +31,14 @@ type addressed struct {
 	XML     string
 }
 
-func newAddressed(s *xmpp.Session, e *xmpp.Element, from xmpp.JID) addressed {
+// newAddressed reads what is common to the stanzas that come to the address own.
+func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 	a := addressed{when: time.Now(), typ: xmpp.Attr(e, "type"), id: xmpp.Attr(e, "id"), from: from, to: xmpp.Attr(e, "to")}
 	if a.to == "" {
-		a.to = s.JID().String()
+		a.to = own.String()
 	}
-	// A stamp is the claim of whoever put it there (XEP-0203, section 5).
-	if d := xmpp.Child(e, nsDelay, "delay"); d != nil {
-		if stamp, err := time.Parse(time.RFC3339, xmpp.Attr(d, "stamp")); err == nil {
-			a.when, a.delayed = stamp, true
-		}
+	if stamp, ok := stampOf(own, e); ok {
+		a.when, a.delayed = stamp, true
 	}
 	if a.typ == "error" {
 		a.err = newStanzaError(xmpp.ErrorOf(e))
@@ -41,33 +46,57 @@ func newAddressed(s *xmpp.Session, e *xmpp.Element, from xmpp.JID) addressed {
 	return a
 }
 
+// stampOf returns when a stanza was sent, if it was delayed. A stamp is the claim of
+// whoever put it there (XEP-0203, section 5): that of the own server or account is
+// preferred, and of several of those the last, as a server adds its own to what the
+// sender may have made up.
+func stampOf(own xmpp.JID, e *xmpp.Element) (when time.Time, ok bool) {
+	for _, d := range xmpp.Children(e, nsDelay, "delay") {
+		stamp, err := time.Parse(time.RFC3339, xmpp.Attr(d, "stamp"))
+		if err != nil {
+			continue
+		}
+		if from := addressIn(d, "from"); !ok || from == own.Bare() || from == (xmpp.JID{Domain: own.Domain}) {
+			when, ok = stamp, true
+		}
+	}
+	return when, ok
+}
+
 // messageRecord is a message that arrived.
 type messageRecord struct {
-	Kind      string       `json:"kind"`
-	Time      output.Time  `json:"time"`
-	Type      string       `json:"type"`
-	From      string       `json:"from"`
-	FromBare  string       `json:"from_bare"`
-	To        string       `json:"to"`
-	Delayed   bool         `json:"delayed"`
-	Self      bool         `json:"self"`
-	ID        string       `json:"id,omitempty"`
-	Body      *string      `json:"body,omitempty"` // an empty body is not the same as none
-	Subject   *string      `json:"subject,omitempty"`
-	Thread    string       `json:"thread,omitempty"`
-	Lang      string       `json:"lang,omitempty"`
-	URL       string       `json:"url,omitempty"`
-	Encrypted string       `json:"encrypted,omitempty"` // the namespace of the encryption
-	Error     *stanzaError `json:"error,omitempty"`
-	XML       string       `json:"xml,omitempty"`
+	Kind             string       `json:"kind"`
+	Time             output.Time  `json:"time"`
+	Type             string       `json:"type"`
+	From             string       `json:"from"`
+	FromBare         string       `json:"from_bare"`
+	To               string       `json:"to"`
+	Delayed          bool         `json:"delayed"`
+	Self             bool         `json:"self"`
+	ID               string       `json:"id,omitempty"`
+	StanzaID         string       `json:"stanza_id,omitempty"` // in the archive of the own account
+	Body             *string      `json:"body,omitempty"`      // an empty body is not the same as none
+	Subject          *string      `json:"subject,omitempty"`
+	Thread           string       `json:"thread,omitempty"`
+	Lang             string       `json:"lang,omitempty"`
+	URL              string       `json:"url,omitempty"`
+	ReceiptFor       string       `json:"receipt_for,omitempty"`
+	ReceiptRequested bool         `json:"receipt_requested,omitempty"`
+	Replaces         string       `json:"replaces,omitempty"`
+	Marker           string       `json:"marker,omitempty"` // received, displayed or acknowledged
+	MarkerFor        string       `json:"marker_for,omitempty"`
+	Carbon           string       `json:"carbon,omitempty"`    // sent or received, by another session
+	Encrypted        string       `json:"encrypted,omitempty"` // the namespace of the encryption
+	Error            *stanzaError `json:"error,omitempty"`
+	XML              string       `json:"xml,omitempty"`
 
 	attention bool
 }
 
-func newMessageRecord(a addressed, s *xmpp.Session, e *xmpp.Element) *messageRecord {
+func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord {
 	r := &messageRecord{
 		Kind: "message", Time: output.Time(a.when), Type: messageType(a.typ), From: a.from.String(), FromBare: a.from.Bare().String(),
-		To: a.to, Delayed: a.delayed, Self: a.from.Bare() == s.JID().Bare(), ID: a.id, Error: a.err, XML: a.XML,
+		To: a.to, Delayed: a.delayed, Self: a.from.Bare() == own.Bare(), ID: a.id, Error: a.err, XML: a.XML,
 	}
 	if a.err != nil {
 		return r // the rest is what was sent, not what the sender of the error says
@@ -83,20 +112,62 @@ func newMessageRecord(a addressed, s *xmpp.Session, e *xmpp.Element) *messageRec
 	r.Thread, _ = xmpp.Text(e, xmpp.NSClient, "thread")
 	r.URL, _ = xmpp.Text(xmpp.Child(e, nsOOB, "x"), nsOOB, "url")
 	r.attention = xmpp.Child(e, nsAttention, "attention") != nil
+	r.refer(e)
 	return r
+}
+
+// refer reads what a message says of an earlier one. Whether its sender has a say in
+// that one is for the reader to decide (XEP-0308, section 5).
+func (r *messageRecord) refer(e *xmpp.Element) {
+	idOf := func(ns, name string) string {
+		if c := xmpp.Child(e, ns, name); c != nil {
+			return xmpp.Attr(c, "id")
+		}
+		return ""
+	}
+	r.ReceiptFor = idOf(nsReceipts, "received")
+	r.ReceiptRequested = xmpp.Child(e, nsReceipts, "request") != nil
+	r.Replaces = idOf(nsCorrect, "replace")
+	for _, name := range []string{"received", "displayed", "acknowledged"} {
+		if id := idOf(nsMarkers, name); id != "" {
+			r.Marker, r.MarkerFor = name, id
+		}
+	}
+}
+
+// stanzaID returns the id that the own account's archive has given a message (XEP-0359),
+// or "". It is true only where the account announces nsSID: the server then removes
+// those that others give in its name. Of two that differ neither can be relied on.
+func stanzaID(own xmpp.JID, message *xmpp.Element) string {
+	found := ""
+	for _, e := range xmpp.Children(message, nsSID, "stanza-id") {
+		switch id := xmpp.Attr(e, "id"); {
+		case addressIn(e, "by") != own.Bare():
+		case found != "" && found != id:
+			return ""
+		default:
+			found = id
+		}
+	}
+	return found
 }
 
 // encryption returns the namespace of the encryption of a message, or "". The body of
 // such a message is not what its sender wrote, but a note for programs like this one.
 func encryption(message *xmpp.Element) string {
-	if e := xmpp.Child(message, "urn:xmpp:eme:0", "encryption"); e != nil { // XEP-0380
-		return xmpp.Attr(e, "namespace")
+	announced := xmpp.Child(message, nsEME, "encryption")
+	if announced != nil && xmpp.Attr(announced, "namespace") != "" {
+		return xmpp.Attr(announced, "namespace")
 	}
 	for e := range xmpp.Elements(message) {
 		switch ns := xmpp.Namespace(e); ns {
-		case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2", "urn:xmpp:openpgp:0", "jabber:x:encrypted":
+		case "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:0", "urn:xmpp:omemo:1", "urn:xmpp:omemo:2", // XEP-0384
+			"urn:xmpp:openpgp:0", "jabber:x:encrypted": // XEP-0373, XEP-0027
 			return ns
 		}
+	}
+	if announced != nil {
+		return nsEME // by something that it does not name
 	}
 	return ""
 }
@@ -128,13 +199,21 @@ func inLang(message *xmpp.Element, name string) *xmpp.Element {
 
 // empty reports whether there is nothing in it for a reader.
 func (r *messageRecord) empty() bool {
-	return r.Body == nil && r.Subject == nil && r.URL == "" && r.Encrypted == "" && r.Error == nil && !r.attention
+	return r.Body == nil && r.Subject == nil && r.URL == "" && r.ReceiptFor == "" && r.Replaces == "" && r.Marker == "" &&
+		r.Encrypted == "" && r.Error == nil && !r.attention
 }
 
 func (r *messageRecord) WriteText(t *output.Text) {
 	prefix := r.Time.String() + " " + r.FromBare
 	if r.Error != nil {
 		prefix = r.Time.String() + " " + r.From
+	}
+	if r.Carbon == "sent" {
+		to, _, _ := strings.Cut(r.To, "/")
+		prefix += " -> " + to
+	}
+	if r.Replaces != "" {
+		prefix += " (corrects " + r.Replaces + ")"
 	}
 	if r.Subject != nil && *r.Subject != "" {
 		prefix += " [" + *r.Subject + "]"
@@ -152,6 +231,12 @@ func (r *messageRecord) WriteText(t *output.Text) {
 	}
 	if r.URL != "" && (r.Body == nil || *r.Body != r.URL) {
 		lines = append(lines, r.URL)
+	}
+	if r.ReceiptFor != "" {
+		lines = append(lines, "(receipt for "+output.Clean(r.ReceiptFor)+")")
+	}
+	if r.Marker != "" {
+		lines = append(lines, "("+r.Marker+" "+output.Clean(r.MarkerFor)+")")
 	}
 	if r.XML != "" {
 		lines = append(lines, r.XML)

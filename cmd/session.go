@@ -134,9 +134,14 @@ func (env *Env) withinTimeout(ctx context.Context) (context.Context, context.Can
 func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	ctx, cancel := env.withinTimeout(ctx)
 	defer cancel()
+	env.stdout.ctx = ctx
+	return env.session(ctx, o, do)
+}
+
+// session is withSession for one that may not be the only one of its command.
+func (env *Env) session(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()
-	env.stdout.ctx = ctx
 	before := env.remember(&o)
 	s, err := env.Dial(login, o)
 	if err != nil {

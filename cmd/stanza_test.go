@@ -1,11 +1,14 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"xmppkit/output"
 	"xmppkit/xmpp"
 )
 
@@ -53,9 +56,9 @@ func body(lang, text string) *xmpp.Element {
 // S-11: an unknown type is normal; of several bodies it is the one in the language of the
 // message; X-07: a body of another namespace is none.
 func TestMessageRecord(t *testing.T) {
-	s := new(xmpp.Session)
+	own := jid("romeo@example.org/r")
 	record := func(m *xmpp.Element) *messageRecord {
-		return newMessageRecord(newAddressed(s, m, jid(xmpp.Attr(m, "from"))), s, m)
+		return newMessageRecord(newAddressed(own, m, jid(xmpp.Attr(m, "from"))), own, m)
 	}
 	for typ, want := range map[string]string{"": "normal", "chat": "chat", "groupchat": "groupchat", "headline": "headline", "normal": "normal", "CHAT": "normal", "foo": "normal"} {
 		if got := record(message(typ, "en")).Type; got != want {
@@ -93,6 +96,193 @@ func TestMessageRecord(t *testing.T) {
 		r := record(message("", "en", body("", "a"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp)))
 		if r.Delayed != delayed {
 			t.Errorf("%q: delayed is %v", stamp, r.Delayed)
+		}
+	}
+}
+
+// The account romeo@example.org/here got it.
+func recordOf(e *xmpp.Element) *messageRecord {
+	own := jid("romeo@example.org/here")
+	return newMessageRecord(newAddressed(own, e, jid(xmpp.Attr(e, "from"))), own, e)
+}
+
+func textOf(r output.Record) string {
+	var b strings.Builder
+	p := output.NewPrinter(&b, false, false)
+	if err := errors.Join(p.Print(r), p.Flush()); err != nil {
+		panic(err)
+	}
+	return strings.TrimPrefix(b.String(), "2026-01-02T03:04:05Z ")
+}
+
+// S-09: receipts, corrections and markers are told as what they are; what a message is
+// in JSON, but the keys that are always there, and as text.
+func TestReferences(t *testing.T) {
+	for _, test := range []struct{ content, json, text string }{
+		{"<body>a</body>", `"body":"a"`, "juliet@example.net: a\n"},
+		{"<body>a</body><request xmlns='urn:xmpp:receipts'/>", `"body":"a","receipt_requested":true`, "juliet@example.net: a\n"},
+		{"<received xmlns='urn:xmpp:receipts' id='r1'/>", `"receipt_for":"r1"`, "juliet@example.net: (receipt for r1)\n"},
+		{"<received xmlns='urn:xmpp:receipts'/>", ``, ""},
+		{"<received xmlns='evil' id='r1'/>", ``, ""},
+		{"<body>a</body><x xmlns='other'><received xmlns='urn:xmpp:receipts' id='r1'/></x>", `"body":"a"`, "juliet@example.net: a\n"},
+		{"<body>b</body><replace xmlns='urn:xmpp:message-correct:0' id='m1'/>", `"body":"b","replaces":"m1"`, "juliet@example.net (corrects m1): b\n"},
+		{"<replace xmlns='urn:xmpp:message-correct:0' id='m1'/>", `"replaces":"m1"`, "juliet@example.net (corrects m1): \n"},
+		{"<displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/>", `"marker":"displayed","marker_for":"m1"`, "juliet@example.net: (displayed m1)\n"},
+		{"<received xmlns='urn:xmpp:chat-markers:0' id='m1'/>", `"marker":"received","marker_for":"m1"`, "juliet@example.net: (received m1)\n"},
+		{"<acknowledged xmlns='urn:xmpp:chat-markers:0' id='m1'/>", `"marker":"acknowledged","marker_for":"m1"`, "juliet@example.net: (acknowledged m1)\n"},
+		{"<displayed xmlns='urn:xmpp:chat-markers:0'/>", ``, ""},
+		{"<markable xmlns='urn:xmpp:chat-markers:0'/>", ``, ""},
+		{"<body>a</body><subject>s</subject><received xmlns='urn:xmpp:receipts' id='r1'/><replace xmlns='urn:xmpp:message-correct:0' id='m1'/><displayed xmlns='urn:xmpp:chat-markers:0' id='m2'/>",
+			`"body":"a","subject":"s","receipt_for":"r1","replaces":"m1","marker":"displayed","marker_for":"m2"`,
+			"juliet@example.net (corrects m1) [s]: a\n    (receipt for r1)\n    (displayed m2)\n"},
+		// None can forge a line, or the end of one.
+		{"<body>b</body><replace xmlns='urn:xmpp:message-correct:0' id='m&#10;2026 boss'/>", `"body":"b","replaces":"m\n2026 boss"`, `juliet@example.net (corrects m\u{a}2026 boss): b` + "\n"},
+		{"<received xmlns='urn:xmpp:receipts' id='m&#10;2026&#x9b;&#x202e;'/>", `"receipt_for":"m\n2026\u009b\u202e"`, `juliet@example.net: (receipt for m\u{a}2026\u{9b}\u{202e})` + "\n"},
+		{"<displayed xmlns='urn:xmpp:chat-markers:0' id='m&#10;2026'/>", `"marker":"displayed","marker_for":"m\n2026"`, `juliet@example.net: (displayed m\u{a}2026)` + "\n"},
+	} {
+		r := recordOf(element("<message from='JULIET/x' to='OWN'><delay stamp='2026-01-02T03:04:05Z'/>" + test.content + "</message>"))
+		b, err := output.AppendJSON(nil, r)
+		_, keys, _ := strings.Cut(strings.TrimSuffix(string(b), "}"), `"self":false`)
+		if keys = strings.TrimPrefix(keys, ","); err != nil || keys != test.json {
+			t.Errorf("%s\nis %s, want %s (%v)", test.content, keys, test.json, err)
+		}
+		if r.empty() != (test.text == "") {
+			t.Errorf("%s: empty is %v", test.content, r.empty())
+		}
+		if got := textOf(r); test.text != "" && got != test.text {
+			t.Errorf("%s\nis %q, want %q", test.content, got, test.text)
+		}
+	}
+	if r := recordOf(element("<message from='JULIET' type='error'><received xmlns='urn:xmpp:receipts' id='r1'/></message>")); r.ReceiptFor != "" || r.Error == nil {
+		t.Errorf("the bounce of a receipt is one: %+v", r)
+	}
+}
+
+// The keys of a message are in the order that is promised.
+func TestMessageKeys(t *testing.T) {
+	e := element(`<message id="m" from="JULIET" to="OWN" xml:lang="en"><body>b</body><subject>s</subject><thread>t</thread><x xmlns="jabber:x:oob"><url>u</url></x>
+		<received xmlns="urn:xmpp:receipts" id="r"/><request xmlns="urn:xmpp:receipts"/><replace xmlns="urn:xmpp:message-correct:0" id="c"/><displayed xmlns="urn:xmpp:chat-markers:0" id="d"/></message>`)
+	r := recordOf(e)
+	r.Carbon, r.StanzaID, r.Encrypted, r.XML, r.Error = "sent", "i", "e", "x", new(stanzaError)
+	b, _ := output.AppendJSON(nil, r)
+	var got []string
+	for _, m := range regexp.MustCompile(`[{,]"([a-z_]+)":`).FindAllSubmatch(b, -1) {
+		got = append(got, string(m[1]))
+	}
+	want := "kind time type from from_bare to delayed self id stanza_id body subject thread lang url receipt_for receipt_requested replaces marker marker_for carbon encrypted error condition type xml"
+	if strings.Join(got, " ") != want {
+		t.Errorf("%s\nhas the keys %s", b, got)
+	}
+}
+
+// What the account has sent to somebody is shown so; who that is cannot forge a body.
+func TestSentText(t *testing.T) {
+	r := recordOf(element("<message from='OWN/phone' to='JULIET/x: I owe you'><delay stamp='2026-01-02T03:04:05Z'/><body>b</body></message>"))
+	r.Carbon = "sent"
+	if got := textOf(r); got != "romeo@example.org -> juliet@example.net: b\n" {
+		t.Errorf("%q", got)
+	}
+	if r.Carbon = "received"; textOf(r) != "romeo@example.org: b\n" || !r.Self {
+		t.Errorf("%q", textOf(r))
+	}
+}
+
+// S-20: the body of an encrypted message is a note that nobody is to take for the message,
+// be it shown or matched.
+func TestEncrypted(t *testing.T) {
+	const note = "<body>This message is OMEMO encrypted</body>"
+	for content, want := range map[string]string{
+		note: "",
+		note + "<encryption xmlns='urn:xmpp:eme:0' namespace='urn:xmpp:otr:0' name='OTR'/>":                             "urn:xmpp:otr:0",
+		note + "<encryption xmlns='urn:xmpp:eme:0'/>":                                                                   "urn:xmpp:eme:0",
+		note + "<encryption xmlns='urn:xmpp:eme:0' namespace=''/><encrypted xmlns='urn:xmpp:omemo:2'/>":                 "urn:xmpp:omemo:2",
+		note + "<encrypted xmlns='urn:xmpp:omemo:2'/><encryption xmlns='urn:xmpp:eme:0' namespace='urn:xmpp:omemo:2'/>": "urn:xmpp:omemo:2",
+		note + "<encrypted xmlns='eu.siacs.conversations.axolotl'/>":                                                    "eu.siacs.conversations.axolotl",
+		note + "<encrypted xmlns='urn:xmpp:omemo:1'/>":                                                                  "urn:xmpp:omemo:1",
+		note + "<openpgp xmlns='urn:xmpp:openpgp:0'/>":                                                                  "urn:xmpp:openpgp:0",
+		note + "<x xmlns='jabber:x:encrypted'/>":                                                                        "jabber:x:encrypted",
+		note + "<x xmlns='jabber:x:signed'/>":                                                                           "",
+		note + "<y xmlns='other'><encrypted xmlns='urn:xmpp:omemo:2'/></y>":                                             "",
+	} {
+		e := element("<message from='JULIET' to='OWN'>" + content + "</message>")
+		l := listener{kinds: map[string]bool{"message": true}, match: "OMEMO", pattern: regexp.MustCompile("OMEMO")}
+		matched := l.unpack(jid("romeo@example.org/here"), e)
+		r := recordOf(e)
+		b, _ := output.AppendJSON(nil, r)
+		shown := strings.Contains(string(b)+textOf(r), "This message")
+		if r.Encrypted != want || shown != (want == "") || (matched != nil) != (want == "") || r.empty() {
+			t.Errorf("%s: %q, shown %v, matched %v", content, r.Encrypted, shown, matched != nil)
+		}
+	}
+}
+
+// S-08: an id in the archive is that which the own account has given, and no other.
+func TestStanzaID(t *testing.T) {
+	id := func(by, id string) string {
+		return "<stanza-id xmlns='urn:xmpp:sid:0' by='" + by + "' id='" + id + "'/>"
+	}
+	for content, want := range map[string]string{
+		"":                           "",
+		id("OWN", "1"):               "1",
+		id("ROMEO@example.org", "1"): "1",
+		id("JULIET", "1"):            "",
+		id("OWN/here", "1"):          "",
+		id("example.org", "1"):       "",
+		id("OWN.evil.example", "1"):  "",
+		id("@", "1"):                 "",
+		"<stanza-id xmlns='urn:xmpp:sid:0' id='1'/>":                    "",
+		"<stanza-id xmlns='evil' by='OWN' id='1'/>":                     "",
+		"<x xmlns='evil'>" + id("OWN", "1") + "</x>":                    "",
+		"<origin-id xmlns='urn:xmpp:sid:0' by='OWN' id='1'/>":           "",
+		id("JULIET", "2") + id("OWN", "1") + id("muc.example.org", "3"): "1",
+		id("OWN", "1") + id("OWN", "2"):                                 "",
+		id("OWN", "1") + id("OWN", "1"):                                 "1",
+	} {
+		e := element("<message from='JULIET' to='OWN'><body>b</body>" + content + "</message>")
+		if got := stanzaID(jid("romeo@example.org/here"), e); got != want {
+			t.Errorf("%s: %q", content, got)
+		}
+		for _, announced := range []bool{true, false} {
+			l := listener{kinds: map[string]bool{"message": true}, hasIDs: announced}
+			r := l.unpack(jid("romeo@example.org/here"), e).(*messageRecord)
+			if announced && r.StanzaID != want || !announced && r.StanzaID != "" {
+				t.Errorf("%s, announced %v: %q", content, announced, r.StanzaID)
+			}
+		}
+	}
+}
+
+// S-10: of several stamps that of the own server or account is taken, the last one, as
+// it adds its own behind what the sender has put there; else the first. What is no
+// stamp does not count, and one from the end of time does no harm.
+func TestStamps(t *testing.T) {
+	const a, b, c = "2026-01-02T03:04:05.000Z", "2026-02-02T03:04:05.000Z", "2026-03-02T03:04:05.000Z"
+	by := func(from, stamp string) string { return "<delay from='" + from + "' stamp='" + stamp + "'/>" }
+	for content, want := range map[string]string{
+		"<delay stamp='" + a + "'/>":                                a,
+		by("JULIET", a) + by("example.org", b):                      b,
+		by("example.org", b) + by("JULIET", a):                      b,
+		by("OWN", b) + by("evil.example", a):                        b,
+		by("example.org", a) + by("evil.example", c) + by("OWN", b): b,
+		by("OWN/phone", a) + by("evil.example", b):                  a,
+		by("evil.example", a) + by("example.org.evil", b):           a,
+		by("evil.example", a) + by("example.org/x", b):              a,
+		by("evil.example", a) + by("example.org@/", b):              a,
+		by("example.org", "yesterday") + by("evil.example", a):      a,
+		by("example.org", "2026-01-02T05:04:05+02:00"):              a,
+		by("evil.example", "9999-12-31T23:59:59-23:59"):             "9999-12-31T23:59:59.999Z",
+		by("evil.example", "0000-01-01T00:00:00+23:59"):             "0000-01-01T00:00:00.000Z",
+		by("evil.example", "2999-01-01T00:00:00.123456789012Z"):     "2999-01-01T00:00:00.123Z",
+		by("evil.example", "99999-01-01T00:00:00Z"):                 "",
+		by("evil.example", "2026-13-01T00:00:00Z"):                  "",
+		by("evil.example", ""):                                      "",
+		"<x xmlns='evil'>" + by("example.org", a) + "</x>":          "",
+		"<delay/>": "",
+	} {
+		r := recordOf(element("<message from='JULIET' to='OWN'><body>b</body>" + content + "</message>"))
+		json, err := output.AppendJSON(nil, r)
+		if err != nil || r.Delayed != (want != "") || want != "" && !strings.Contains(string(json), `"time":"`+want+`"`) || textOf(r) == "" {
+			t.Errorf("%s: %s, %v", content, json, err)
 		}
 	}
 }

@@ -75,6 +75,10 @@ type Options struct {
 	// bound: see Session.Resumed.
 	Resume *Resumption
 
+	// Acknowledging is told what the session can be resumed from before the server asks
+	// for an acknowledgement and gets it. It is called by a goroutine of its own.
+	Acknowledging func(*Resumption)
+
 	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
 	KeepAlive time.Duration
 
@@ -121,12 +125,13 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
 		go x509.SystemCertPool()
 	}
-	if there := o; o.Resume != nil && isServer(o.Resume.Location) {
-		there.Server = o.Resume.Location
-		s, err := dial(ctx, there)
-		if _, elsewhere := errors.AsType[*DialError](err); !elsewhere || ctx.Err() != nil {
+	if o.Resume != nil {
+		s, err := resume(ctx, o)
+		if _, refused := errors.AsType[resumeRefused](err); !refused || ctx.Err() != nil {
 			return s, err
 		}
+		o.trace("%v; a new one", err)
+		o.JID.Resource, o.Resume = o.Resume.resource(o.JID), nil
 	}
 	s, err := dial(ctx, o)
 	for range maxRedirections {
@@ -139,6 +144,39 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		s, err = dial(ctx, o)
 	}
 	return s, err
+}
+
+// resumedBudget bounds the first answer in a session that was resumed.
+const resumedBudget = 5 * time.Second
+
+// resume is Dial for a session to go on with. It does not stop at the word of the server:
+// where the old connection was cut inside of a stanza, Prosody 0.12 takes what comes on
+// the new one for the rest of that.
+func resume(ctx context.Context, o Options) (s *Session, err error) {
+	tried := false
+	if there := o; isServer(o.Resume.Location) {
+		there.Server = o.Resume.Location
+		s, err = dial(ctx, there)
+		_, elsewhere := errors.AsType[*DialError](err)
+		tried = !elsewhere || ctx.Err() != nil
+	}
+	if !tried {
+		s, err = dial(ctx, o)
+	}
+	if err != nil || !s.Resumed() {
+		return s, err
+	}
+	proof, cancel := context.WithTimeout(ctx, resumedBudget)
+	defer cancel()
+	_, err = s.Ping(proof, s.Server())
+	if _, answered := errors.AsType[*StanzaError](err); err == nil || answered {
+		return s, nil
+	}
+	s.raw.Close()
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	return nil, resumeRefused{fmt.Errorf("the session was resumed and is of no use: %w", err)}
 }
 
 func isServer(s string) bool {

@@ -318,7 +318,7 @@ func connect(t testing.TB, change ...func(*xmpp.Options)) (*xmpp.Session, *peer)
 // connectBy is connect with a login of its own.
 func connectBy(t testing.TB, login func(p *peer), change ...func(*xmpp.Options)) (*xmpp.Session, *peer) {
 	t.Helper()
-	ready, end := make(chan *peer, 1), make(chan struct{})
+	ready, end := make(chan *peer, 2), make(chan struct{})
 	o := scripted(t, func(p *peer) {
 		login(p)
 		ready <- p

@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,6 +26,12 @@ type Resumption struct {
 
 	sent     uint32       // stanzas sent
 	unproven []sentStanza // of those, the last ones, of which it is not known that they came
+}
+
+// resource is the one to bind where the session cannot be resumed: binding it again
+// ends what is left of that.
+func (r *Resumption) resource(account JID) string {
+	return cmp.Or(account.Resource, r.JID.Resource)
 }
 
 // A sentStanza is one that may have to be sent again.
@@ -75,12 +82,20 @@ func (s *Session) Resumption() *Resumption {
 	}
 }
 
-// Acknowledge says that all that Stanzas has yielded so far has been handled, and
-// tells the server so where Options.Manage is set: it need not deliver it again.
-func (s *Session) Acknowledge(ctx context.Context) error {
+// Handled says that all that Stanzas has yielded so far has been handled.
+func (s *Session) Handled() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.m.held = false
 	s.handle()
+}
+
+// Acknowledge is Handled, and tells the server so where Options.Manage is set: it need
+// not deliver it again. Who keeps Resumption somewhere does so in between, as a server
+// need not take it well when a count goes backwards; see also Options.Acknowledging.
+func (s *Session) Acknowledge(ctx context.Context) error {
+	s.Handled()
+	s.mu.Lock()
 	news := s.m.counting && s.m.handled != s.m.told
 	s.mu.Unlock()
 	if !news {
@@ -112,26 +127,26 @@ func (s *Session) writeAck(ctx context.Context) error {
 	if s.closed {
 		return s.reason()
 	}
-	s.mu.Lock()
-	b := s.ackXML()
-	s.mu.Unlock()
-	_, err := s.writeBytes(ctx, b)
+	_, err := s.writeBytes(ctx, s.ackXML())
 	return err
 }
 
 // lastAck is the acknowledgement that a stream ends with, "" where there is no news.
 func (s *Session) lastAck() string {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.handle(); !s.m.counting || s.m.handled == s.m.told {
+	s.handle()
+	news := s.m.counting && s.m.handled != s.m.told
+	s.mu.Unlock()
+	if !news {
 		return ""
 	}
 	return string(s.ackXML())
 }
 
-// ackXML is the acknowledgement as of now. The session is locked.
+// ackXML is the acknowledgement of what is known to be handled.
 func (s *Session) ackXML() []byte {
-	s.handle()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.m.told = s.m.handled
 	a := NewElement(NSManage, "a", "h", strconv.FormatUint(uint64(uint32(s.m.handled)), 10))
 	s.o.traceElement(true, a)
@@ -225,7 +240,11 @@ func (s *Session) managed(e *Element) error {
 func (s *Session) answerRequests() {
 	s.mu.Lock()
 	s.m.requests = 0
+	s.handle()
 	s.mu.Unlock()
+	if r := s.Resumption(); r != nil && s.o.Acknowledging != nil {
+		s.o.Acknowledging(r)
+	}
 	// If it cannot be written, the session ends and says so to whoever uses it.
 	_ = s.writeAck(s.ctx)
 }

@@ -123,10 +123,13 @@ func (n *negotiation) restart(doing string, first *Element) (features *Element, 
 func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	e := NewElement(NSManage, "resume", "previd", r.ID, "h", strconv.FormatUint(uint64(r.Handled), 10))
 	features, err := n.restart("resuming a session", e)
-	if err != nil {
-		return nil, err
+	var answer *Element
+	if err == nil {
+		answer, err = n.next()
 	}
-	answer, err := n.next()
+	if errors.Is(err, errEnded) || errors.Is(err, io.ErrUnexpectedEOF) { // so does Prosody 0.12 where it disagrees about h
+		return nil, resumeRefused{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,12 +149,22 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	condition, text := conditionOf(answer, NSStanzas)
 	n.o.trace("the session cannot be resumed: %s", withText(string(condition), text))
 	n.doing = "binding a resource"
-	request := n.bindRequest(n.o.JID.Resource)
+	request := n.bindRequest(r.resource(n.o.JID))
 	if err := n.write(nil, request); err != nil {
-		return nil, err
+		return nil, resumeRefused{err}
 	}
-	return n.bind(features, request)
+	s, err := n.bind(features, request)
+	if err != nil {
+		return nil, resumeRefused{err}
+	}
+	return s, nil
 }
+
+// resumeRefused says that only a new session is of use. Prosody 0.12 ends the stream
+// where it has forgotten a part of the old one.
+type resumeRefused struct{ error }
+
+func (e resumeRefused) Unwrap() error { return e.error }
 
 // header is a stream header. It names the account only inside TLS (RFC 6120,
 // section 4.7.1).
@@ -558,10 +571,12 @@ func readError(err error, lost func(error) error) error {
 	case errors.As(err, &syntax):
 		return &StreamError{Condition: Condition(syntax.Condition), Text: syntax.Reason, Sent: true}
 	case err == io.EOF:
-		return lost(errors.New("the server closed the stream"))
+		return lost(errEnded)
 	}
 	return lost(err)
 }
+
+var errEnded = errors.New("the server closed the stream")
 
 // isLost reports whether err is the end of a connection, not its refusal.
 func isLost(err error) bool {

@@ -33,16 +33,11 @@ type conn struct {
 	opened  bool      // our header of the present stream is out
 	user    *account  // who has logged in
 	started bool      // a stanza came after bind
-	counted bool      // XEP-0198 is on
-	handled uint32    // stanzas since then
 	abrupt  bool      // close without closing TLS
 
 	// Guarded by s.mu.
-	jid        xmpp.JID // zero before bind and after the session has ended
-	presence   *xmpp.Element
-	priority   int
-	directed   map[xmpp.JID]bool
-	interested bool // has asked for the roster
+	bound *session // nil before bind, and after the session has ended or gone elsewhere
+	cut   bool     // Restart was called: nothing that comes from here counts any more
 }
 
 // Read is where the wire reader gets its bytes. The moment it needs more is the
@@ -76,11 +71,12 @@ func (c *conn) put(to *conn, b []byte) {
 	}
 }
 
-// deliver puts an element. One that cannot be written was not read either, but
-// made from text of a Config or a Fault; it is left out.
-func (c *conn) deliver(to *conn, e *xmpp.Element) {
+// emit puts an element for the client of c that is no stanza of a session. One that
+// cannot be written was not read either, but made from text of a Config or a Fault;
+// it is left out.
+func (c *conn) emit(e *xmpp.Element) {
 	if b, err := xmpp.XML(e); err == nil {
-		c.put(to, b)
+		c.put(c, b)
 	}
 }
 
@@ -192,15 +188,18 @@ func (o *outbox) end(b []byte) {
 }
 
 // run writes until the outbox is ended and empty, or a write fails.
-func (o *outbox) run() {
+func (o *outbox) run() error {
 	var spare []byte
 	for {
 		b, ok := o.take(spare)
 		if !ok {
-			return
+			return nil
 		}
 		err := o.write(b)
 		o.written(err)
+		if err != nil {
+			return err
+		}
 		spare = b
 	}
 }

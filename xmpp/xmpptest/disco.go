@@ -97,19 +97,22 @@ func (c *conn) discoItems(request *xmpp.Element, node string, width int) *xmpp.E
 		item()
 	}
 	if set != nil && width > 0 || last < width {
-		xmpp.Add(list, resultSet(first, last, count))
+		var ids [2]string
+		if first <= last {
+			ids = [2]string{strconv.Itoa(first), strconv.Itoa(last)}
+		}
+		xmpp.Add(list, resultSet(ids[0], ids[1], count))
 	}
 	return list
 }
 
 // resultSet describes a page. An empty one has neither a first nor a last item.
-func resultSet(first, last int, count string) *xmpp.Element {
+func resultSet(first, last, count string) *xmpp.Element {
 	set := xmpp.NewElement(nsRSM, "set")
-	if first <= last {
-		xmpp.Add(set, xmpp.NewText(nsRSM, "first", strconv.Itoa(first)), xmpp.NewText(nsRSM, "last", strconv.Itoa(last)))
-	}
-	if count != "" {
-		xmpp.Add(set, xmpp.NewText(nsRSM, "count", count))
+	for _, part := range [][2]string{{"first", first}, {"last", last}, {"count", count}} {
+		if part[1] != "" {
+			xmpp.Add(set, xmpp.NewText(nsRSM, part[0], part[1]))
+		}
 	}
 	return set
 }
@@ -141,9 +144,12 @@ func (c *conn) discoInfo(user *account) *xmpp.Element {
 	features := []string{xmpp.NSDiscoInfo, nsDiscoItems, xmpp.NSPing}
 	if user != nil {
 		identity("account", "registered", "")
+		if !c.faults.has("no-archive") {
+			features = append(features, nsMAM, nsSID)
+		}
 	} else {
 		identity("server", "im", c.discoText("xmpptest"))
-		features = append(features, nsRoster, nsRSM, c.discoText("msgoffline"))
+		features = append(features, nsRoster, nsRSM, nsCarbons, c.discoText("msgoffline"))
 	}
 	for _, f := range features {
 		info.CreateElement("feature").CreateAttr("var", f)

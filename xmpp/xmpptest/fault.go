@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/internal/wire"
 )
 
 // A Fault is one way to misbehave, written NAME, NAME@PHASE, NAME=VALUE or
@@ -26,7 +27,7 @@ import (
 //	challenge      the first SASL challenge
 //	success        SASL success
 //	restart        features of the stream after login
-//	bind           the answer to the bind request
+//	bind           the answer to the bind request, or to <resume/> (XEP-0198)
 //	session        the first stanza after bind is handled
 //	confirm        a ping to the server or the own account is answered
 //	ack            a request for an acknowledgement (XEP-0198) is answered
@@ -81,6 +82,11 @@ func kinds() []kind {
 		{"high-iterations", "", "", "2147483648 iterations"},
 		{"message-in-sasl", "", "", "a message between the challenge and <success/>"},
 
+		{"no-sm", "", "", "does not offer stream management (XEP-0198) and refuses it"},
+		{"no-resume", "", "", "manages streams, but lets no session be resumed"},
+		{"resume-failed", "", "", "fails to resume any session, as if it did not exist"},
+		{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
+
 		{"bind-other", "", "", "binds an address of another account"},
 		{"bind-error", "", "CONDITION", "answers each bind request so"},
 		{"bind-conflict", "", "", "answers a bind request that names a resource with conflict"},
@@ -90,7 +96,9 @@ func kinds() []kind {
 		{"bounce-late", "", "MS", "error bounces come so many milliseconds late"},
 		{"bounce-wrong-id", "", "", "error bounces have another id"},
 		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
-		{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
+
+		{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
+		{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
 
 		{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
 		{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
@@ -252,7 +260,7 @@ func (c *conn) strike(f fault) error {
 		condition, text, _ := strings.Cut(f.value, ":")
 		return streamError{condition, text}
 	case "malformed", "inject":
-		c.put(c, []byte(f.value))
+		c.interject(f.value)
 	case "endless-stanza":
 		return c.flood()
 	}
@@ -302,6 +310,25 @@ func (c *conn) forge(e *xmpp.Element) {
 			}
 			xmpp.Add(r, xmpp.Add(xmpp.NewElement(ns, p.Tag), forged))
 		}
-		c.deliver(c, r)
+		c.respond(r)
+	}
+}
+
+// interject writes text of a fault. The stanzas in it are counted, as the client
+// counts them as well (XEP-0198).
+func (c *conn) interject(text string) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.put(c, []byte(text))
+	if c.bound == nil {
+		return
+	}
+	r := wire.NewReader(strings.NewReader(c.header()+text), wire.Limits{})
+	_, err := r.Header()
+	for err == nil {
+		var e *xmpp.Element
+		if e, _, err = r.Next(); err == nil && isStanza(e) {
+			c.bound.keep(c.s, e)
+		}
 	}
 }

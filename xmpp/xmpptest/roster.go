@@ -78,10 +78,10 @@ func (c *conn) rosterIQ(e *xmpp.Element, kind string, query *xmpp.Element) {
 		c.rosterSet(e, query)
 		return
 	}
-	c.interested = true
+	c.bound.interested = true
 	version := strconv.Itoa(c.user.version)
 	if xmpp.Attr(query, "ver") == version { // section 2.6.2: nothing has changed
-		c.deliver(c, result(e, "", &xmpp.Element{}))
+		c.respond(result(e, "", &xmpp.Element{}))
 		return
 	}
 	answer := xmpp.NewElement(nsRoster, "query", "ver", version)
@@ -91,7 +91,7 @@ func (c *conn) rosterIQ(e *xmpp.Element, kind string, query *xmpp.Element) {
 			known.addItem(answer, jid)
 		}
 	}
-	c.deliver(c, result(e, "", answer))
+	c.respond(result(e, "", answer))
 }
 
 func (c *conn) rosterSet(e, query *xmpp.Element) {
@@ -116,7 +116,7 @@ func (c *conn) rosterSet(e, query *xmpp.Element) {
 		return
 	}
 	c.push(c.user, jid)
-	c.deliver(c, result(e, "", &xmpp.Element{}))
+	c.respond(result(e, "", &xmpp.Element{}))
 }
 
 // remove ends all subscriptions with a contact and takes it off the roster (RFC
@@ -152,28 +152,29 @@ func (c *conn) push(user *account, jid xmpp.JID) {
 // ownPresence is presence without an address: to all who are subscribed (RFC 6121,
 // sections 4.2 to 4.5).
 func (c *conn) ownPresence(e *xmpp.Element) {
+	me := c.bound
 	switch xmpp.Attr(e, "type") {
 	case "":
 	case "unavailable":
-		c.unavailable(c, e)
+		c.unavailable(me, e)
 		return
 	default:
 		return
 	}
-	initial := c.presence == nil
+	initial := me.presence == nil
 	priority, _ := xmpp.Text(e, xmpp.NSClient, "priority")
 	n, err := strconv.ParseInt(priority, 10, 8)
 	if err != nil {
 		n = 0
 	}
-	c.presence, c.priority = e, int(n)
-	c.broadcast(c, e)
+	me.presence, me.priority = e, int(n)
+	c.broadcast(me, e)
 	if initial {
 		c.probe()
 	}
-	if c.priority >= 0 {
+	if me.priority >= 0 {
 		for _, m := range c.user.offline {
-			c.deliver(c, m)
+			c.deliver(me, m)
 		}
 		c.user.offline = nil
 	}
@@ -181,14 +182,14 @@ func (c *conn) ownPresence(e *xmpp.Element) {
 
 // presenceFor delivers presence to one address: what stands in "to" is the bare
 // address of a broadcast's recipient.
-func (c *conn) presenceFor(there *conn, e *xmpp.Element) {
+func (c *conn) presenceFor(there *session, e *xmpp.Element) {
 	e.CreateAttr("to", there.user.jid.String())
 	c.deliver(there, e)
 }
 
 // broadcast sends the presence of from, on behalf of c, to the available resources
 // of its contacts and to its own, itself included (RFC 6121, section 4.2.2).
-func (c *conn) broadcast(from *conn, e *xmpp.Element) {
+func (c *conn) broadcast(from *session, e *xmpp.Element) {
 	for _, there := range from.user.sessions {
 		if there.presence != nil {
 			c.presenceFor(there, e)
@@ -218,13 +219,13 @@ func (c *conn) toAvailable(jid xmpp.JID, e *xmpp.Element) {
 // contacts and of its own other resources, and requests to subscribe.
 func (c *conn) probe() {
 	for _, there := range c.user.sessions {
-		if there != c && there.presence != nil {
-			c.presenceFor(c, there.presence)
+		if there != c.bound && there.presence != nil {
+			c.presenceFor(c.bound, there.presence)
 		}
 	}
 	for jid, contact := range c.user.roster {
 		if contact.request != nil {
-			c.deliver(c, contact.request)
+			c.deliver(c.bound, contact.request)
 		}
 		if user := c.s.accounts[jid.Local]; contact.to && user != nil && jid.Domain == c.s.Domain {
 			c.presencesOf(user, c.user.jid)
@@ -243,7 +244,7 @@ func (c *conn) presencesOf(user *account, to xmpp.JID) {
 
 // unavailable ends the presence of a session on behalf of c, for everybody who has
 // seen it.
-func (c *conn) unavailable(from *conn, e *xmpp.Element) {
+func (c *conn) unavailable(from *session, e *xmpp.Element) {
 	if from.presence != nil {
 		from.presence = nil
 		c.broadcast(from, e)
@@ -264,12 +265,12 @@ func (c *conn) presenceTo(e *xmpp.Element, to xmpp.JID) {
 		c.subscription(c.user, e, kind, to.Bare())
 		return
 	case "":
-		if c.directed == nil {
-			c.directed = make(map[xmpp.JID]bool)
+		if c.bound.directed == nil {
+			c.bound.directed = make(map[xmpp.JID]bool)
 		}
-		c.directed[to] = true
+		c.bound.directed[to] = true
 	case "unavailable":
-		delete(c.directed, to)
+		delete(c.bound.directed, to)
 	case "error":
 	default:
 		return

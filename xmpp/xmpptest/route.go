@@ -2,7 +2,6 @@ package xmpptest
 
 import (
 	"cmp"
-	"strconv"
 	"time"
 
 	"xmppkit/xmpp"
@@ -10,15 +9,16 @@ import (
 
 const nsDelay = "urn:xmpp:delay" // XEP-0203
 
-// maxOffline is how many messages are kept for one account.
-const maxOffline = 10_000
+// maxKept is how many messages are kept for one account, and how many stanzas that
+// its client has not acknowledged for one session.
+const maxKept = 10_000
 
 // handle is called for each element of a session.
 func (c *conn) handle(e *xmpp.Element) error {
 	switch {
 	case xmpp.Namespace(e) == nsSM:
 		return c.manage(e)
-	case !xmpp.Is(e, xmpp.NSClient, "message") && !xmpp.Is(e, xmpp.NSClient, "presence") && !xmpp.Is(e, xmpp.NSClient, "iq"):
+	case !isStanza(e):
 		return streamError{condition: "unsupported-stanza-type"}
 	}
 	if !c.started {
@@ -27,16 +27,28 @@ func (c *conn) handle(e *xmpp.Element) error {
 			return err
 		}
 	}
-	c.handled++
+	mute := false
 	if c.isOurPing(e) {
-		if _, mute := c.faults.at("silence", "confirm"); mute {
-			return nil
-		}
-		if err := c.at("confirm"); err != nil {
-			return err
+		if _, mute = c.faults.at("silence", "confirm"); !mute {
+			if err := c.at("confirm"); err != nil {
+				return err
+			}
 		}
 	}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.bound == nil { // replaced, resumed elsewhere, or the server is closing
+		return errGone
+	}
+	c.bound.handled++
+	if mute {
+		return nil
+	}
 	return c.route(e)
+}
+
+func isStanza(e *xmpp.Element) bool {
+	return xmpp.Is(e, xmpp.NSClient, "message") || xmpp.Is(e, xmpp.NSClient, "presence") || xmpp.Is(e, xmpp.NSClient, "iq")
 }
 
 // isOurPing reports whether e is a ping that the server answers itself.
@@ -48,44 +60,9 @@ func (c *conn) isOurPing(e *xmpp.Element) bool {
 	return err != nil || to.String() == c.s.Domain || to == c.user.jid
 }
 
-// manage is XEP-0198, without resumption.
-func (c *conn) manage(e *xmpp.Element) error {
-	switch {
-	case e.Tag == "enable" && !c.counted:
-		c.counted, c.handled = true, 0
-		c.deliver(c, xmpp.NewElement(nsSM, "enabled"))
-	case e.Tag == "enable" || e.Tag == "resume":
-		condition := "unexpected-request"
-		if e.Tag == "resume" {
-			condition = "item-not-found"
-		}
-		c.deliver(c, xmpp.Add(xmpp.NewElement(nsSM, "failed"), xmpp.NewElement(xmpp.NSStanzas, condition)))
-	case e.Tag == "r" && c.counted:
-		if _, mute := c.faults.at("silence", "ack"); mute {
-			return nil
-		}
-		if err := c.at("ack"); err != nil {
-			return err
-		}
-		h := c.handled
-		if c.faults.has("ack-too-high") {
-			h += 1000
-		}
-		c.deliver(c, xmpp.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10)))
-	case e.Tag != "a":
-		return streamError{condition: "unsupported-stanza-type"}
-	}
-	return nil
-}
-
 // route does with a stanza what RFC 6120, section 10, and RFC 6121, section 8, ask
 // for. All that follows here, and in roster.go, runs with the server locked.
 func (c *conn) route(e *xmpp.Element) error {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	if c.jid.IsZero() { // replaced, or the server is closing
-		return errGone
-	}
 	if err := c.stamp(e); err != nil {
 		return err
 	}
@@ -117,11 +94,11 @@ func (c *conn) route(e *xmpp.Element) error {
 func (c *conn) stamp(e *xmpp.Element) error {
 	if text := xmpp.Attr(e, "from"); text != "" {
 		from, err := xmpp.ParseJID(text)
-		if err != nil || from != c.jid && from != c.jid.Bare() {
+		if err != nil || from != c.bound.jid && from != c.user.jid {
 			return streamError{condition: "invalid-from"}
 		}
 	}
-	e.CreateAttr("from", c.jid.String())
+	e.CreateAttr("from", c.bound.jid.String())
 	return nil
 }
 
@@ -138,13 +115,15 @@ func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
 	r := c.errorFor(e, xmpp.Attr(e, "to"), id, kind, condition)
 	late, ok := c.faults.number("bounce-late")
 	if !ok {
-		c.deliver(c, r)
+		c.respond(r)
 		return
 	}
-	b, _ := xmpp.XML(r)
 	time.AfterFunc(time.Duration(late)*time.Millisecond, func() {
-		c.out.put(b)
-		c.out.flush()
+		c.s.alone(func(nobody *conn) {
+			if c.bound != nil {
+				nobody.deliver(c.bound, r)
+			}
+		})
 	})
 }
 
@@ -164,57 +143,64 @@ func (c *conn) errorFor(e *xmpp.Element, from, id, kind, condition string) *xmpp
 // message is RFC 6121, section 8.5, where it is about messages.
 func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	if c.faults.has("bounce-third-party") {
-		c.deliver(c, c.errorFor(e, "mallory@evil.example/x", xmpp.Attr(e, "id"), "cancel", "service-unavailable"))
+		c.respond(c.errorFor(e, "mallory@evil.example/x", xmpp.Attr(e, "id"), "cancel", "service-unavailable"))
+	}
+	if limit, ok := c.faults.number("rate-limit"); ok && c.bound.rate() > limit {
+		c.bounce(e, "wait", "policy-violation")
+		return
 	}
 	user := c.s.accounts[to.Local]
+	if user != c.user {
+		sent := e.Copy()
+		c.archive(c.user, sent, to)
+		c.copies(c.user, "sent", sent, c.bound)
+	}
 	if user == nil {
 		c.bounce(e, "cancel", "service-unavailable")
 		return
 	}
-	if there := user.sessions[to.Resource]; there != nil {
-		c.deliver(there, e)
-		return
+	c.archive(user, e, c.user.jid)
+	there := user.recipients(e, to.Resource)
+	c.copies(user, "received", e, there...)
+	for _, p := range xmpp.Children(e, nsCarbons, "private") { // as Prosody does
+		e.RemoveChild(p)
 	}
-	switch xmpp.Attr(e, "type") {
-	case "groupchat":
+	for _, r := range there {
+		c.deliver(r, e)
+	}
+	switch kind := xmpp.Attr(e, "type"); {
+	case len(there) > 0 || kind == "error" || kind == "headline":
+	case kind == "groupchat":
 		c.bounce(e, "cancel", "service-unavailable")
-	case "error":
-	case "headline":
-		for _, there := range user.sessions {
-			if to.Resource == "" && there.presence != nil && there.priority >= 0 {
-				c.deliver(there, e)
-			}
-		}
+	case len(user.offline) >= maxKept:
+		c.bounce(e, "wait", "resource-constraint")
 	default:
-		c.messageToAccount(e, user)
+		user.offline = append(user.offline, c.s.delayed(e))
 	}
 }
 
-// messageToAccount delivers to the available resources with the highest priority,
-// as long as that is not negative, or to the offline store.
-func (c *conn) messageToAccount(e *xmpp.Element, user *account) {
-	var best []*conn
-	for _, there := range user.sessions {
+// recipients returns the sessions that a message is for: the one that is addressed,
+// otherwise those with the highest priority, as long as that is not negative, or, of
+// a headline, all with one that is not.
+func (a *account) recipients(e *xmpp.Element, resource string) []*session {
+	if there := a.sessions[resource]; there != nil {
+		return []*session{there}
+	}
+	kind := xmpp.Attr(e, "type")
+	if kind == "groupchat" || kind == "error" || kind == "headline" && resource != "" {
+		return nil
+	}
+	var best []*session
+	for _, there := range a.sessions {
 		switch {
 		case there.presence == nil || there.priority < 0:
-		case len(best) == 0 || there.priority > best[0].priority:
-			best = []*conn{there}
-		case there.priority == best[0].priority:
+		case kind == "headline" || len(best) == 0 || there.priority == best[0].priority:
 			best = append(best, there)
+		case there.priority > best[0].priority:
+			best = []*session{there}
 		}
 	}
-	for _, there := range best {
-		c.deliver(there, e)
-	}
-	switch {
-	case len(best) > 0:
-	case len(user.offline) >= maxOffline:
-		c.bounce(e, "wait", "resource-constraint")
-	default:
-		stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-		xmpp.Add(e, xmpp.NewElement(nsDelay, "delay", "from", c.s.Domain, "stamp", stamp))
-		user.offline = append(user.offline, e)
-	}
+	return best
 }
 
 // iq routes what is for a full address and answers the rest (RFC 6121, section
@@ -232,7 +218,7 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 		c.forge(e)
 	}
 	if c.faults.has("echo") {
-		c.deliver(c, e)
+		c.respond(e)
 	}
 	user := c.s.accounts[to.Local]
 	if user != nil && user.sessions[to.Resource] != nil {
@@ -246,6 +232,11 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	var condition string
 	switch {
 	case to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)):
+	case user == c.user && kind == "set" && xmpp.Is(children[0], nsMAM, "query") && !c.faults.has("no-archive"):
+		c.query(e, children[0])
+		return
+	case user == c.user && kind == "set" && c.carbons(children[0]):
+		answer = &xmpp.Element{}
 	case user == c.user && xmpp.Is(children[0], nsRoster, "query"):
 		c.rosterIQ(e, kind, children[0])
 		return
@@ -257,7 +248,7 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	case answer == nil:
 		c.bounce(e, "cancel", cmp.Or(condition, "service-unavailable"))
 	default:
-		c.deliver(c, result(e, to.String(), answer))
+		c.respond(result(e, to.String(), answer))
 	}
 }
 

@@ -3,10 +3,10 @@
 // certificates made on the spot. It can also misbehave on request, see Fault.
 //
 // It knows one domain, whose accounts have rosters, presence and an offline store
-// (RFC 6120, RFC 6121), and announces what it can to disco (XEP-0030). It answers
-// pings (XEP-0199) and acknowledges stanzas (XEP-0198, without resumption). It
-// leaves out federation, rooms, archives, carbons, registration and all storage
-// that outlives it.
+// (RFC 6120, RFC 6121), carbons (XEP-0280) and an archive (XEP-0313), and announces
+// what it can to disco (XEP-0030). It answers pings (XEP-0199) and manages streams
+// (XEP-0198). It leaves out federation, rooms, registration and all storage that
+// outlives it.
 package xmpptest
 
 import (
@@ -93,10 +93,12 @@ type account struct {
 	jid      xmpp.JID
 	password string
 	keys     map[string]*scram.Client // caches what PBKDF2 gives, by hash
-	sessions map[string]*conn         // by resource
+	sessions map[string]*session      // by resource
+	ended    map[string]uint32        // what an expired session had handled, by its id (XEP-0198)
 	roster   map[xmpp.JID]*contact
 	version  int // of the roster
 	offline  []*xmpp.Element
+	archive  []archived
 }
 
 // shutdown is how long Close waits for clients to take leave.
@@ -212,7 +214,7 @@ func (s *Server) AddAccount(local, password string) error {
 	defer s.mu.Unlock()
 	a := s.accounts[jid.Local]
 	if a == nil {
-		a = &account{jid: jid, sessions: make(map[string]*conn), roster: make(map[xmpp.JID]*contact)}
+		a = &account{jid: jid, sessions: make(map[string]*session), ended: make(map[string]uint32), roster: make(map[xmpp.JID]*contact)}
 		s.accounts[jid.Local] = a
 		if s.config.Friends {
 			s.befriend(a)
@@ -251,10 +253,15 @@ func (s *Server) Close() {
 	s.closed = true
 	conns := slices.Collect(maps.Keys(s.conns))
 	for _, c := range conns {
-		if c.jid.IsZero() {
+		if c.bound == nil {
 			c.raw.Close()
 		} else {
 			c.end(closing(streamError{condition: "system-shutdown"}))
+		}
+	}
+	for _, a := range s.accounts {
+		for _, there := range a.sessions {
+			there.wake()
 		}
 	}
 	s.mu.Unlock()
@@ -273,6 +280,35 @@ func (s *Server) Close() {
 	s.accepting.Wait()
 }
 
+// Cut breaks all connections, as a network does that goes away. Sessions that can be
+// resumed wait for their clients.
+func (s *Server) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.raw.Close()
+	}
+}
+
+// Restart breaks all connections, and there is nothing left of any session, nor of
+// the stanzas that only sessions had: as if the server had been killed and started
+// again. Accounts, rosters, archives and offline messages are still there.
+func (s *Server) Restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.cut, c.bound = true, nil
+		c.raw.Close()
+	}
+	for _, a := range s.accounts {
+		for _, there := range a.sessions {
+			there.wake()
+		}
+		clear(a.sessions)
+		clear(a.ended)
+	}
+}
+
 // ServeConn serves one connection, such as one end of a net.Pipe, closes it and
 // returns when it has ended. With directTLS the client begins with a TLS
 // handshake, otherwise with a stream header.
@@ -289,11 +325,14 @@ func (s *Server) ServeConn(nc net.Conn, directTLS bool) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		c.out.run()
-		c.closeWrite()
+		if c.out.run() == nil {
+			c.closeWrite()
+		} else {
+			c.raw.Close() // who does not read for so long is not read either
+		}
 	}()
 	err := c.serve()
-	c.leave()
+	c.leave(err)
 	c.finish(err)
 	nc.Close()
 	<-written
@@ -332,8 +371,9 @@ func (c *conn) end(b []byte) {
 	c.raw.SetReadDeadline(time.Now().Add(linger))
 }
 
-// closing is the end of a stream with an error.
-func closing(e streamError) []byte {
+// closing is the end of a stream with an error, with details that are specific to it
+// (RFC 6120, section 4.9.4).
+func closing(e streamError, details ...*xmpp.Element) []byte {
 	b := []byte("<stream:error>")
 	condition := xmpp.NewElement(xmpp.NSStreams, e.condition)
 	if e.condition == "see-other-host" {
@@ -344,7 +384,7 @@ func closing(e streamError) []byte {
 	if e.text != "" {
 		parts = append(parts, xmpp.NewText(xmpp.NSStreams, "text", e.text))
 	}
-	for _, p := range parts {
+	for _, p := range append(parts, details...) {
 		x, _ := xmpp.XML(p)
 		b = append(b, x...)
 	}

@@ -99,13 +99,13 @@ func TestLoginFails(t *testing.T) {
 func TestLoginDespiteFaults(t *testing.T) {
 	for _, f := range []Fault{"strip-types", "final-challenge", "byte-by-byte", "one-segment", "bad-header=no-id", "first=0", "forged-reply"} {
 		t.Run(string(f), func(t *testing.T) {
-			session(t, start(t, Config{Faults: []Fault{f}}), "romeo", how{})
+			loggedIn(t, start(t, Config{Faults: []Fault{f}}), "romeo", how{})
 		})
 	}
-	session(t, start(t, Config{Legacy: true}), "romeo", how{mechanism: "SCRAM-SHA-1-PLUS", binding: "tls-unique", maxTLS: tls.VersionTLS12})
-	session(t, start(t, Config{Legacy: true}), "romeo", how{mechanism: "SCRAM-SHA-1", flagY: true})
-	session(t, start(t, Config{Mechanisms: []string{"PLAIN"}}), "romeo", how{mechanism: "PLAIN"})
-	session(t, start(t, Config{Faults: []Fault{"no-signature", "first=0"}}), "romeo", how{})
+	loggedIn(t, start(t, Config{Legacy: true}), "romeo", how{mechanism: "SCRAM-SHA-1-PLUS", binding: "tls-unique", maxTLS: tls.VersionTLS12})
+	loggedIn(t, start(t, Config{Legacy: true}), "romeo", how{mechanism: "SCRAM-SHA-1", flagY: true})
+	loggedIn(t, start(t, Config{Mechanisms: []string{"PLAIN"}}), "romeo", how{mechanism: "PLAIN"})
+	loggedIn(t, start(t, Config{Faults: []Fault{"no-signature", "first=0"}}), "romeo", how{})
 }
 
 // A connection that a fault ends must end, at the phase named and as named.
@@ -199,7 +199,7 @@ func TestPlaintext(t *testing.T) {
 
 func TestMessages(t *testing.T) {
 	s := start(t, Config{})
-	romeo, juliet := session(t, s, "romeo", how{resource: "r"}), session(t, s, "juliet", how{resource: "j"})
+	romeo, juliet := loggedIn(t, s, "romeo", how{resource: "r"}), loggedIn(t, s, "juliet", how{resource: "j"})
 	juliet.send(t, "<presence/>")
 	juliet.expect(t, "<presence from='juliet@localhost/j' to='juliet@localhost'/>")
 
@@ -231,7 +231,7 @@ func TestMessages(t *testing.T) {
 	bounce("iq", "11", "localhost", "cancel", "service-unavailable")
 	romeo.expect(t, "<iq type='result' id='ping' from='localhost' to='romeo@localhost/r'/>")
 
-	juliet.expect(t, "<message to='juliet@localhost' type='chat' id='1' from='romeo@localhost/r'><body>one</body></message>")
+	juliet.expect(t, "<message to='juliet@localhost' type='chat' id='1' from='romeo@localhost/r'><body>one</body><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost' id='*'/></message>")
 	if e, err := juliet.next(); err != nil || xmpp.Lang(e) != "de" || xmpp.Attr(e, "id") != "2" {
 		t.Error("the language of the stream is not that of the stanza:", err, e)
 	}
@@ -248,8 +248,8 @@ func TestMessages(t *testing.T) {
 
 func TestPriority(t *testing.T) {
 	s := start(t, Config{})
-	low, high, hidden := session(t, s, "juliet", how{}), session(t, s, "juliet", how{}), session(t, s, "juliet", how{})
-	sender := session(t, s, "romeo", how{})
+	low, high, hidden := loggedIn(t, s, "juliet", how{}), loggedIn(t, s, "juliet", how{}), loggedIn(t, s, "juliet", how{})
+	sender := loggedIn(t, s, "romeo", how{})
 	present := func(c *client, priority string, others int) {
 		t.Helper()
 		c.send(t, "<presence><priority>"+priority+"</priority></presence>")
@@ -272,8 +272,8 @@ func TestPriority(t *testing.T) {
 
 func TestConflict(t *testing.T) {
 	s := start(t, Config{Friends: true})
-	old := session(t, s, "romeo", how{resource: "r"})
-	session(t, s, "romeo", how{resource: "r"}).ping(t)
+	old := loggedIn(t, s, "romeo", how{resource: "r"})
+	loggedIn(t, s, "romeo", how{resource: "r"}).ping(t)
 	e, err := old.next()
 	if err != nil || xmpp.Child(e, xmpp.NSStreams, "conflict") == nil {
 		t.Fatal(err)
@@ -285,7 +285,7 @@ func TestConflict(t *testing.T) {
 
 func TestPresence(t *testing.T) {
 	s := start(t, Config{Friends: true})
-	romeo, juliet := session(t, s, "romeo", how{resource: "r"}), session(t, s, "juliet", how{resource: "j"})
+	romeo, juliet := loggedIn(t, s, "romeo", how{resource: "r"}), loggedIn(t, s, "juliet", how{resource: "j"})
 	romeo.send(t, "<presence><show>away</show></presence>")
 	romeo.expect(t, "<presence from='romeo@localhost/r' to='romeo@localhost'><show>away</show></presence>")
 	juliet.send(t, "<presence/>")
@@ -298,7 +298,7 @@ func TestPresence(t *testing.T) {
 }
 
 func TestRoster(t *testing.T) {
-	c := session(t, start(t, Config{}), "romeo", how{resource: "r"})
+	c := loggedIn(t, start(t, Config{}), "romeo", how{resource: "r"})
 	result := func(id, payload string) {
 		t.Helper()
 		if payload == "" {
@@ -332,7 +332,7 @@ func TestRoster(t *testing.T) {
 
 func TestSubscription(t *testing.T) {
 	s := start(t, Config{})
-	romeo := session(t, s, "romeo", how{resource: "r"})
+	romeo := loggedIn(t, s, "romeo", how{resource: "r"})
 	state := func(c *client, want string) {
 		t.Helper()
 		e, err := c.next()
@@ -357,7 +357,7 @@ func TestSubscription(t *testing.T) {
 	presence(romeo, "", "romeo@localhost/r")
 	state(romeo, "nonesubscribe")
 
-	juliet := session(t, s, "juliet", how{resource: "j"})
+	juliet := loggedIn(t, s, "juliet", how{resource: "j"})
 	juliet.send(t, roster+"<presence/>")
 	juliet.next()
 	presence(juliet, "", "juliet@localhost/j")
@@ -387,16 +387,8 @@ func TestSubscription(t *testing.T) {
 	state(romeo, "remove")
 }
 
-func TestAcks(t *testing.T) {
-	c := session(t, start(t, Config{}), "romeo", how{})
-	c.send(t, "<message to='juliet@localhost'/><enable xmlns='urn:xmpp:sm:3'/><message to='juliet@localhost'/><r xmlns='urn:xmpp:sm:3'/><enable xmlns='urn:xmpp:sm:3'/>")
-	c.expect(t, "<enabled xmlns='urn:xmpp:sm:3'/>")
-	c.expect(t, "<a xmlns='urn:xmpp:sm:3' h='1'/>")
-	c.expect(t, "<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>")
-}
-
 func TestDisco(t *testing.T) {
-	c := session(t, start(t, Config{}), "romeo", how{})
+	c := loggedIn(t, start(t, Config{}), "romeo", how{})
 	for to, want := range map[string]string{"localhost": `category="server"`, "romeo@localhost": `category="account"`, "juliet@localhost": "service-unavailable"} {
 		c.send(t, "<iq type='get' id='1' to='"+to+"'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
 		if e, err := c.next(); err != nil || !strings.Contains(text(e), want) {
@@ -407,7 +399,7 @@ func TestDisco(t *testing.T) {
 
 func TestDiscoTree(t *testing.T) {
 	ask := func(node, set string, faults ...Fault) string {
-		c := session(t, start(t, Config{Faults: append(faults, "disco-tree=3x2")}), "romeo", how{})
+		c := loggedIn(t, start(t, Config{Faults: append(faults, "disco-tree=3x2")}), "romeo", how{})
 		c.send(t, "<iq type='get' id='1' to='localhost'><query xmlns='http://jabber.org/protocol/disco#items' node='"+node+"'>"+set+"</query></iq>")
 		e, err := c.next()
 		if err != nil {
@@ -449,7 +441,7 @@ func TestSessionFaults(t *testing.T) {
 		"echo":                                      `type="get"`,
 	} {
 		t.Run(string(fault), func(t *testing.T) {
-			c := session(t, start(t, Config{Faults: []Fault{fault}}), "romeo", how{})
+			c := loggedIn(t, start(t, Config{Faults: []Fault{fault}}), "romeo", how{})
 			c.send(t, request)
 			e, err := c.next()
 			if err == nil && !strings.Contains(text(e), want) || err != nil && !strings.Contains(err.Error(), want) {
@@ -461,9 +453,10 @@ func TestSessionFaults(t *testing.T) {
 		"bounce-late=20":     `id="ping"`,
 		"bounce-wrong-id":    "service-unavailable",
 		"bounce-third-party": "mallory@evil.example",
+		"rate-limit=0":       "policy-violation",
 	} {
 		t.Run(string(fault), func(t *testing.T) {
-			c := session(t, start(t, Config{Faults: []Fault{fault}}), "romeo", how{})
+			c := loggedIn(t, start(t, Config{Faults: []Fault{fault}}), "romeo", how{})
 			c.send(t, "<message to='nobody@localhost' id='m'/><iq type='get' id='ping' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
 			for i := range 2 {
 				e, err := c.next()
@@ -555,7 +548,7 @@ func TestPipe(t *testing.T) {
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := start(t, Config{Faults: []Fault{"drip@session"}})
-	bound, dripping := session(t, s, "romeo", how{}), session(t, s, "juliet", how{})
+	bound, dripping := loggedIn(t, s, "romeo", how{}), loggedIn(t, s, "juliet", how{})
 	connect(t, s.Addr())
 	connect(t, s.DirectAddr())
 	dripping.send(t, "<presence/>")
@@ -601,7 +594,7 @@ func BenchmarkLogin(b *testing.B) {
 
 func BenchmarkRoute(b *testing.B) {
 	s := start(b, Config{})
-	romeo, juliet := session(b, s, "romeo", how{}), session(b, s, "juliet", how{})
+	romeo, juliet := loggedIn(b, s, "romeo", how{}), loggedIn(b, s, "juliet", how{})
 	juliet.send(b, "<presence/>")
 	juliet.next()
 	go func() {

@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	nsSM          = "urn:xmpp:sm:3"                  // XEP-0198
 	nsRosterVer   = "urn:xmpp:features:rosterver"    // RFC 6121, section 2.6.1
 	nsPreApproval = "urn:xmpp:features:pre-approval" // RFC 6121, section 3.4.1
 )
@@ -67,7 +66,7 @@ func (c *conn) open(features []*xmpp.Element, phases ...string) error {
 	}
 	c.put(c, []byte("<stream:features>"))
 	for _, f := range features {
-		c.deliver(c, f)
+		c.emit(f)
 	}
 	c.put(c, []byte("</stream:features>"))
 	return nil
@@ -142,7 +141,7 @@ func (c *conn) startTLS() error {
 		case !xmpp.Is(e, xmpp.NSTLS, "starttls"):
 			return streamError{"not-authorized", "use STARTTLS first"}
 		case refuse:
-			c.deliver(c, xmpp.NewElement(xmpp.NSTLS, "failure")) // RFC 6120, section 5.4.2.2
+			c.emit(xmpp.NewElement(xmpp.NSTLS, "failure")) // RFC 6120, section 5.4.2.2
 			return io.EOF
 		default:
 			return c.proceed()
@@ -159,7 +158,7 @@ func (c *conn) proceed() error {
 	if err := c.at("proceed"); err != nil {
 		return err
 	}
-	c.deliver(c, xmpp.NewElement(xmpp.NSTLS, "proceed"))
+	c.emit(xmpp.NewElement(xmpp.NSTLS, "proceed"))
 	if c.faults.has("inject-proceed") {
 		c.inject()
 	}
@@ -289,7 +288,7 @@ func decode(text string) (string, error) {
 
 // challenge writes a challenge and reads the response.
 func (c *conn) challenge(out string) (string, error) {
-	c.deliver(c, xmpp.NewText(xmpp.NSSASL, "challenge", base64.StdEncoding.EncodeToString([]byte(out))))
+	c.emit(xmpp.NewText(xmpp.NSSASL, "challenge", base64.StdEncoding.EncodeToString([]byte(out))))
 	e, err := c.next()
 	switch {
 	case err != nil:
@@ -323,7 +322,7 @@ func (c *conn) succeed(user *account, out string) error {
 	if out != "" && !c.faults.has("no-signature") && !c.faults.has("early-success") {
 		success.SetText(base64.StdEncoding.EncodeToString([]byte(out)))
 	}
-	c.deliver(c, success)
+	c.emit(success)
 	c.user = user
 	return nil
 }
@@ -335,17 +334,20 @@ func (c *conn) fail(f saslFailure) {
 	if f.text != "" {
 		e.CreateElement("text").SetText(f.text)
 	}
-	c.deliver(c, e)
+	c.emit(e)
 }
 
-// bind is the stream after login up to the answer to the bind request. Nothing
-// else is served before that (RFC 6120, section 7.1).
+// bind is the stream after login up to the answer to the bind request, or to the one
+// that stands in its place (XEP-0198, section 5). Nothing else is served before that
+// (RFC 6120, section 7.1).
 func (c *conn) bind() error {
 	features := []*xmpp.Element{
 		xmpp.NewElement(xmpp.NSBind, "bind"),
-		xmpp.NewElement(nsSM, "sm"),
 		xmpp.NewElement(nsRosterVer, "ver"),
 		xmpp.NewElement(nsPreApproval, "sub"),
+	}
+	if !c.faults.has("no-sm") {
+		features = append(features, xmpp.NewElement(nsSM, "sm"))
 	}
 	if err := c.open(features, "restart"); err != nil {
 		return err
@@ -356,20 +358,32 @@ func (c *conn) bind() error {
 			return err
 		}
 		request := xmpp.Child(e, xmpp.NSBind, "bind")
-		if !xmpp.Is(e, xmpp.NSClient, "iq") || xmpp.Attr(e, "type") != "set" || request == nil {
+		resume := xmpp.Is(e, nsSM, "resume") && !c.faults.has("no-sm")
+		switch {
+		case xmpp.Is(e, nsSM, "enable"):
+			c.refuse("unexpected-request")
+			continue
+		case !resume && (!xmpp.Is(e, xmpp.NSClient, "iq") || xmpp.Attr(e, "type") != "set" || request == nil):
 			return streamError{"not-authorized", "bind a resource first"}
 		}
 		if err := c.at("bind"); err != nil {
 			return err
 		}
-		resource, _ := xmpp.Text(request, xmpp.NSBind, "resource")
-		bound = c.bindResource(e, resource)
+		if resume {
+			bound, err = c.resume(e)
+		} else {
+			resource, _ := xmpp.Text(request, xmpp.NSBind, "resource")
+			bound, err = c.bindResource(e, resource)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // bindResource answers a bind request and reports whether c has an address now.
-func (c *conn) bindResource(e *xmpp.Element, resource string) bool {
+func (c *conn) bindResource(e *xmpp.Element, resource string) (bool, error) {
 	want := c.user.jid
 	if want.Resource = resource; resource == "" {
 		want.Resource = xmpp.NewID()
@@ -379,13 +393,13 @@ func (c *conn) bindResource(e *xmpp.Element, resource string) bool {
 	switch {
 	case refuse:
 		c.bounce(e, "cancel", condition)
-		return false
+		return false, nil
 	case err != nil:
 		c.bounce(e, "modify", "bad-request")
-		return false
+		return false, nil
 	case resource != "" && c.faults.has("bind-conflict"):
 		c.bounce(e, "cancel", "conflict")
-		return false
+		return false, nil
 	}
 	if c.faults.has("forged-reply") {
 		c.forge(e)
@@ -396,39 +410,8 @@ func (c *conn) bindResource(e *xmpp.Element, resource string) bool {
 	}
 	answer := xmpp.NewElement(xmpp.NSBind, "bind")
 	answer.CreateElement("jid").SetText(shown.String())
-	c.deliver(c, result(e, "", answer))
-	c.enter(jid) // from now on others write to c, behind the answer
-	return true
-}
-
-// enter makes c the session of its address. One that has it already is ended, as
-// most servers do (RFC 6120, section 7.7.2.2).
-func (c *conn) enter(jid xmpp.JID) {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	if old := c.user.sessions[jid.Resource]; old != nil {
-		c.exit(old)
-		old.end(closing(streamError{"conflict", "Replaced by new connection"}))
-	}
-	c.jid = jid
-	c.user.sessions[jid.Resource] = c
-}
-
-// exit ends a session, on behalf of c. The server is locked.
-func (c *conn) exit(old *conn) {
-	if old.jid.IsZero() {
-		return
-	}
-	c.unavailable(old, xmpp.NewElement(xmpp.NSClient, "presence", "type", "unavailable", "from", old.jid.String()))
-	delete(old.user.sessions, old.jid.Resource)
-	old.jid = xmpp.JID{}
-}
-
-// leave ends the session of c, if there is one, as nobody is there any more.
-func (c *conn) leave() {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	c.exit(c)
+	c.emit(result(e, "", answer))
+	return true, c.enter(jid) // from now on others write to c, behind the answer
 }
 
 // session is all the rest of the stream.

@@ -1,0 +1,73 @@
+package cmd
+
+import "xmppkit/xmpp"
+
+const (
+	nsCarbons = "urn:xmpp:carbons:2" // XEP-0280
+	nsForward = "urn:xmpp:forward:0" // XEP-0297
+)
+
+// enableCarbons asks for copies of what other sessions of the account send and
+// receive.
+func enableCarbons() *xmpp.Element {
+	return xmpp.NewIQ("set", xmpp.JID{}, xmpp.NewElement(nsCarbons, "enable"))
+}
+
+// copiesIn returns the children of a message that make it a carbon copy, or are meant
+// to look so.
+func copiesIn(message *xmpp.Element) []*xmpp.Element {
+	return append(xmpp.Children(message, nsCarbons, "sent"), xmpp.Children(message, nsCarbons, "received")...)
+}
+
+// openCarbon returns the message in a carbon copy, and whether the account has sent or
+// received it. Of what the own server cannot have made it returns nil, as nothing in a
+// forgery is to be shown (XEP-0280, section 11), nor anything that was not asked for.
+func openCarbon(own xmpp.JID, outer *xmpp.Element, enabled bool) (message *xmpp.Element, direction string) {
+	copies := copiesIn(outer)
+	if !enabled || len(copies) != 1 || addressIn(outer, "from") != own.Bare() || xmpp.Attr(outer, "type") == "error" {
+		return nil, ""
+	}
+	if message = forwarded(copies[0]); message == nil {
+		return nil, ""
+	}
+	side := "from"
+	if direction = copies[0].Tag; direction == "received" {
+		side = "to"
+	}
+	if addressIn(message, side).Bare() != own.Bare() {
+		return nil, ""
+	}
+	return message, direction
+}
+
+// forwarded returns the message in the <forwarded/> of e (XEP-0297) as a stanza of its
+// own. It returns nil unless there is exactly one, from somebody, and where that is a
+// carbon copy again.
+func forwarded(e *xmpp.Element) *xmpp.Element {
+	envelopes := xmpp.Children(e, nsForward, "forwarded")
+	if len(envelopes) != 1 {
+		return nil
+	}
+	messages := xmpp.Children(envelopes[0], xmpp.NSClient, "message")
+	if len(messages) != 1 || len(copiesIn(messages[0])) > 0 {
+		return nil
+	}
+	m := messages[0].Copy() // canonical, and so with an xmlns of its own
+	from := addressIn(m, "from")
+	if from.IsZero() {
+		return nil
+	}
+	if xmpp.Attr(m, "to") == "" { // it is to the account of its sender (RFC 6120, section 10.3.3)
+		m.CreateAttr("to", from.Bare().String())
+	}
+	return m
+}
+
+// addressIn returns the JID in an attribute, the zero one where there is none.
+func addressIn(e *xmpp.Element, attr string) xmpp.JID {
+	jid, err := xmpp.ParseJID(xmpp.Attr(e, attr))
+	if err != nil {
+		return xmpp.JID{}
+	}
+	return jid
+}

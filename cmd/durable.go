@@ -1,0 +1,223 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const (
+	// manyIDs is how many of the messages that were handed on are remembered, to know
+	// them when they come again.
+	manyIDs = 1000
+	// keptIDs is how many of them are kept in a file. As many may be in another order
+	// in the archive than they arrived in, so it is read from the first of these on.
+	keptIDs = 32
+)
+
+// A position is how far a listener has come in what arrives, and in the archive. That of
+// a durable listener is kept in a file.
+//
+// The file is written over in place, by one write, each time that something was handed
+// on: a process that is killed leaves it whole. Its end is that of the write before, so
+// that there is nothing behind it.
+type position struct {
+	Format  int              `json:"format"`
+	Account xmpp.JID         `json:"account"`
+	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
+	Known   bool             `json:"known"`             // the archive is to be read from here on
+	After   string           `json:"after"`             // the id in the archive that IDs begins behind; "" for its beginning
+	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
+	Time    time.Time        `json:"time"`              // when that was
+
+	seen map[string]bool
+	file *os.File
+	size int // of what the file holds
+
+	mu sync.Mutex
+}
+
+const positionFormat = 1
+
+// openPosition reads and locks the position of a durable listener. It is another
+// listener's as long as that runs.
+func (env *Env) openPosition(name string, account xmpp.JID) (*position, error) {
+	file := env.stateFile("durable-"+name, account)
+	if file == "" {
+		return nil, configError("--state-dir or XDG_STATE_HOME", "--durable: there is no state directory")
+	}
+	p, err := openPositionFile(file, account.Bare())
+	if errors.Is(err, errLocked) {
+		return nil, &exitError{code: exitTemporary, class: "config", err: fmt.Errorf("--durable %s: another listener of that name is running", name)}
+	}
+	if err != nil {
+		return nil, stateError(err)
+	}
+	return p, nil
+}
+
+func stateError(err error) error {
+	return &exitError{code: exitOutput, class: "output", err: fmt.Errorf("--durable: %w", err)}
+}
+
+var errLocked = errors.New("it is locked")
+
+func openPositionFile(file string, account xmpp.JID) (*position, error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	p, err := readPosition(f, account)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func readPosition(f *os.File, account xmpp.JID) (*position, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := private(f.Name(), info); err != nil {
+		return nil, fmt.Errorf("%s %w", f.Name(), err)
+	}
+	if err := lockFile(f); err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxPosition))
+	if err != nil {
+		return nil, err
+	}
+	p, err := parsePosition(b, account)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w (remove it to begin anew)", f.Name(), err)
+	}
+	p.file, p.size = f, len(b)
+	return p, nil
+}
+
+// maxPosition bounds the file; a server's ids are the larger part of it.
+const maxPosition = 1 << 20
+
+// parsePosition reads the file of a durable listener, which is empty the first time. One
+// that is broken is an error: to begin anew would be to lose what came in between.
+func parsePosition(b []byte, account xmpp.JID) (*position, error) {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return newPosition(account), nil
+	}
+	p := &position{seen: make(map[string]bool)}
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, err
+	}
+	if p.Format != positionFormat || p.Account != account {
+		return nil, errors.New("it is not of this program, or not of this account")
+	}
+	if p.Session != nil && (p.Session.JID.Bare() != account || p.Session.ID == "") {
+		return nil, errors.New("its session is not one of this account")
+	}
+	for _, id := range p.IDs {
+		p.seen[id] = true
+	}
+	return p, nil
+}
+
+func newPosition(account xmpp.JID) *position {
+	return &position{Format: positionFormat, Account: account.Bare(), IDs: []string{}, seen: make(map[string]bool)}
+}
+
+// pass notes that messages were handed on, or were none to be.
+func (p *position) pass(ids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Time = time.Now().UTC()
+	for _, id := range ids {
+		if p.IDs = append(p.IDs, id); len(p.IDs) > manyIDs {
+			delete(p.seen, p.IDs[0])
+			p.After, p.IDs = p.IDs[0], p.IDs[1:]
+		}
+	}
+}
+
+// begin notes where in the archive a listener begins that has handed on nothing yet.
+func (p *position) begin(after string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Known, p.After = true, after
+}
+
+// meet reports whether a message is new.
+func (p *position) meet(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen[id] {
+		return false
+	}
+	p.seen[id] = true
+	return true
+}
+
+// tail returns the last ids, and what they begin behind.
+func (p *position) tail() (after string, ids []string) {
+	if n := len(p.IDs) - keptIDs; n > 0 {
+		return p.IDs[n-1], p.IDs[n:]
+	}
+	return p.After, p.IDs
+}
+
+// save notes the session that can be resumed, nil for none, and writes the position if
+// it has a file.
+func (p *position) save(session *xmpp.Resumption) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Session = session
+	if p.file == nil {
+		return nil
+	}
+	kept := struct {
+		*position
+		After string   `json:"after"`
+		IDs   []string `json:"ids"`
+	}{position: p}
+	kept.After, kept.IDs = p.tail()
+	b, err := json.Marshal(kept)
+	if err != nil {
+		return stateError(err)
+	}
+	b = append(b, '\n')
+	if n := p.size - len(b); n > 0 {
+		b = slices.Insert(b, len(b)-1, []byte(strings.Repeat(" ", n))...)
+	}
+	if _, err := p.file.WriteAt(b, 0); err != nil {
+		return stateError(err)
+	}
+	p.size = len(b)
+	return nil
+}
+
+// close gives the position back to the next listener.
+func (p *position) close() {
+	if p.file != nil {
+		_ = p.file.Sync() // against a power failure; what is there has been written
+		p.file.Close()
+	}
+}
+
+// durableName reports whether a name can be a part of one of a file.
+func durableName(s string) bool {
+	return len(s) <= 64 && s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == "" && s[0] != '.' && s[0] != '-'
+}

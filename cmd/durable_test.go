@@ -1,0 +1,128 @@
+package cmd
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"xmppkit/xmpp"
+)
+
+func mustOpen(t *testing.T, file string) *position {
+	t.Helper()
+	p, err := openPositionFile(file, jid("romeo@localhost"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.file.Close() })
+	return p
+}
+
+// What is saved is there for the next one, whatever its length was before.
+func TestPosition(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state", "durable.json")
+	p := mustOpen(t, file)
+	if p.Known || p.Session != nil || p.has("1") {
+		t.Fatalf("%+v", p)
+	}
+	p.Known, p.After = true, "0"
+	p.Session = &xmpp.Resumption{JID: jid("romeo@localhost/r"), ID: strings.Repeat("x", 500), Handled: 7}
+	for i := range 100 {
+		p.pass([]string{fmt.Sprint("id", i)})
+		p.pass([]string{fmt.Sprint("id", i)}) // again
+	}
+	if err := p.save(p.Session); err != nil {
+		t.Fatal(err)
+	}
+	again := mustOpen(t, file)
+	if !again.Known || again.After != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
+		again.Session.ID != p.Session.ID || again.Session.Handled != 7 || again.Session.JID != p.Session.JID || !again.Time.Equal(p.Time) {
+		t.Errorf("%+v", again)
+	}
+	again.pass([]string{"last"})
+	if err := again.save(nil); err != nil { // shorter by far
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(file); bytes.Count(b, []byte("\n")) != 1 || !bytes.HasSuffix(b, []byte("\n")) {
+		t.Errorf("%q", b)
+	}
+	if once := mustOpen(t, file); once.Session != nil || !once.has("last") {
+		t.Errorf("%+v", once)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// The memory of what has come is bounded.
+func TestPositionBounds(t *testing.T) {
+	p := newPosition(jid("romeo@localhost"))
+	for i := range 10 * manyIDs {
+		p.pass([]string{fmt.Sprint(i)})
+	}
+	if len(p.IDs) != manyIDs || len(p.seen) != manyIDs || !p.has(fmt.Sprint(10*manyIDs-1)) || p.After != fmt.Sprint(9*manyIDs-1) {
+		t.Errorf("%d, %d, %s", len(p.IDs), len(p.seen), p.After)
+	}
+	if err := p.save(nil); err != nil { // it is not durable
+		t.Error(err)
+	}
+}
+
+// A file that cannot be ours is not begun anew: that would hide a loss.
+func TestPositionBroken(t *testing.T) {
+	dir := t.TempDir()
+	for i, text := range []string{
+		"x", "{", "[]", "{}", `{"format":2,"account":"romeo@localhost"}`, `{"format":1,"account":"juliet@localhost"}`,
+		`{"format":1,"account":"romeo@localhost","session":{"jid":"juliet@localhost/x","id":"1"}}`, `{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x"}}`,
+		`{"format":1,"account":"@"}`, "\x00\xff", `{"format":1,"account":"romeo@localhost","ids":7}`,
+	} {
+		file := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openPositionFile(file, jid("romeo@localhost")); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if b, _ := os.ReadFile(file); string(b) != text {
+			t.Errorf("%q was changed", text)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "open"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openPositionFile(filepath.Join(dir, "open"), jid("romeo@localhost")); err == nil {
+		t.Error("others can read it")
+	}
+}
+
+func TestDurableName(t *testing.T) {
+	for _, name := range []string{"a", "backup-1.x_Y", strings.Repeat("a", 64)} {
+		if !durableName(name) {
+			t.Errorf("%q is refused", name)
+		}
+	}
+	for _, name := range []string{"", ".", "..", "-x", "a/b", "a b", "ä", strings.Repeat("a", 65), "a\x00"} {
+		if durableName(name) {
+			t.Errorf("%q is taken", name)
+		}
+	}
+}
+
+func FuzzPosition(f *testing.F) {
+	f.Add([]byte(`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x","id":"1","handled":4294967295},"known":true,"after":"1","ids":["2","2",""],"time":"2026-11-21T00:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := parsePosition(b, jid("romeo@localhost"))
+		if err != nil {
+			return
+		}
+		p.pass([]string{"new"})
+		_, ids := p.tail()
+		if !p.has("new") || !slices.Contains(ids, "new") || p.Session != nil && p.Session.ID == "" {
+			t.Errorf("%+v", p)
+		}
+	})
+}

@@ -1,0 +1,186 @@
+package xmpptest
+
+import (
+	"cmp"
+	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const (
+	nsMAM     = "urn:xmpp:mam:2"     // XEP-0313
+	nsSID     = "urn:xmpp:sid:0"     // XEP-0359
+	nsForward = "urn:xmpp:forward:0" // XEP-0297
+	nsHints   = "urn:xmpp:hints"     // XEP-0334
+)
+
+const (
+	maxArchive = 20_000 // messages in an archive; then the older half of them is deleted
+	maxPage    = 50     // messages in one answer, as with Prosody
+)
+
+// An archived message has the time when it came for an id, in microseconds, as with
+// ejabberd.
+type archived struct {
+	id   int64
+	with xmpp.JID
+	e    *xmpp.Element // with its stanza-id
+}
+
+func (m archived) name() string { return strconv.FormatInt(m.id, 10) }
+
+// archive makes of e what the account gets to see: without what claims to be a
+// stanza-id of it, and with the true one if it belongs into the archive (XEP-0359,
+// section 5), which keeps e itself.
+func (c *conn) archive(user *account, e *xmpp.Element, with xmpp.JID) {
+	if c.faults.has("no-archive") {
+		return
+	}
+	unsign(e, user.jid)
+	if !isChat(e) || xmpp.Child(e, xmpp.NSClient, "body") == nil || xmpp.Child(e, nsHints, "no-store") != nil {
+		return
+	}
+	m := archived{time.Now().UnixMicro(), with.Bare(), e}
+	if n := len(user.archive); n > 0 {
+		m.id = max(m.id, user.archive[n-1].id+1)
+	}
+	xmpp.Add(e, xmpp.NewElement(nsSID, "stanza-id", "by", user.jid.String(), "id", m.name()))
+	if len(user.archive) == maxArchive {
+		user.archive = slices.Delete(user.archive, 0, maxArchive/2)
+	}
+	user.archive = append(user.archive, m)
+}
+
+// isChat reports whether a message is of a type that lasts: chat or normal.
+func isChat(e *xmpp.Element) bool {
+	kind := xmpp.Attr(e, "type")
+	return kind == "" || kind == "normal" || kind == "chat"
+}
+
+// unsign removes the stanza-ids of an account from e.
+func unsign(e *xmpp.Element, by xmpp.JID) {
+	for _, id := range xmpp.Children(e, nsSID, "stanza-id") {
+		if jid, err := xmpp.ParseJID(xmpp.Attr(id, "by")); err == nil && jid == by {
+			e.RemoveChild(id)
+		}
+	}
+}
+
+// A filter is what a query asks for, and the page of it (XEP-0059).
+type filter struct {
+	start, end    int64
+	with          xmpp.JID // zero for anybody
+	after, before string   // ids
+	backwards     bool     // the page is at the end of what is wanted
+	max           int
+}
+
+func parseFilter(query *xmpp.Element) (filter, error) {
+	set := xmpp.Child(query, nsRSM, "set")
+	f := filter{end: math.MaxInt64, max: maxPage}
+	f.after, _ = xmpp.Text(set, nsRSM, "after")
+	f.before, f.backwards = xmpp.Text(set, nsRSM, "before")
+	var errs [4]error
+	if limit, ok := xmpp.Text(set, nsRSM, "max"); ok {
+		var n uint64
+		n, errs[0] = strconv.ParseUint(limit, 10, 31)
+		f.max = min(int(n), maxPage)
+	}
+	moment := func(text string) (int64, error) {
+		t, err := time.Parse(time.RFC3339, text)
+		return t.UnixMicro(), err
+	}
+	for _, field := range xmpp.Children(xmpp.Child(query, nsData, "x"), nsData, "field") {
+		switch value, _ := xmpp.Text(field, nsData, "value"); xmpp.Attr(field, "var") {
+		case "start":
+			f.start, errs[1] = moment(value)
+		case "end":
+			f.end, errs[2] = moment(value)
+		case "with":
+			f.with, errs[3] = xmpp.ParseJID(value)
+			f.with = f.with.Bare()
+		}
+	}
+	return f, errors.Join(errs[:]...)
+}
+
+// page returns the messages of a page, how many there are on all of them, and whether
+// there is no other page in its direction. It fails if there is no message with an id
+// that f names.
+func (a *account) page(f filter) (page []archived, count int, complete, ok bool) {
+	after, found := a.find(f.after, 0)
+	before, foundToo := a.find(f.before, math.MaxInt64)
+	if !found || !foundToo {
+		return nil, 0, false, false
+	}
+	for _, m := range a.archive {
+		if m.id < f.start || m.id > f.end || !f.with.IsZero() && m.with != f.with {
+			continue
+		}
+		count++
+		if m.id > after && m.id < before {
+			page = append(page, m)
+		}
+	}
+	n := len(page)
+	switch {
+	case n <= f.max:
+		return page, count, true, true
+	case f.backwards:
+		return page[n-f.max:], count, false, true
+	}
+	return page[:f.max], count, false, true
+}
+
+// find returns the number of an id, or otherwise where there is no id.
+func (a *account) find(id string, otherwise int64) (int64, bool) {
+	if id == "" {
+		return otherwise, true
+	}
+	n, err := strconv.ParseInt(id, 10, 64)
+	_, ok := slices.BinarySearchFunc(a.archive, n, func(m archived, n int64) int { return cmp.Compare(m.id, n) })
+	return n, ok && err == nil
+}
+
+// query answers a query of c to its own archive (XEP-0313, section 4).
+func (c *conn) query(e, query *xmpp.Element) {
+	f, err := parseFilter(query)
+	if err != nil {
+		c.bounce(e, "modify", "bad-request")
+		return
+	}
+	page, count, complete, ok := c.user.page(f)
+	if !ok {
+		c.bounce(e, "cancel", "item-not-found")
+		return
+	}
+	fin := xmpp.NewElement(nsMAM, "fin")
+	if complete {
+		fin.CreateAttr("complete", "true")
+	}
+	var first, last string
+	for i, m := range page {
+		if last = m.name(); i == 0 {
+			first = last
+		}
+		c.respond(c.found(m, xmpp.Attr(query, "queryid")))
+	}
+	c.respond(result(e, "", xmpp.Add(fin, resultSet(first, last, strconv.Itoa(count)))))
+}
+
+// found is a message that was found.
+func (c *conn) found(m archived, queryID string) *xmpp.Element {
+	e := m.e.Copy()
+	unsign(e, c.user.jid)
+	stamp := time.UnixMicro(m.id).UTC().Format("2006-01-02T15:04:05.000000Z")
+	found := xmpp.NewElement(nsMAM, "result", "id", m.name())
+	if queryID != "" {
+		found.CreateAttr("queryid", queryID)
+	}
+	xmpp.Add(found, xmpp.Add(xmpp.NewElement(nsForward, "forwarded"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp), e))
+	return xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", c.user.jid.String(), "to", c.bound.jid.String()), found)
+}

@@ -1,0 +1,337 @@
+package xmpptest
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const nsSM = "urn:xmpp:sm:3" // XEP-0198
+
+// hibernation is how long a session without a connection may be resumed at most.
+const hibernation = time.Minute
+
+// A session is a bound resource. It outlives its connection where its client may
+// resume it (XEP-0198, section 5). The server's lock guards all of it.
+type session struct {
+	user       *account
+	jid        xmpp.JID
+	conn       *conn         // nil while it hibernates
+	presence   *xmpp.Element // nil while it is not available
+	priority   int
+	directed   map[xmpp.JID]bool
+	interested bool // has asked for the roster
+	carbons    bool // wants copies (XEP-0280)
+	second     time.Time
+	messages   int // in that second
+
+	managed bool            // XEP-0198 is on
+	handled uint32          // stanzas from the client since then
+	acked   uint32          // stanzas for the client that it has acknowledged
+	queue   []*xmpp.Element // those that it has not
+	waiting bool            // for the answer to <r/>
+	asked   uint32          // how many had been sent with the last <r/>
+	id      string          // to resume it by, "" where that is not possible
+	max     time.Duration   // how long it hibernates
+	expiry  *time.Timer     // nil while it does not
+}
+
+// enter makes a session with that address, of c. One that has it already is ended,
+// as most servers do (RFC 6120, section 7.7.2.2).
+func (c *conn) enter(jid xmpp.JID) error {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.cut {
+		return errGone
+	}
+	if old := c.user.sessions[jid.Resource]; old != nil {
+		if old.conn != nil {
+			old.conn.end(closing(streamError{"conflict", "Replaced by new connection"}))
+		}
+		c.exit(old)
+	}
+	c.bound = &session{user: c.user, jid: jid, conn: c}
+	c.user.sessions[jid.Resource] = c.bound
+	return nil
+}
+
+// leave is what becomes of the session of c, if it has one, as c ends for that
+// reason. One that was not closed, by either side, may be resumed.
+func (c *conn) leave(err error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	there := c.bound
+	_, ours := errors.AsType[streamError](err)
+	closed := err == io.EOF || ours
+	switch {
+	case there == nil:
+	case there.id != "" && !closed && !c.s.closed:
+		c.hibernate()
+	default:
+		if there.managed && closed { // section 4, as Prosody does
+			c.emit(ack(there.handled))
+		}
+		c.exit(there)
+	}
+}
+
+// hibernate takes c from its session, which waits for another one. Until then it
+// counts as available.
+func (c *conn) hibernate() {
+	there := c.bound
+	there.conn, c.bound = nil, nil
+	var expiry *time.Timer
+	expiry = time.AfterFunc(there.max, func() {
+		c.s.alone(func(nobody *conn) {
+			if there.expiry == expiry {
+				there.user.ended[there.id] = there.handled
+				nobody.exit(there)
+			}
+		})
+	})
+	there.expiry = expiry
+}
+
+// wake ends hibernation.
+func (there *session) wake() {
+	if there.expiry != nil {
+		there.expiry.Stop()
+		there.expiry = nil
+	}
+}
+
+// exit ends a session for good, on behalf of c. The messages that its client has not
+// acknowledged go into the offline store, as ejabberd does it; but not the answers
+// of the archive and carbons, which come from the account itself.
+func (c *conn) exit(there *session) {
+	there.wake()
+	if there.conn != nil {
+		there.conn.bound, there.conn = nil, nil
+	}
+	delete(there.user.sessions, there.jid.Resource)
+	c.unavailable(there, xmpp.NewElement(xmpp.NSClient, "presence", "type", "unavailable", "from", there.jid.String()))
+	for _, e := range there.queue {
+		mine := xmpp.Attr(e, "from") == there.user.jid.String()
+		if e.Tag == "message" && !mine && isChat(e) && len(there.user.offline) < maxKept {
+			there.user.offline = append(there.user.offline, e)
+		}
+	}
+}
+
+// rate counts a message and returns how many there were within a second.
+func (there *session) rate() int {
+	if now := time.Now(); now.Sub(there.second) >= time.Second {
+		there.second, there.messages = now, 0
+	}
+	there.messages++
+	return there.messages
+}
+
+// alone does something that no connection asks for, in the name of one that is none.
+func (s *Server) alone(do func(nobody *conn)) {
+	nobody := &conn{s: s}
+	s.mu.Lock()
+	do(nobody)
+	s.mu.Unlock()
+	nobody.flush()
+}
+
+// deliver puts a stanza for a session.
+func (c *conn) deliver(there *session, e *xmpp.Element) {
+	b, err := xmpp.XML(e)
+	if err != nil { // see emit
+		return
+	}
+	there.keep(c.s, e)
+	if there.conn != nil {
+		c.put(there.conn, b)
+		c.ask(there)
+	}
+}
+
+// respond puts a stanza for the client of c. Before bind nobody counts it.
+func (c *conn) respond(e *xmpp.Element) {
+	if c.bound == nil {
+		c.emit(e)
+	} else {
+		c.deliver(c.bound, e)
+	}
+}
+
+// keep keeps a stanza until the client acknowledges it, with the time if that may
+// matter. A session whose client leaves too much unacknowledged is ended, as
+// ejabberd does it.
+func (there *session) keep(s *Server, e *xmpp.Element) {
+	if !there.managed {
+		return
+	}
+	if e.Tag == "iq" || xmpp.Child(e, nsDelay, "delay") != nil {
+		e = e.Copy()
+	} else {
+		e = s.delayed(e)
+	}
+	there.queue = append(there.queue, e)
+	if len(there.queue) != maxKept+1 {
+		return
+	}
+	there.id = ""
+	if there.conn != nil {
+		there.conn.end(closing(streamError{"policy-violation", "Too many unacked stanzas"}))
+	} else {
+		there.expiry.Reset(0)
+	}
+}
+
+// delayed returns e with the time (XEP-0203).
+func (s *Server) delayed(e *xmpp.Element) *xmpp.Element {
+	stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+	return xmpp.Add(e.Copy(), xmpp.NewElement(nsDelay, "delay", "from", s.Domain, "stamp", stamp))
+}
+
+// ask asks for an acknowledgement where there is something to acknowledge that was
+// not asked about yet, and one question at a time, as Prosody does.
+func (c *conn) ask(there *session) {
+	sent := there.acked + uint32(len(there.queue))
+	if len(there.queue) == 0 || there.waiting || there.asked == sent {
+		return
+	}
+	there.waiting, there.asked = true, sent
+	c.put(there.conn, []byte("<r xmlns='"+nsSM+"'/>"))
+}
+
+func ack(h uint32) *xmpp.Element {
+	return xmpp.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10))
+}
+
+// manage is XEP-0198 inside a session.
+func (c *conn) manage(e *xmpp.Element) error {
+	if e.Tag == "r" {
+		if _, mute := c.faults.at("silence", "ack"); mute {
+			return nil
+		}
+		if err := c.at("ack"); err != nil {
+			return err
+		}
+	}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	there := c.bound
+	switch {
+	case there == nil:
+		return errGone
+	case c.faults.has("no-sm"):
+	case e.Tag == "enable" && !there.managed:
+		c.enable(e)
+		return nil
+	case e.Tag == "enable" || e.Tag == "resume":
+		c.refuse("unexpected-request")
+		return nil
+	case e.Tag == "r" && there.managed:
+		h := there.handled
+		if c.faults.has("ack-too-high") {
+			h += 1000
+		}
+		c.emit(ack(h))
+		return nil
+	case e.Tag == "a" && there.managed:
+		there.waiting = false
+		if err := c.acknowledged(e); err != nil {
+			return err
+		}
+		c.ask(there)
+		return nil
+	}
+	return streamError{condition: "unsupported-stanza-type"}
+}
+
+// refuse is the answer to <enable/> or <resume/> for that reason.
+func (c *conn) refuse(condition string, attrs ...string) {
+	c.emit(xmpp.Add(xmpp.NewElement(nsSM, "failed", attrs...), xmpp.NewElement(xmpp.NSStanzas, condition)))
+}
+
+// enable is XEP-0198, section 3.
+func (c *conn) enable(e *xmpp.Element) {
+	there := c.bound
+	there.managed, there.handled = true, 0
+	enabled := xmpp.NewElement(nsSM, "enabled")
+	resume := xmpp.Attr(e, "resume")
+	if (resume == "true" || resume == "1") && !c.faults.has("no-resume") {
+		there.id, there.max = xmpp.NewID(), hibernation
+		if n, err := strconv.ParseUint(xmpp.Attr(e, "max"), 10, 16); err == nil && n > 0 {
+			there.max = min(time.Duration(n)*time.Second, hibernation)
+		}
+		enabled.CreateAttr("id", there.id)
+		enabled.CreateAttr("resume", "true")
+		enabled.CreateAttr("max", strconv.Itoa(int(there.max/time.Second)))
+	}
+	c.emit(enabled)
+}
+
+// acknowledged forgets what the client has handled, according to the h of e (section
+// 4). With one that knows of stanzas that it was not sent there is no way to go on.
+func (c *conn) acknowledged(e *xmpp.Element) error {
+	there := c.bound
+	h, err := strconv.ParseUint(xmpp.Attr(e, "h"), 10, 32)
+	if err != nil {
+		return streamError{"invalid-xml", "Missing or invalid 'h' attribute"}
+	}
+	if n := uint32(h) - there.acked; n <= uint32(len(there.queue)) {
+		there.queue = slices.Delete(there.queue, 0, int(n))
+		there.acked += n
+		return nil
+	}
+	there.id = ""
+	sent := strconv.FormatUint(uint64(there.acked)+uint64(len(there.queue)), 10)
+	c.end(closing(streamError{"undefined-condition", "Client acknowledged more stanzas than sent by server"},
+		xmpp.NewElement(nsSM, "handled-count-too-high", "h", xmpp.Attr(e, "h"), "send-count", sent)))
+	return errGone
+}
+
+// resume goes on with a session of an earlier connection, which may not know yet that
+// it is lost, and reports whether there is one (section 5).
+func (c *conn) resume(e *xmpp.Element) (bool, error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.cut {
+		return false, errGone
+	}
+	id := xmpp.Attr(e, "previd")
+	there := c.user.resumable(id)
+	if there == nil || c.faults.has("resume-failed") {
+		var attrs []string
+		if h, ok := c.user.ended[id]; ok {
+			attrs = []string{"h", strconv.FormatUint(uint64(h), 10)}
+		}
+		c.refuse("item-not-found", attrs...)
+		return false, nil
+	}
+	there.wake()
+	if old := there.conn; old != nil {
+		old.bound = nil
+		old.end(closing(streamError{"conflict", "Resumed by new connection"}))
+	}
+	there.conn, c.bound = c, there
+	if err := c.acknowledged(e); err != nil {
+		return false, err
+	}
+	c.emit(xmpp.NewElement(nsSM, "resumed", "previd", id, "h", strconv.FormatUint(uint64(there.handled), 10)))
+	for _, e := range there.queue {
+		c.emit(e)
+	}
+	there.waiting, there.asked = false, there.acked
+	c.ask(there)
+	return true, nil
+}
+
+func (a *account) resumable(id string) *session {
+	for _, there := range a.sessions {
+		if there.id == id && id != "" {
+			return there
+		}
+	}
+	return nil
+}
