@@ -42,7 +42,7 @@ func openEmbedded(t *testing.T) (*host, error) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	return &host{
 		addr: server.Addr(), caFile: ca, register: server.AddAccount,
-		kill: func() {}, run: func() error { return nil },
+		kill: server.Restart, run: func() error { return nil },
 	}, os.WriteFile(ca, server.CA(), 0o600)
 }
 
