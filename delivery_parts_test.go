@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
 
@@ -31,6 +33,7 @@ type host struct {
 	kill         func()
 	run          func() error    // again, on the same port and data
 	signal       func(os.Signal) // nil where it is no process
+	remembers    bool            // after a crash, all that it has confirmed
 }
 
 func openEmbedded(t *testing.T) (*host, error) {
@@ -42,7 +45,7 @@ func openEmbedded(t *testing.T) (*host, error) {
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	return &host{
 		addr: server.Addr(), caFile: ca, register: server.AddAccount,
-		kill: server.Restart, run: func() error { return nil },
+		kill: server.Restart, run: func() error { return nil }, remembers: true,
 	}, os.WriteFile(ca, server.CA(), 0o600)
 }
 
@@ -63,7 +66,73 @@ func openReal(t *testing.T, start func(string) (*realServer, func(), error)) (*h
 	return &host{
 		addr: server.starttls, caFile: server.caFile, register: server.register,
 		kill: server.kill, run: server.run, signal: server.signal,
+		// The session of the recipient stores what that of the sender has confirmed: in
+		// ejabberd they are not one process, and there is no setting that makes one wait
+		// for the other (23.01). What is killed in between is lost.
+		remembers: server.name != "ejabberd",
 	}, nil
+}
+
+// forgotten returns how many of the lost lines a server has lost: they are in the
+// archive of the sender, so that it had them, but not in that of the recipient.
+func (c *cell) forgotten(lost []int) (n int) {
+	had, err := c.archive(c.romeo)
+	has, err2 := c.archive(c.juliet)
+	if err = errors.Join(err, err2); err != nil {
+		c.t.Logf("archives: %v", err)
+		return 0
+	}
+	for _, i := range lost {
+		if line := fmt.Sprint("line ", i); had[line] && !has[line] {
+			n++
+		}
+	}
+	return n
+}
+
+const (
+	nsArchive = "urn:xmpp:mam:2"                 // XEP-0313
+	nsPages   = "http://jabber.org/protocol/rsm" // XEP-0059
+	nsForward = "urn:xmpp:forward:0"             // XEP-0297
+)
+
+// archive returns the bodies of the messages that an account has kept.
+func (c *cell) archive(user xmpp.JID) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pem, err := os.ReadFile(c.host.caFile)
+	if err != nil {
+		return nil, err
+	}
+	s, err := xmpp.Dial(ctx, xmpp.Options{JID: user, Password: scriptPassword, Server: c.host.addr, RootCAs: pool(pem)})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	bodies := make(map[string]bool)
+	for after := ""; ; {
+		pages := xmpp.Add(xmpp.NewElement(nsPages, "set"), xmpp.NewText(nsPages, "max", "50"))
+		if after != "" {
+			xmpp.Add(pages, xmpp.NewText(nsPages, "after", after))
+		}
+		if _, err := s.IQ(ctx, xmpp.NewIQ("set", xmpp.JID{}, xmpp.Add(xmpp.NewElement(nsArchive, "query"), pages))); err != nil {
+			return nil, err
+		}
+		before := after
+		for s.Queued() > 0 {
+			for e := range s.Stanzas(ctx) {
+				result := xmpp.Child(e, nsArchive, "result")
+				message := xmpp.Child(xmpp.Child(result, nsForward, "forwarded"), xmpp.NSClient, "message")
+				if body, ok := xmpp.Text(message, xmpp.NSClient, "body"); ok {
+					bodies[body], after = true, xmpp.Attr(result, "id")
+				}
+				break
+			}
+		}
+		if after == before {
+			return bodies, nil
+		}
+	}
 }
 
 // A program is one of the commands of a cell, in all its incarnations.
