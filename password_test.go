@@ -53,6 +53,7 @@ func newCanaryAccount(t *testing.T, password string, mechanisms ...string) *cana
 		"config.toml":      "jid = 'romeo@localhost'\npassword = '''" + canary + "'''\n",
 		// The arguments of the parent and the environment are a child's to see.
 		"command": "#!/bin/sh\ncat /proc/$PPID/cmdline >>seen 2>/dev/null\nenv >>seen\ncat password\n",
+		"handler": "#!/bin/sh\ncat /proc/$PPID/cmdline - >>seen 2>/dev/null\nenv >>seen\necho printed\n",
 	} {
 		if err := os.WriteFile(filepath.Join(a.dir, file), []byte(text), 0o700); err != nil {
 			t.Fatal(err)
@@ -109,14 +110,15 @@ func (a *canaryAccount) secrets(t *testing.T) []string {
 	return secrets
 }
 
-// A login by each way to give a password, that succeeds and that fails, shows the
-// password, or what it can be guessed from, to nobody.
-func TestCanary(t *testing.T) {
-	ways := []struct {
-		name, stdin string
-		environ     []string
-		args        []string
-	}{
+// A passwordWay is a way to give a password.
+type passwordWay struct {
+	name, stdin string
+	environ     []string
+	args        []string
+}
+
+func passwordWays() []passwordWay {
+	return []passwordWay{
 		{"file", "", nil, []string{"--password-file", "password"}},
 		{"stdin", canary + "\nmore", nil, []string{"--password-file", "-"}},
 		{"command", "", nil, []string{"--password-command", "./command"}},
@@ -126,6 +128,11 @@ func TestCanary(t *testing.T) {
 		{"sendxmpprc", "", nil, []string{"--config", "sendxmpprc"}},
 		{"systemd", "", []string{"CREDENTIALS_DIRECTORY=."}, nil},
 	}
+}
+
+// A login by each way to give a password, that succeeds and that fails, shows the
+// password, or what it can be guessed from, to nobody.
+func TestCanary(t *testing.T) {
 	for _, server := range []struct {
 		name, password string
 		mechanisms     []string
@@ -137,7 +144,7 @@ func TestCanary(t *testing.T) {
 		{"wrong", "another", nil, 77},
 		{"wrong PLAIN", "another", []string{"PLAIN"}, 77},
 	} {
-		for _, way := range ways {
+		for _, way := range passwordWays() {
 			t.Run(server.name+"/"+way.name, func(t *testing.T) {
 				t.Parallel()
 				a := newCanaryAccount(t, server.password, server.mechanisms...)
@@ -159,6 +166,38 @@ func TestCanary(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// T-08: what listen runs sees no password, nor the variables that say where it is: what
+// strangers write is handed to it.
+func TestCanaryHandler(t *testing.T) {
+	ways := append(passwordWays(),
+		passwordWay{"command in environment", "", []string{"XMPP_PASSWORD_COMMAND=cat password # 7f3a"}, nil},
+		passwordWay{"file in environment", "", []string{"XMPP_PASSWORD_FILE=password"}, nil},
+		passwordWay{"file beside environment", "", []string{"XMPP_PASSWORD=" + canary, "XMPP_PEER_PASSWORD=" + canary}, []string{"--password-file", "password"}})
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			a := newCanaryAccount(t, canary)
+			password := a.environ("XMPP_PASSWORD=" + canary)
+			if seen, code := a.run(t, "", password, "send", "-m", "hello", "romeo@localhost"); code != 0 {
+				t.Fatalf("exited with %d:\n%s", code, seen)
+			}
+			args := append([]string{"listen", "-vv", "--count", "1", "--for", "10s"}, way.args...)
+			seen, code := a.run(t, way.stdin, a.environ(way.environ...), append(args, "romeo@localhost", "--", "./handler")...)
+			if code != 0 || !strings.Contains(seen, "XMPP_BODY=hello\n") || !strings.Contains(seen, "\nprinted\n") {
+				t.Fatalf("exited with %d:\n%s", code, seen)
+			}
+			for _, secret := range a.secrets(t) {
+				if strings.Contains(seen, secret) {
+					t.Errorf("%q is in\n%s", secret, seen)
+				}
+			}
+			if strings.Contains(seen, "\nXMPP_PASSWORD") || strings.Contains(seen, "\nXMPP_PEER_PASSWORD") {
+				t.Errorf("a way to get it is in\n%s", seen)
+			}
+		})
 	}
 }
 

@@ -102,7 +102,7 @@ func TestArchived(t *testing.T) {
 		t.Fatalf("%v, %+v", ok, a)
 	}
 	l := listener{kinds: map[string]bool{"message": true}}
-	b, err := output.AppendJSON(nil, l.record(own, a.message, "", a.id))
+	b, err := output.AppendJSON(nil, l.record(own, arrival{a.message, "", a.id}))
 	want := `{"kind":"message","time":"2026-01-02T03:04:05.678Z","type":"chat","from":"juliet@example.net/b","from_bare":"juliet@example.net","to":"romeo@example.org","delayed":true,"self":false,"id":"m1","stanza_id":"a1","body":"b"}`
 	if string(b) != want || err != nil {
 		t.Errorf("%s, %v", b, err)

@@ -21,7 +21,8 @@ func copiesIn(message *xmpp.Element) []*xmpp.Element {
 
 // openCarbon returns the message in a carbon copy, and whether the account has sent or
 // received it. Of what the own server cannot have made it returns nil, as nothing in a
-// forgery is to be shown (XEP-0280, section 11), nor anything that was not asked for.
+// forgery is to be shown (XEP-0280, section 11), nor anything that was not asked for;
+// and of what the account has sent to itself, as that is received as well.
 func openCarbon(own xmpp.JID, outer *xmpp.Element, enabled bool) (message *xmpp.Element, direction string) {
 	copies := copiesIn(outer)
 	if !enabled || len(copies) != 1 || addressIn(outer, "from") != own.Bare() || xmpp.Attr(outer, "type") == "error" {
@@ -30,14 +31,12 @@ func openCarbon(own xmpp.JID, outer *xmpp.Element, enabled bool) (message *xmpp.
 	if message = forwarded(copies[0]); message == nil {
 		return nil, ""
 	}
-	side := "from"
-	if direction = copies[0].Tag; direction == "received" {
-		side = "to"
+	sent, received := addressIn(message, "from").Bare() == own.Bare(), addressIn(message, "to").Bare() == own.Bare()
+	switch direction = copies[0].Tag; {
+	case direction == "sent" && sent && !received, direction == "received" && received:
+		return message, direction
 	}
-	if addressIn(message, side).Bare() != own.Bare() {
-		return nil, ""
-	}
-	return message, direction
+	return nil, ""
 }
 
 // forwarded returns the message in the <forwarded/> of e (XEP-0297) as a stanza of its

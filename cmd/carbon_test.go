@@ -51,7 +51,7 @@ func TestOpenCarbon(t *testing.T) {
 		{from("OWN", receivedCopy(innerReceived)), "received juliet@example.net/b romeo@example.org/phone"},
 		{from("OWN", receivedCopy("<message from='JULIET' to='OWN'><body>to all</body></message>")), "received juliet@example.net romeo@example.org"},
 		{from("OWN", receivedCopy("<message from='OWN/phone' to='OWN'><body>a note</body></message>")), "received romeo@example.org/phone romeo@example.org"},
-		{from("OWN", sentCopy("<message from='OWN/phone'><body>a note</body></message>")), "sent romeo@example.org/phone romeo@example.org"},
+		{from("OWN", receivedCopy("<message from='OWN/phone'><body>a note</body></message>")), "received romeo@example.org/phone romeo@example.org"},
 		{from("ROMEO@example.ORG", sentCopy(innerSent)), "sent romeo@example.org/phone juliet@example.net/b"},
 		{from("OWN", sentCopy("<delay stamp='2026-01-02T03:04:05Z'/>"+innerSent)), "sent romeo@example.org/phone juliet@example.net/b"},
 
@@ -79,6 +79,11 @@ func TestOpenCarbon(t *testing.T) {
 		{from("OWN", sentCopy("<message to='JULIET/b'><body>x</body></message>")), ""},
 		{from("OWN", receivedCopy("<message from='@' to='OWN'><body>x</body></message>")), ""},
 		{from("OWN", sentCopy("<message from='OWN.evil.example' to='JULIET/b'><body>x</body></message>")), ""},
+
+		// It comes twice, and this is the one too many.
+		{from("OWN", sentCopy("<message from='OWN/phone' to='OWN'><body>a note</body></message>")), ""},
+		{from("OWN", sentCopy("<message from='OWN/phone' to='OWN/here'><body>a note</body></message>")), ""},
+		{from("OWN", sentCopy("<message from='OWN/phone'><body>a note</body></message>")), ""},
 
 		// They are not one copy of one message.
 		{from("OWN", ""), ""},
@@ -153,7 +158,7 @@ func TestListenerForwarded(t *testing.T) {
 	} {
 		l := listener{carbons: test.carbons, kinds: map[string]bool{"message": true}}
 		got := ""
-		if r, ok := l.unpack(jid("romeo@example.org/here"), element(test.xml)).(*messageRecord); ok {
+		if r, ok := unpacked(&l, element(test.xml)).(*messageRecord); ok {
 			got = strings.TrimSpace(fmt.Sprint(r.FromBare, " ", *r.Body, " ", r.Carbon))
 		}
 		if got != test.want {

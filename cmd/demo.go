@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,11 +118,8 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	environ := append(d.environ("romeo", demoPassword),
 		"XMPP_PEER_JID=juliet@"+d.server.Domain, "XMPP_PEER_PASSWORD="+demoPeerPassword)
 	path, err := lookPath(args[0], d.dir)
-	if errors.Is(err, fs.ErrPermission) {
-		return &exitError{code: 126, class: "input", err: fmt.Errorf("demo: %w", err)}
-	}
 	if err != nil {
-		return &exitError{code: 127, class: "input", err: fmt.Errorf("demo: %w", err)} // as a shell does
+		return notRunnable("demo", err)
 	}
 	c := exec.CommandContext(ctx, path, args[1:]...)
 	c.Args[0] = args[0]

@@ -35,10 +35,9 @@ type position struct {
 	Format  int              `json:"format"`
 	Account xmpp.JID         `json:"account"`
 	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
-	Known   bool             `json:"known"`             // the archive is to be read from here on
-	After   string           `json:"after"`             // the id in the archive that IDs begins behind; "" for its beginning
+	After   string           `json:"after"`             // the id in the archive that IDs begins behind, "" if it is not known
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
-	Time    time.Time        `json:"time"`              // when that was
+	Time    time.Time        `json:"time"`              // when that was, or when the first listener began
 
 	seen map[string]bool
 	file *os.File
@@ -153,11 +152,30 @@ func (p *position) pass(ids []string) {
 	}
 }
 
-// begin notes where in the archive a listener begins that has handed on nothing yet.
-func (p *position) begin(after string) {
+// begin reports whether there is something to catch up with: whether a listener was here
+// before.
+func (p *position) begin() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.Known, p.After = true, after
+	if p.Time.IsZero() {
+		p.Time = time.Now().UTC()
+		return false
+	}
+	return true
+}
+
+// last returns the id behind which the archive is to be read, which repeats a little; ""
+// where none is known, and the time has to do.
+func (p *position) last() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch after, ids := p.tail(); {
+	case after != "":
+		return after
+	case len(ids) > 0:
+		return ids[0]
+	}
+	return ""
 }
 
 // meet reports whether a message is new.

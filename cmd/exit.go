@@ -42,7 +42,7 @@ type exitError struct {
 	class string
 	err   error
 	hint  string
-	lines []string // said one by one, instead of err
+	lines []string // said one by one, instead of err; with --json the results say it
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -116,7 +116,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 		return 0
 	}
 	e := classify(ctx, err)
-	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.code == exitNo && env.flags.json {
+	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.lines != nil && env.flags.json {
 		return e.code
 	}
 	r := errorRecord{

@@ -16,30 +16,45 @@ import (
 )
 
 type listener struct {
-	env        *Env
-	count      int
-	total      duration
-	idle       duration
-	only       []string
-	match      string
-	priority   int
-	noPresence bool
-	xml        bool
-	carbons    bool
-	others     bool // not the presence of this session itself
+	env         *Env
+	count       int
+	total       duration
+	idle        duration
+	only        []string
+	match       string
+	priority    int
+	noPresence  bool
+	xml         bool
+	carbons     bool
+	durable     string
+	keepAlive   duration
+	noReconnect bool
+	others      bool // not the presence of this session itself
+	handler     handler
 
 	from    map[xmpp.JID]bool // empty: anyone
 	kinds   map[string]bool
 	pattern *regexp.Regexp
-	hasIDs  bool // the account announces nsSID
 	printed int
+
+	waiting   context.Context // ends when nothing more is waited for; a command that runs is not ended by it
+	stop      context.CancelCauseFunc
+	idleTimer *time.Timer
+
+	at          *position
+	connected   bool     // there was a session
+	elsewhere   string   // where the server has sent us
+	malformed   int      // streams in a row that ended in what is no XML, without a stanza
+	hasIDs      bool     // the account announces nsSID
+	pending     []string // ids of what was handed on, and may not be written yet
+	uncommitted int      // stanzas that were taken since that was
 }
 
 func newListenCmd(env *Env) *cobra.Command {
-	l := &listener{env: env}
+	l := &listener{env: env, handler: handler{env: env}, keepAlive: duration(time.Minute)}
 	cmd := &cobra.Command{
-		Use:   "listen [flags] [JID...]",
-		Short: "Print what arrives until stopped",
+		Use:   "listen [flags] [JID...] [-- CMD ARG...]",
+		Short: "Print what arrives, or run CMD for it, until stopped",
 		Long: `Listen becomes available and prints the messages that arrive, those that were
 stored while the account was offline among them: of anyone, or of the JIDs.
 
@@ -49,13 +64,42 @@ account send and receive; by sender, the sent ones are of the account itself.
 
 While it runs it answers disco#info, ping, version and time.
 
+With CMD nothing is printed: CMD is run for each result, one at a time and never
+through a shell. It has the line of --json on its standard input, and XMPP_FROM,
+XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment, empty where there is nothing
+and cut at 32 KiB, but no XMPP_PASSWORD, XMPP_PASSWORD_FILE or XMPP_PASSWORD_COMMAND.
+All of that is what a sender has written: quote it, and let no shell parse it. As
+anyone can send anything, CMD wants JIDs, or --anyone.
+
+A CMD that fails, or takes longer than --exec-timeout, ends listen. Its message is
+not acknowledged: the next listener gets it again. To end CMD, its process group is
+sent SIGTERM, and SIGKILL if any of it is left after 2s, or after 200ms where listen
+itself was stopped. --for and --idle wait until CMD has ended.
+
+What CMD prints is printed or, with --reply, sent back as one message of at most
+64 KiB, without the last line break; nothing printed, nothing sent. Only chat and
+normal messages of others that say something are answered, those that were stored
+while nobody listened among them. Beware of whom you answer: two programs that
+answer each other do so for ever.
+
 Exit codes: 0 stopped by SIGINT, SIGTERM or a reader that went away, --count
 reached, or --for or --idle passed; 1 if --count was given and not reached by
-then; 69 the server has no carbons; 75 the connection was lost; 124 --timeout
-passed.`,
+then, or CMD failed; 69 the server has no carbons, or another session took the
+resource; 74 a result, or the state of --durable, cannot be written; 75 the first
+connection failed, or one was lost with --no-reconnect, or a listener of that
+--durable NAME is running; 124 --timeout passed; 126 CMD cannot be run; 127 there is
+no CMD.`,
 		Example: `  xmppkit listen
-  xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body`,
-		RunE: l.run,
+  xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body
+  xmppkit listen juliet@example.org --reply --exec-timeout 10s -- uptime
+  xmppkit listen --anyone -- sh -c 'printf "%s\n" "$XMPP_BODY" >>inbox'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			jids, err := l.handler.command(cmd, args)
+			if err != nil {
+				return err
+			}
+			return l.run(cmd, jids)
+		},
 	}
 	fs := cmd.Flags()
 	fs.IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
@@ -67,6 +111,10 @@ passed.`,
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
 	fs.BoolVar(&l.carbons, "carbons", false, "print also what other sessions of the account send and receive")
 	fs.BoolVar(&l.xml, "xml", false, "print the stanza as well")
+	fs.StringVar(&l.durable, "durable", "", "go on where the last listener of this `NAME` stopped, even if it was killed")
+	fs.BoolVar(&l.noReconnect, "no-reconnect", false, "end when the connection is lost")
+	fs.Var(&l.keepAlive, "keepalive", "`DURATION` within which a dead connection is noticed, at least 1s")
+	l.handler.addFlags(cmd)
 	return cmd
 }
 
@@ -74,16 +122,28 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	if err := l.check(cmd, args); err != nil {
 		return err
 	}
-	if err := l.env.needOutput(); err != nil {
-		return err
+	if !l.handler.reply {
+		if err := l.env.needOutput(); err != nil {
+			return err
+		}
 	}
 	o, err := l.env.account(cmd.Context())
 	if err != nil {
 		return err
 	}
 	o.HandleIQ = answerRequest
+	o.Manage, o.KeepAlive = true, time.Duration(l.keepAlive)
+	if l.at = newPosition(o.JID); l.durable != "" {
+		if l.at, err = l.env.openPosition(l.durable, o.JID); err != nil {
+			return err
+		}
+		defer l.at.close()
+		o.Resumable = resumableFor
+	}
 	l.env.lastUntilStopped(cmd)
-	ctx, stop := context.WithCancelCause(cmd.Context())
+	whole, cancel := l.env.withinTimeout(cmd.Context())
+	defer cancel()
+	ctx, stop := context.WithCancelCause(whole)
 	defer stop(nil)
 	if l.env.OutGone != nil {
 		go func() {
@@ -92,7 +152,9 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 			}
 		}()
 	}
-	err = l.env.withSession(ctx, o, func(ctx context.Context, s *xmpp.Session) error { return l.listen(ctx, s, stop) })
+	l.waiting, l.stop = context.WithCancelCause(ctx)
+	l.env.stdout.ctx = l.waiting
+	err = l.stay(ctx, o)
 	return l.outcome(cmd.Context(), err)
 }
 
@@ -126,6 +188,12 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 		return usageError("--for, --idle: want a duration above 0")
 	case l.priority < -128 || l.priority > 127:
 		return usageError("--priority: want -128 to 127")
+	case cmd.Flags().Changed("durable") && !durableName(l.durable):
+		return usageError("--durable: want at most 64 letters, digits, or any of . _ -")
+	case l.durable != "" && l.env.flags.noCache:
+		return usageError("--durable and --no-cache exclude each other")
+	case time.Duration(l.keepAlive) < time.Second:
+		return usageError("--keepalive: want at least 1s")
 	case l.noPresence && cmd.Flags().Changed("priority"):
 		return usageError("--priority and --no-presence exclude each other")
 	}
@@ -154,93 +222,33 @@ func (l *listener) outcome(ctx context.Context, err error) error {
 	return err
 }
 
-// listen prints until ctx ends, the count is reached or the session is over.
-func (l *listener) listen(ctx context.Context, s *xmpp.Session, stop context.CancelCauseFunc) error {
-	l.env.stdout.ctx = ctx
-	if l.total > 0 {
-		defer time.AfterFunc(time.Duration(l.total), func() { stop(errElapsed) }).Stop()
-	}
-	rest := func() {}
-	if l.idle > 0 {
-		idle := time.AfterFunc(time.Duration(l.idle), func() { stop(errElapsed) })
-		defer idle.Stop()
-		rest = func() { idle.Reset(time.Duration(l.idle)) }
-	}
-	if err := l.begin(ctx, s); err != nil {
-		return err
-	}
-	l.env.trace("listening")
-	for e, err := range s.Stanzas(ctx) {
-		if err != nil {
-			return l.flush(err)
-		}
-		if r := l.unpack(s.JID(), e); r != nil {
-			if err := l.env.out.Print(r); err != nil {
-				return err
-			}
-			if l.printed++; l.printed == l.count {
-				break
-			}
-			rest()
-		}
-		// What is ready together is written together; nothing that is ready waits
-		// for what is not.
-		if s.Queued() == 0 {
-			if err := l.flush(nil); err != nil {
-				return err
-			}
-		}
-	}
-	return l.flush(nil)
+// An arrival is a stanza for the listener.
+type arrival struct {
+	stanza *xmpp.Element
+	carbon string // sent or received, if it came in a carbon copy
+	id     string // in the archive, "" if it is not there
 }
 
-// begin sends what makes the session one that listens. What arrives before the
-// answer to that waits in the session.
-func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
-	var first []*xmpp.Element
-	if !l.noPresence {
-		first = append(first, newPresence("", "", l.priority))
+// unpack takes what arrived out of what it came in. It reports false for what nobody is
+// to see: a forged carbon copy, or a result of no query (XEP-0313, section 8).
+func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
+	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil {
+		return a, false
 	}
-	switch {
-	case l.carbons:
-	case l.noPresence:
-		return nil
-	default:
-		return s.Send(ctx, first...)
-	}
-	ctx, cancel := withTimeout(ctx, l.env.flags.login)
-	defer cancel()
-	if _, err := s.Exchange(ctx, enableCarbons(), first...); err != nil {
-		return fmt.Errorf("--carbons: %w", err)
-	}
-	return nil
-}
-
-func (l *listener) flush(err error) error {
-	if e := l.env.out.Flush(); e != nil {
-		return e
-	}
-	return err
-}
-
-// unpack makes the result of what arrived, or of what is in it if that is a carbon
-// copy. It returns nil where it is none of the wanted ones.
-func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) output.Record {
-	carbon, id := "", ""
 	if e.Tag == "message" && len(copiesIn(e)) > 0 {
-		if e, carbon = openCarbon(own, e, l.carbons); e == nil {
-			return nil
+		if e, a.carbon = openCarbon(own, e, l.carbons); e == nil {
+			return a, false
 		}
 	}
-	if l.hasIDs {
-		id = stanzaID(own, e)
+	if a.stanza = e; l.hasIDs {
+		a.id = stanzaID(own, e)
 	}
-	return l.record(own, e, carbon, id)
+	return a, true
 }
 
-// record makes the result of a stanza, which came as a carbon copy or not, and has an
-// id in the archive or not.
-func (l *listener) record(own xmpp.JID, e *xmpp.Element, carbon, id string) output.Record {
+// record makes the result of a stanza, or nil where it is none of the wanted ones.
+func (l *listener) record(own xmpp.JID, got arrival) output.Record {
+	e := got.stanza
 	from, err := xmpp.ParseJID(cmp.Or(xmpp.Attr(e, "from"), own.Bare().String())) // RFC 6120, section 8.1.2.1
 	if err != nil || !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == own {
 		return nil
@@ -254,7 +262,7 @@ func (l *listener) record(own xmpp.JID, e *xmpp.Element, carbon, id string) outp
 	switch e.Tag {
 	case "message":
 		m := newMessageRecord(a, own, e)
-		m.Carbon, m.StanzaID = carbon, id
+		m.Carbon, m.StanzaID = got.carbon, got.id
 		if m.empty() && !l.xml || l.match != "" && (m.Body == nil || !l.pattern.MatchString(*m.Body)) {
 			return nil
 		}

@@ -132,7 +132,7 @@ func (p *people) absent(jid xmpp.JID) *presenceRecord {
 }
 
 func newPresenceWatchCmd(env *Env) *cobra.Command {
-	l := &listener{env: env, only: []string{"presence"}, priority: onlooker, others: true}
+	l := &listener{env: env, only: []string{"presence"}, priority: onlooker, others: true, noReconnect: true, keepAlive: duration(time.Minute)}
 	cmd := &cobra.Command{
 		Use:   "watch [flags] [JID...]",
 		Short: "Print who comes and goes until stopped",

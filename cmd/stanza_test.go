@@ -206,7 +206,7 @@ func TestEncrypted(t *testing.T) {
 	} {
 		e := element("<message from='JULIET' to='OWN'>" + content + "</message>")
 		l := listener{kinds: map[string]bool{"message": true}, match: "OMEMO", pattern: regexp.MustCompile("OMEMO")}
-		matched := l.unpack(jid("romeo@example.org/here"), e)
+		matched := unpacked(&l, e)
 		r := recordOf(e)
 		b, _ := output.AppendJSON(nil, r)
 		shown := strings.Contains(string(b)+textOf(r), "This message")
@@ -244,7 +244,7 @@ func TestStanzaID(t *testing.T) {
 		}
 		for _, announced := range []bool{true, false} {
 			l := listener{kinds: map[string]bool{"message": true}, hasIDs: announced}
-			r := l.unpack(jid("romeo@example.org/here"), e).(*messageRecord)
+			r := unpacked(&l, e).(*messageRecord)
 			if announced && r.StanzaID != want || !announced && r.StanzaID != "" {
 				t.Errorf("%s, announced %v: %q", content, announced, r.StanzaID)
 			}
@@ -328,4 +328,14 @@ func TestSplitWords(t *testing.T) {
 			t.Errorf("%s: %q", in, got)
 		}
 	}
+}
+
+// unpacked is the result of a stanza that arrives at romeo@example.org/here.
+func unpacked(l *listener, e *xmpp.Element) output.Record {
+	own := jid("romeo@example.org/here")
+	a, ok := l.unpack(own, e)
+	if !ok {
+		return nil
+	}
+	return l.record(own, a)
 }

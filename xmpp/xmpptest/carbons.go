@@ -11,7 +11,7 @@ const nsCarbons = "urn:xmpp:carbons:2" // XEP-0280
 // carbons turns copies for c on or off, and reports false for another request.
 func (c *conn) carbons(request *xmpp.Element) bool {
 	on := xmpp.Is(request, nsCarbons, "enable")
-	if !on && !xmpp.Is(request, nsCarbons, "disable") {
+	if !on && !xmpp.Is(request, nsCarbons, "disable") || c.faults.has("no-carbons") {
 		return false
 	}
 	c.bound.carbons = on

@@ -97,6 +97,7 @@ func kinds() []kind {
 		{"bounce-wrong-id", "", "", "error bounces have another id"},
 		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
 
+		{"no-carbons", "", "", "refuses to send carbon copies (XEP-0280)"},
 		{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
 		{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
 

@@ -1,0 +1,270 @@
+package cmd
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+const (
+	maxVariable = 32 << 10 // of what a sender has written, in a variable of CMD; its standard input has all of it
+	maxReply    = 64 << 10
+
+	// How long CMD may take to end, once it was asked to, before it is killed: where its
+	// time is over, and where listen itself is to end.
+	killAfter     = 2 * time.Second
+	killAfterStop = 200 * time.Millisecond
+
+	// closeAfter is how long what CMD has left running may hold its input and output.
+	closeAfter = 200 * time.Millisecond
+)
+
+// A handler runs a command for each result.
+type handler struct {
+	env     *Env
+	args    []string // as given, without a shell
+	path    string   // where the command was found
+	environ []string // of all runs
+	reply   bool
+	timeout duration
+	anyone  bool
+}
+
+func (h *handler) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.BoolVar(&h.reply, "reply", false, "send what CMD prints back to the sender")
+	fs.Var(&h.timeout, "exec-timeout", "the `DURATION` that each run of CMD may take")
+	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for what anyone sends, not only for JIDs")
+}
+
+// command takes CMD, which is behind --, out of the arguments. It returns the JIDs.
+func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
+	jids, there := args, cmd.ArgsLenAtDash() >= 0
+	if there {
+		jids, h.args = args[:cmd.ArgsLenAtDash()], args[cmd.ArgsLenAtDash():]
+	}
+	for _, arg := range jids {
+		if strings.HasPrefix(arg, "-") {
+			return nil, usageError("listen: %q is no JID: what begins with - is a flag, or belongs behind --", arg)
+		}
+	}
+	switch {
+	case there && len(h.args) == 0:
+		return nil, usageError("listen: there is no CMD behind --")
+	case !there && (h.reply || h.anyone || cmd.Flags().Changed("exec-timeout")):
+		return nil, usageError("--reply, --exec-timeout and --anyone want a CMD behind --")
+	case cmd.Flags().Changed("exec-timeout") && h.timeout == 0:
+		return nil, usageError("--exec-timeout: want a duration above 0")
+	case h.anyone && len(jids) > 0:
+		return nil, usageError("--anyone and JIDs exclude each other")
+	case there && !h.anyone && len(jids) == 0:
+		err := usageError("listen: whose messages is CMD to be run for?")
+		err.hint = "name their JIDs in front of --, or give --anyone"
+		return nil, err
+	case !there:
+		return jids, nil
+	}
+	var err error
+	if h.path, err = exec.LookPath(h.args[0]); err != nil {
+		return nil, notRunnable("listen", err)
+	}
+	h.environ = handlerEnviron(os.Environ())
+	return jids, nil
+}
+
+// notRunnable is the error of a command that cannot be run, with the code of a shell.
+func notRunnable(who string, err error) error {
+	code := 127
+	if errors.Is(err, fs.ErrPermission) {
+		code = 126
+	}
+	return &exitError{code: code, class: "input", err: fmt.Errorf("%s: %w", who, err)}
+}
+
+// handlerEnviron is what CMD has of an environment: no password, nor the file or command
+// that it is of, and nothing that could be taken for a part of the result.
+func handlerEnviron(all []string) []string {
+	var vars []string
+	for _, v := range all {
+		name, _, _ := strings.Cut(v, "=")
+		switch name {
+		case "XMPP_FROM", "XMPP_TYPE", "XMPP_ID", "XMPP_BODY", "XMPP_ROOM", "XMPP_NICK":
+			continue
+		}
+		if strings.HasPrefix(name, "XMPP_") && strings.Contains(name, "PASSWORD") {
+			continue
+		}
+		vars = append(vars, v)
+	}
+	return vars
+}
+
+// handle runs the command for a result and, with --reply, returns once the server has
+// taken the reply. A failure of the command is the answer no. Where ctx ends the
+// command ends as well, and the result has not been handled.
+func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) error {
+	f := factsOf(r)
+	h.env.trace("running %s for %s", h.args[0], f)
+	out, err := h.run(ctx, f, r)
+	if ctx.Err() != nil && err != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return h.failed(f, err)
+	}
+	m, ok := r.(*messageRecord)
+	if !h.reply || out == "" || !ok || !m.answerable() {
+		return nil
+	}
+	if err := xmpp.CheckText(out); err != nil {
+		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
+	}
+	_, err = s.Ping(ctx, s.Server(), newReply(m, out))
+	if errors.Is(err, xmpp.ErrTooLarge) {
+		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
+	}
+	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+		return fmt.Errorf("reply to %s: %w", f, err)
+	}
+	return nil
+}
+
+// failed is the error of a command that has not handled a result. That leaves a message
+// unacknowledged, and with it all that come after.
+func (h *handler) failed(f facts, err error) error {
+	e := &exitError{code: exitNo, class: "stanza", err: fmt.Errorf("%s: %s: %w", f, h.args[0], err)}
+	if f.kind == "message" {
+		e.hint = "it is not acknowledged: the next listener gets it again"
+	}
+	return e
+}
+
+// run runs the command and returns what is to be replied.
+func (h *handler) run(ctx context.Context, f facts, r output.Record) (string, error) {
+	stdin, err := output.AppendJSON(nil, r)
+	if err != nil {
+		return "", err
+	}
+	run, cancel := withTimeout(ctx, h.timeout)
+	defer cancel()
+	reply := &replyBuffer{}
+	c := exec.CommandContext(run, h.path, h.args[1:]...)
+	c.Args[0] = h.args[0]
+	c.Env = append(h.environ[:len(h.environ):len(h.environ)], f.variables()...)
+	c.Stdin = bytes.NewReader(append(stdin, '\n')) // that it is not read is no error
+	c.Stdout, c.Stderr = h.env.Out, h.env.Err
+	if h.reply {
+		c.Stdout = reply
+	}
+	ownGroup(c)
+	c.Cancel = func() error { return endGroup(ctx, c.Process) }
+	c.WaitDelay = closeAfter
+	err = c.Run()
+	switch {
+	case reply.full:
+		return "", fmt.Errorf("it printed more than %d KiB, which is no reply", maxReply>>10)
+	case errors.Is(err, exec.ErrWaitDelay): // it has succeeded
+	case ctx.Err() == nil && run.Err() != nil && err != nil:
+		return "", fmt.Errorf("it took longer than --exec-timeout %s", &h.timeout)
+	case err != nil:
+		return "", err
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(reply.String(), "\n"), "\r"), nil
+}
+
+// patience is how long a command has left to end by itself.
+func patience(ctx context.Context) time.Duration {
+	if ctx.Err() != nil {
+		return killAfterStop
+	}
+	return killAfter
+}
+
+// A replyBuffer takes what a command prints, and refuses what is too much.
+type replyBuffer struct {
+	strings.Builder
+	full bool
+}
+
+func (b *replyBuffer) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxReply {
+		b.full = true
+		return 0, errors.New("too large")
+	}
+	return b.Builder.Write(p)
+}
+
+// facts are what is said of a result in the environment of a command and in errors.
+type facts struct{ kind, from, typ, id, body string }
+
+func factsOf(r output.Record) facts {
+	switch r := r.(type) {
+	case *messageRecord:
+		f := facts{r.Kind, r.From, r.Type, r.ID, ""}
+		if r.Body != nil {
+			f.body = *r.Body
+		}
+		return f
+	case *presenceRecord:
+		return facts{r.Kind, r.From, r.Type, r.ID, ""}
+	case *iqRecord:
+		return facts{r.Kind, r.From, r.Type, r.ID, ""}
+	}
+	return facts{}
+}
+
+func (f facts) String() string {
+	return fmt.Sprintf("%s %s of %s", f.kind, cmp.Or(truncate(f.id, 100), "without an id"), f.from)
+}
+
+// variables are always the same ones, so that a script need not ask which there are.
+func (f facts) variables() []string {
+	return []string{
+		"XMPP_FROM=" + truncate(f.from, maxVariable), "XMPP_TYPE=" + truncate(f.typ, maxVariable),
+		"XMPP_ID=" + truncate(f.id, maxVariable), "XMPP_BODY=" + truncate(f.body, maxVariable),
+	}
+}
+
+// truncate cuts a text to at most max bytes, between two characters.
+func truncate(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max]
+}
+
+// answerable reports whether a message may be answered by a program: not an error, which
+// would begin a loop (RFC 6120, section 8.3.1), nor what is for many, from ourselves, or
+// without a word, as a typing notification is. One that was stored while nobody listened
+// may: its sender still waits.
+func (r *messageRecord) answerable() bool {
+	said := r.Body != nil || r.Subject != nil || r.URL != "" || r.Encrypted != "" || r.attention
+	return said && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == ""
+}
+
+// newReply answers where the message came from, in its conversation (RFC 6121, sections
+// 5.1 and 5.2.5).
+func newReply(m *messageRecord, body string) *xmpp.Element {
+	reply := xmpp.NewElement(xmpp.NSClient, "message", "to", m.From, "type", m.Type, "id", xmpp.NewID())
+	xmpp.Add(reply, xmpp.NewText(xmpp.NSClient, "body", body))
+	if m.Thread != "" {
+		xmpp.Add(reply, xmpp.NewText(xmpp.NSClient, "thread", m.Thread))
+	}
+	return reply
+}

@@ -1,0 +1,374 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+const (
+	// resumableFor is how long the session of a durable listener is to be kept for it.
+	resumableFor = 10 * time.Minute
+
+	// archivePageSize is how many messages are asked for at once: they are kept in memory.
+	archivePageSize = 50
+
+	// clockSkew is how much the clock of the server may be behind ours.
+	clockSkew = time.Minute
+
+	// manyUncommitted is how many stanzas may be handed on before the server is told of
+	// any: it does not keep any number of them.
+	manyUncommitted = 100
+
+	// maxMalformed is how often in a row a server may write what is not XML, without a
+	// stanza in between.
+	maxMalformed = 3
+)
+
+// stay listens in one session after another: what ends one for now does not end the
+// listening.
+func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
+	o.Acknowledging = func(r *xmpp.Resumption) {
+		if err := l.at.save(r); err != nil {
+			l.env.trace("%v", err) // the next result says so
+		}
+	}
+	wait := backoff{start: time.Second, max: time.Minute}
+	for {
+		there := o
+		there.Resume = l.at.Session
+		if l.elsewhere != "" {
+			there.Server, l.elsewhere = l.elsewhere, ""
+		}
+		started, open := time.Now(), false
+		err := l.env.session(l.waiting, there, func(_ context.Context, s *xmpp.Session) error {
+			open = true
+			return l.listen(ctx, s)
+		})
+		if open && !errors.Is(err, xmpp.ErrLost) {
+			l.at.Session = nil // its stream was closed
+		}
+		if !l.comesBack(err) {
+			return l.leave(err)
+		}
+		if time.Since(started) > time.Minute {
+			wait.reset()
+		}
+		d := wait.next()
+		l.env.trace("%v; again in %s", err, d.Round(time.Millisecond))
+		if err := sleep(l.waiting, d); err != nil {
+			return l.leave(err)
+		}
+	}
+}
+
+// leave keeps the place of a durable listener for the next one.
+func (l *listener) leave(err error) error {
+	if e := l.at.save(l.at.Session); err == nil {
+		err = e
+	}
+	return err
+}
+
+// comesBack reports whether another session may do better than the one that ended by
+// err. A first login that fails is an answer.
+func (l *listener) comesBack(err error) bool {
+	if err == nil || l.noReconnect || !l.connected || l.waiting.Err() != nil {
+		return false
+	}
+	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok {
+		switch {
+		case stream.Host != "":
+			l.elsewhere = stream.Host
+			return true
+		case stream.Sent:
+			l.malformed++
+			return l.malformed < maxMalformed
+		}
+	}
+	switch e := classify(l.waiting, err); e.class {
+	case "dns":
+		return true // the server was there before
+	case "connect", "stream", "timeout", "auth", "stanza", "tls":
+		return e.code == exitTemporary || e.code == exitTimeout
+	}
+	return false
+}
+
+// listen hands on what arrives until ctx ends, the count is reached, the time or the
+// session is over. The time is that of waiting: it does not end a command that runs.
+func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
+	l.startClocks()
+	l.pending = nil
+	if err := l.begin(ctx, s); err != nil {
+		return l.end(s, err)
+	}
+	l.connected = true
+	l.env.trace("listening")
+	for e, err := range s.Stanzas(l.waiting) {
+		if err == nil {
+			err = l.take(ctx, s, e)
+		}
+		if err == nil && (l.handler.path != "" || s.Queued() == 0 || l.uncommitted >= manyUncommitted) {
+			// What is ready together is written together; nothing that is ready waits
+			// for what is not.
+			err = l.commit(ctx, s)
+		}
+		if err != nil {
+			return l.end(s, err)
+		}
+	}
+	return nil
+}
+
+// errEnough says that --count is reached.
+var errEnough = errors.New("all that was asked for has arrived")
+
+// end is what listening in a session ends with. What was handed on has been handed on,
+// unless that is what failed.
+func (l *listener) end(s *xmpp.Session, err error) error {
+	if flushed := l.flush(s); flushed != nil {
+		return flushed
+	}
+	if err == errEnough {
+		return nil
+	}
+	return err
+}
+
+// commit makes what was handed on final: it is written, then noted, and then the server
+// is told (XEP-0198), so that one of them has it at any time.
+func (l *listener) commit(ctx context.Context, s *xmpp.Session) error {
+	if err := l.flush(s); err != nil {
+		return err
+	}
+	return s.Acknowledge(ctx)
+}
+
+func (l *listener) flush(s *xmpp.Session) error {
+	if err := l.env.out.Flush(); err != nil {
+		return err
+	}
+	l.uncommitted = 0
+	s.Handled()
+	return l.note(s)
+}
+
+// note keeps the position behind what was handed on.
+func (l *listener) note(s *xmpp.Session) error {
+	l.at.pass(l.pending)
+	l.pending = l.pending[:0]
+	return l.at.save(s.Resumption())
+}
+
+// take hands on a stanza that has arrived by itself.
+func (l *listener) take(ctx context.Context, s *xmpp.Session, e *xmpp.Element) error {
+	l.uncommitted++
+	if e.Tag != "presence" || xmpp.Attr(e, "from") != s.JID().String() {
+		l.malformed = 0
+	}
+	a, ok := l.unpack(s.JID(), e)
+	if !ok {
+		return nil
+	}
+	return l.handOn(ctx, s, a)
+}
+
+// handOn prints the result of a stanza, or runs the command for it, unless that was done
+// before.
+func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error {
+	if a.id != "" && !l.at.meet(a.id) {
+		return nil
+	}
+	r := l.record(s.JID(), a)
+	err := error(nil)
+	if r != nil {
+		err = l.emit(ctx, s, r)
+	}
+	if err != nil && err != errEnough {
+		return err
+	}
+	if a.id != "" {
+		l.pending = append(l.pending, a.id)
+	}
+	if l.handler.path != "" {
+		if err := l.note(s); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (l *listener) emit(ctx context.Context, s *xmpp.Session, r output.Record) error {
+	if l.handler.path == "" {
+		if err := l.env.out.Print(r); err != nil {
+			return err
+		}
+	} else {
+		if err := context.Cause(l.waiting); err != nil {
+			return err
+		}
+		if l.idleTimer != nil {
+			l.idleTimer.Stop() // a command that runs is not idle
+		}
+		if err := l.handler.handle(ctx, s, r); err != nil {
+			return err
+		}
+	}
+	if l.printed++; l.printed == l.count {
+		return errEnough
+	}
+	if l.idleTimer != nil {
+		l.idleTimer.Reset(time.Duration(l.idle))
+	}
+	return nil
+}
+
+// startClocks begins the time of --for and --idle, once.
+func (l *listener) startClocks() {
+	if l.connected {
+		return
+	}
+	if l.total > 0 {
+		time.AfterFunc(time.Duration(l.total), func() { l.stop(errElapsed) })
+	}
+	if l.idle > 0 {
+		l.idleTimer = time.AfterFunc(time.Duration(l.idle), func() { l.stop(errElapsed) })
+	}
+}
+
+// begin becomes available and hands on what has been missed. A session that goes on
+// where another stopped has missed nothing.
+func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
+	if s.Resumed() {
+		return l.commit(ctx, s)
+	}
+	ctx, cancel := withTimeout(ctx, loginTimeout)
+	defer cancel()
+	hasArchive, err := l.enter(ctx, s)
+	if err != nil {
+		return err
+	}
+	if l.carbons {
+		if _, err := s.IQ(ctx, enableCarbons()); err != nil {
+			return fmt.Errorf("--carbons: %w", err)
+		}
+	}
+	switch missed := l.at.begin(); {
+	case missed && hasArchive && l.kinds["message"]:
+		return l.catchUp(ctx, s)
+	case missed:
+		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
+	}
+	return l.commit(ctx, s) // by now it is known how to resume the session
+}
+
+// enter becomes available and asks what the account has: ids that can be trusted
+// (XEP-0359), and an archive with those ids.
+func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool, err error) {
+	var first []*xmpp.Element
+	if !l.noPresence {
+		first = append(first, newPresence("", "", l.priority))
+	}
+	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
+	request := xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query"))
+	info, err := s.Exchange(ctx, request, first...)
+	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
+		return false, err
+	}
+	l.hasIDs = false
+	for _, f := range xmpp.Children(xmpp.Child(info, xmpp.NSDiscoInfo, "query"), xmpp.NSDiscoInfo, "feature") {
+		switch xmpp.Attr(f, "var") {
+		case nsSID:
+			l.hasIDs = true
+		case nsArchive:
+			hasArchive = true
+		}
+	}
+	return hasArchive && l.hasIDs, nil
+}
+
+// catchUp hands on what the archive has behind the last message that was handed on. What
+// arrives by itself meanwhile is in it as well, if it was not too late for the last page.
+func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
+	page := archivePage{after: l.at.last(), max: archivePageSize}
+	if page.after == "" {
+		page.start = l.at.Time.Add(-clockSkew)
+	}
+	for complete := false; !complete; {
+		query, id := page.query()
+		answer, err := s.IQ(ctx, query)
+		if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
+			l.env.warn("%s: the archive does not have message %s any more: reading it from %s on, what was before is lost", s.JID().Bare(), page.after, l.at.Time.Format(time.RFC3339))
+			page.after, page.start = "", l.at.Time.Add(-clockSkew)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the archive: %w", err)
+		}
+		end, ok := endOfArchive(answer)
+		if !ok {
+			return fmt.Errorf("read the archive: %w", &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"})
+		}
+		complete, page.after = end.complete, end.last
+		if err := l.takePage(ctx, s, id, complete); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takePage hands on what has arrived by the end of a page: first the page, and then what
+// came by itself, unless that is in the archive and so on a page to come.
+func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, last bool) error {
+	ready, err := l.ready(s)
+	var live []*xmpp.Element
+	for _, e := range ready {
+		a, ok := archiveResult(s.JID(), query, e)
+		if !ok {
+			live = append(live, e)
+			continue
+		}
+		carbon, ok := a.missed(s.JID(), l.carbons)
+		if !ok {
+			l.pending = append(l.pending, a.id)
+			continue
+		}
+		if err := l.handOn(ctx, s, arrival{a.message, carbon, a.id}); err != nil {
+			return err
+		}
+	}
+	for _, e := range live {
+		if !last && stanzaID(s.JID(), e) != "" {
+			continue
+		}
+		if err := l.take(ctx, s, e); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return l.commit(ctx, s)
+}
+
+// ready returns what has arrived, and why nothing more will if that is known.
+func (l *listener) ready(s *xmpp.Session) (all []*xmpp.Element, err error) {
+	left := s.Queued()
+	if left == 0 {
+		return nil, nil
+	}
+	for e, err := range s.Stanzas(l.waiting) {
+		if err != nil {
+			return all, err
+		}
+		if all = append(all, e); len(all) == left {
+			break
+		}
+	}
+	return all, nil
+}
