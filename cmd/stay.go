@@ -247,14 +247,14 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 	if s.Resumed() {
 		return l.commit(ctx, s)
 	}
-	ctx, cancel := withTimeout(ctx, loginTimeout)
+	soon, cancel := withTimeout(l.waiting, loginTimeout)
 	defer cancel()
-	hasArchive, err := l.enter(ctx, s)
+	hasArchive, err := l.enter(soon, s)
 	if err != nil {
 		return err
 	}
 	if l.carbons {
-		if _, err := s.IQ(ctx, enableCarbons()); err != nil {
+		if _, err := s.IQ(soon, enableCarbons()); err != nil {
 			return fmt.Errorf("--carbons: %w", err)
 		}
 	}
@@ -296,30 +296,41 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 // arrives by itself meanwhile is in it as well, if it was not too late for the last page.
 func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 	page := archivePage{after: l.at.last(), max: archivePageSize}
-	if page.after == "" {
-		page.start = l.at.Time.Add(-clockSkew)
-	}
-	for complete := false; !complete; {
-		query, id := page.query()
-		answer, err := s.IQ(ctx, query)
+	for {
+		if page.after == "" {
+			page.start = l.at.Time.Add(-clockSkew)
+		}
+		query, end, err := l.ask(s, page)
 		if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			l.env.warn("%s: the archive does not have message %s any more: reading it from %s on, what was before is lost", s.JID().Bare(), page.after, l.at.Time.Format(time.RFC3339))
-			page.after, page.start = "", l.at.Time.Add(-clockSkew)
+			l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
+				s.JID().Bare(), page.after, l.at.Time.Format(time.RFC3339))
+			page.after = ""
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
 		}
-		end, ok := endOfArchive(answer)
-		if !ok {
-			return fmt.Errorf("read the archive: %w", &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"})
-		}
-		complete, page.after = end.complete, end.last
-		if err := l.takePage(ctx, s, id, complete); err != nil {
+		if err := l.takePage(ctx, s, query, end.complete); err != nil || end.complete {
 			return err
 		}
+		page.after = end.last
 	}
-	return nil
+}
+
+// ask asks for a page of the archive. What is on it has arrived when this returns.
+func (l *listener) ask(s *xmpp.Session, page archivePage) (query string, end archiveEnd, err error) {
+	soon, cancel := withTimeout(l.waiting, loginTimeout)
+	defer cancel()
+	iq, query := page.query()
+	answer, err := s.IQ(soon, iq)
+	if err != nil {
+		return "", end, err
+	}
+	end, ok := endOfArchive(answer)
+	if !ok {
+		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"}
+	}
+	return query, end, err
 }
 
 // takePage hands on what has arrived by the end of a page: first the page, and then what

@@ -131,16 +131,16 @@ func (s *Session) writeAck(ctx context.Context) error {
 	return err
 }
 
-// lastAck is the acknowledgement that a stream ends with, "" where there is no news.
-func (s *Session) lastAck() string {
+// lastAck is the acknowledgement that a stream ends with, nothing where there is no news.
+func (s *Session) lastAck() []byte {
 	s.mu.Lock()
 	s.handle()
 	news := s.m.counting && s.m.handled != s.m.told
 	s.mu.Unlock()
 	if !news {
-		return ""
+		return nil
 	}
-	return string(s.ackXML())
+	return s.ackXML()
 }
 
 // ackXML is the acknowledgement of what is known to be handled.

@@ -406,7 +406,9 @@ func (s *Session) Close() error {
 	var err error
 	if !s.closed {
 		s.closed = true
-		err = s.o.end(s.conn, s.lastAck()+endOfStream)
+		ack := s.lastAck()
+		s.o.traceTag(true, endOfStream)
+		err = put(s.conn, append(ack, endOfStream...), closeBudget)
 	}
 	<-s.writing
 	s.mu.Lock()
