@@ -404,6 +404,8 @@ func (j *journal) bytes() []byte {
 	return bytes.Clone(j.buf.Bytes())
 }
 
+func (j *journal) has(text string) bool { return bytes.Contains(j.bytes(), []byte(text)) }
+
 // writer takes the standard error of a program.
 func (j *journal) writer(name string) io.Writer { return &scribe{j, name} }
 

@@ -223,11 +223,16 @@ func (c *cell) fail(format string, args ...any) {
 
 func (c *cell) run() outcome {
 	started := time.Now()
+	// Nothing fails before the first line has arrived, and nothing is sent before the
+	// listener has a place to go on from: a server may deliver what it stores just then
+	// with the next login only.
 	c.listener.start()
+	c.await(func() bool { return c.log.has("listening") })
 	c.sender.start()
-	c.sender.write(0) // nothing fails before the first line has arrived
-	c.await(func() bool { return c.arrivals() > 0 })
-
+	c.sender.write(0)
+	if c.await(func() bool { return c.arrivals() > 0 }); c.arrivals() == 0 {
+		c.fail("the first line does not arrive")
+	}
 	var feeding sync.WaitGroup
 	feeding.Go(c.feed)
 	for i := range c.instants {

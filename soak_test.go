@@ -57,7 +57,7 @@ func newSoak(t *testing.T) *soak {
 	n := soakMessages()
 	return &soak{
 		benchAccount{server.Addr(), server.DirectAddr(), ca, t.TempDir()}, raw, n,
-		[]string{"listen", "-j", "juliet@localhost", "--json", "--count", fmt.Sprint(n)},
+		[]string{"listen", "-j", "juliet@localhost", "--json", "--durable", "soak", "--count", fmt.Sprint(n)},
 	}
 }
 
