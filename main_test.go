@@ -107,6 +107,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			"online":   scriptOnline,
 			"raw":      scriptRaw,
 			"rooms":    scriptRooms,
+			"receipts": scriptReceipts,
 			"server":   scriptServer,
 			"ndjson":   scriptNDJSON,
 			"closedfd": scriptClosed,
@@ -244,6 +245,36 @@ func scriptRooms(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
+}
+
+// receipts JID gives a receipt for each message that comes to JID and asks for one
+// (XEP-0184), until the end of the script.
+func scriptReceipts(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	jid, err := xmpp.ParseJID(args[0])
+	ts.Check(err)
+	s := scriptSession(ctx, ts, jid)
+	_, err = s.Ping(ctx, s.Server(), xmpp.NewElement(xmpp.NSClient, "presence"))
+	ts.Check(err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for e, err := range s.Stanzas(context.Background()) {
+			if err != nil {
+				return
+			}
+			const ns = "urn:xmpp:receipts"
+			if xmpp.Child(e, ns, "request") != nil {
+				r := xmpp.NewElement(xmpp.NSClient, "message", "to", xmpp.Attr(e, "from"), "id", xmpp.NewID())
+				_ = s.Send(context.Background(), xmpp.Add(r, xmpp.NewElement(ns, "received", "id", xmpp.Attr(e, "id"))))
+			}
+		}
+	}()
+	ts.Defer(func() {
+		s.Close()
+		<-ended
+	})
 }
 
 func scriptSession(ctx context.Context, ts *testscript.TestScript, jid xmpp.JID) *xmpp.Session {

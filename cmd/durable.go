@@ -35,6 +35,7 @@ type position struct {
 	Format  int              `json:"format"`
 	Account xmpp.JID         `json:"account"`
 	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
+	HasIDs  bool             `json:"has_ids"`           // the account announces nsSID: its ids can be trusted
 	After   string           `json:"after"`             // the id in the archive that IDs begins behind, "" if it is not known
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
 	Time    time.Time        `json:"time"`              // when that was, or when the first listener began

@@ -28,8 +28,8 @@ type Env struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
 
-	// Terminal says that Out is one: a person reads there.
-	Terminal bool
+	// Terminal and ErrTerminal say that Out and Err are one: a person reads there.
+	Terminal, ErrTerminal bool
 
 	// ReadPassword asks a person, without echo, until ctx ends. It fails where
 	// nobody can answer.
@@ -61,6 +61,7 @@ func System() *Env {
 	return &Env{
 		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: takeEnvironment(),
 		Terminal:     term.IsTerminal(int(os.Stdout.Fd())),
+		ErrTerminal:  term.IsTerminal(int(os.Stderr.Fd())),
 		ReadPassword: readPassword,
 		Dial:         xmpp.Dial,
 		OutGone:      outGone,

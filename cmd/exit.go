@@ -43,6 +43,8 @@ type exitError struct {
 	err   error
 	hint  string
 	lines []string // said one by one, instead of err; with --json the results say it
+
+	details []string // said behind it, one by one; with --json the results say it
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -94,6 +96,7 @@ func (r errorRecord) WriteText(t *output.Text) {
 	}
 	for _, line := range r.lines {
 		t.Printf("xmppkit: %s%s\n", line, hint)
+		hint = ""
 	}
 }
 
@@ -117,6 +120,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 	}
 	e := classify(ctx, err)
 	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.lines != nil && env.flags.json {
+		env.printDetails(e)
 		return e.code
 	}
 	r := errorRecord{
@@ -134,7 +138,14 @@ func (env *Env) report(ctx context.Context, err error) int {
 		r.Host, _, _ = strings.Cut(d.Addr, " ") // without the address of the host
 	}
 	env.printError(r)
+	env.printDetails(e)
 	return e.code
+}
+
+func (env *Env) printDetails(e *exitError) {
+	if len(e.details) > 0 && !env.flags.json {
+		env.printError(errorRecord{lines: e.details})
+	}
 }
 
 // warn reports what is wrong without ending the command: that something was lost.
@@ -168,7 +179,7 @@ func classify(ctx context.Context, err error) *exitError {
 	switch {
 	case errors.As(err, &exit):
 		e := is(exit.code, exit.class, exit.hint)
-		e.lines = exit.lines
+		e.lines, e.details = exit.lines, exit.details
 		return e
 	case errors.Is(err, context.DeadlineExceeded):
 		return is(exitTimeout, "timeout", "--timeout allows more")

@@ -45,7 +45,6 @@ type listener struct {
 	connected   bool     // there was a session
 	elsewhere   string   // where the server has sent us
 	malformed   int      // streams in a row that ended in what is no XML, without a stanza
-	hasIDs      bool     // the account announces nsSID
 	pending     []string // ids of what was handed on, and may not be written yet
 	uncommitted int      // stanzas that were taken since that was
 }
@@ -232,7 +231,8 @@ type arrival struct {
 // unpack takes what arrived out of what it came in. It reports false for what nobody is
 // to see: a forged carbon copy, or a result of no query (XEP-0313, section 8).
 func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
-	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil {
+	from := xmpp.Attr(e, "from")
+	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil && (from == "" || addressIn(e, "from") == own.Bare()) {
 		return a, false
 	}
 	if e.Tag == "message" && len(copiesIn(e)) > 0 {
@@ -240,7 +240,7 @@ func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
 			return a, false
 		}
 	}
-	if a.stanza = e; l.hasIDs {
+	if a.stanza = e; l.at.HasIDs {
 		a.id = stanzaID(own, e)
 	}
 	return a, true

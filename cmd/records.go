@@ -137,19 +137,14 @@ func (r *messageRecord) refer(e *xmpp.Element) {
 
 // stanzaID returns the id that the own account's archive has given a message (XEP-0359),
 // or "". It is true only where the account announces nsSID: the server then removes
-// those that others give in its name. Of two that differ neither can be relied on.
-func stanzaID(own xmpp.JID, message *xmpp.Element) string {
-	found := ""
+// those that others give in its name. Prosody 0.12 leaves them, but has its own behind.
+func stanzaID(own xmpp.JID, message *xmpp.Element) (id string) {
 	for _, e := range xmpp.Children(message, nsSID, "stanza-id") {
-		switch id := xmpp.Attr(e, "id"); {
-		case addressIn(e, "by") != own.Bare():
-		case found != "" && found != id:
-			return ""
-		default:
-			found = id
+		if addressIn(e, "by") == own.Bare() {
+			id = xmpp.Attr(e, "id")
 		}
 	}
-	return found
+	return id
 }
 
 // encryption returns the namespace of the encryption of a message, or "". The body of

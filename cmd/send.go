@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -34,7 +33,7 @@ type sentRecord struct {
 	Type  string       `json:"type"`
 	ID    string       `json:"id"`
 	OK    bool         `json:"ok"`
-	Ack   string       `json:"ack"` // none or server
+	Ack   string       `json:"ack"` // none, server or receipt
 	AckMS *float64     `json:"ack_ms,omitempty"`
 	Error *stanzaError `json:"error,omitempty"`
 }
@@ -50,15 +49,6 @@ type stanzaRecord struct {
 
 func (r stanzaRecord) WriteText(t *output.Text) { t.Printf("%s\n", r.XML) }
 
-// An outgoing message and what became of it.
-type outgoing struct {
-	to     xmpp.JID
-	stanza *xmpp.Element
-	err    *xmpp.StanzaError // the bounce
-}
-
-func (m *outgoing) id() string { return xmpp.Attr(m.stanza, "id") }
-
 type sender struct {
 	env       *Env
 	message   string
@@ -69,8 +59,21 @@ type sender struct {
 	id        string
 	url       string
 	attention bool
+	lines     bool
+	batch     duration
+	inputJSON bool
+	receipt   bool
+	retry     int
 	grace     duration
 	dryRun    bool
+
+	graceOf func(to xmpp.JID) time.Duration
+}
+
+// A content is what a message is made of, without what all have in common.
+type content struct {
+	to                                  xmpp.JID
+	body, subject, typ, thread, id, url string
 }
 
 func newSendCmd(env *Env) *cobra.Command {
@@ -91,7 +94,13 @@ account, 68 no such server, 69 or 77 refused; 75 the connection was lost before
 the confirmation; 124 the time was over before it.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
   df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org`,
-		Args: args(1, -1, "JID"),
+		Args: func(cmd *cobra.Command, jids []string) error {
+			least := 1
+			if f.inputJSON {
+				least = 0
+			}
+			return args(least, -1, "JID")(cmd, jids)
+		},
 		RunE: f.run,
 	}
 	fs := cmd.Flags()
@@ -103,6 +112,11 @@ the confirmation; 124 the time was over before it.`,
 	fs.StringVar(&f.id, "id", "", "the `ID` of the stanza, instead of a random one")
 	fs.StringVar(&f.url, "url", "", "a `URL` to attach (XEP-0066)")
 	fs.BoolVar(&f.attention, "attention", false, "ask for attention (XEP-0224)")
+	fs.BoolVar(&f.lines, "lines", false, "each line of standard input is a message, sent as it is read")
+	fs.Var(&f.batch, "batch", "with --lines: all lines that come within this `DURATION` of the first are one message")
+	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is an object with the keys of a message, sent as it is read")
+	fs.BoolVar(&f.receipt, "receipt", false, "wait for the receipts of the recipients (XEP-0184)")
+	fs.IntVar(&f.retry, "retry", 0, "try again up to `N` times in a row where that may help, with the same ids")
 	fs.Var(&f.grace, "grace", "`DURATION` to wait for bounces after the confirmation (default 500ms if a recipient is at another server)")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the stanzas, one a line, and connect to nothing")
 	return cmd
@@ -117,37 +131,70 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	f.env.inUsed = !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
-	var o xmpp.Options
+	d := &delivery{env: f.env, stream: f.lines || f.inputJSON, receipt: f.receipt, retries: f.retry}
 	if !f.dryRun {
 		if f.env.flags.json {
 			err = f.env.needOutput()
 		}
 		if err == nil {
-			o, err = f.env.account(cmd.Context())
+			d.o, err = f.env.account(cmd.Context())
 		}
 		if err != nil {
 			return err
 		}
-		o.Take = isBounce
 	}
-	messages, err := f.messages(cmd, targets)
-	if err != nil {
+	f.graceOf = f.graces(cmd, targets, d.o.JID)
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	if d.source, err = f.source(ctx, cmd, targets); err != nil {
 		return err
 	}
 	if f.dryRun {
-		return f.print(messages)
+		return f.print(d.source)
 	}
-	grace := time.Duration(f.grace)
+	if d.stream {
+		// The time bounds the login and each wait, not the input.
+		d.timeout = time.Duration(f.env.flags.timeout)
+		f.env.flags.login = f.env.flags.timeout
+		d.progress = f.env.newProgress()
+	}
+	return d.run(cmd.Context())
+}
+
+// graces returns how long bounces of a message are waited for, behind its
+// confirmation: those of the own server are there by then.
+func (f *sender) graces(cmd *cobra.Command, targets []target, own xmpp.JID) func(xmpp.JID) time.Duration {
+	grace := func(to xmpp.JID) time.Duration {
+		if to.Domain != own.Domain {
+			return remoteGrace
+		}
+		return 0
+	}
+	most := time.Duration(f.grace)
 	if !cmd.Flags().Changed("grace") {
-		for _, m := range messages {
-			if m.to.Domain != o.JID.Domain {
-				grace = remoteGrace
-			}
+		if f.inputJSON {
+			return grace
+		}
+		for _, t := range targets {
+			most = max(most, grace(t.jid))
 		}
 	}
-	return f.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error {
-		return f.send(ctx, s, messages, grace)
-	})
+	return func(xmpp.JID) time.Duration { return most }
+}
+
+// source returns the messages: those of a stream as they come, or else all.
+func (f *sender) source(ctx context.Context, cmd *cobra.Command, targets []target) (<-chan chunk, error) {
+	if f.lines || f.inputJSON {
+		return f.input(ctx, targets), nil
+	}
+	messages, err := f.messages(cmd, targets)
+	if err != nil {
+		return nil, err
+	}
+	all := make(chan chunk, 1)
+	all <- chunk{messages: messages}
+	close(all)
+	return all, nil
 }
 
 // check refuses what is wrong on the command line itself.
@@ -157,17 +204,25 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 		uriTypes = append(uriTypes, t.fields.Get("type"))
 	}
 	for _, typ := range append([]string{f.typ}, uriTypes...) {
-		switch typ {
-		case "", "chat", "normal", "headline":
-		default:
+		if !validType(typ) {
 			return usageError("--type: %q is none of chat, normal, headline", typ)
 		}
 	}
-	if cmd.Flags().Changed("message") && cmd.Flags().Changed("file") {
-		return usageError("--message and --file exclude each other")
+	for _, pair := range [...][2]string{{"message", "file"}, {"lines", "input-json"}, {"message", "lines"}, {"message", "input-json"},
+		{"file", "lines"}, {"file", "input-json"}, {"id", "lines"}, {"id", "input-json"}} {
+		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
+			return usageError("--%s and --%s exclude each other", pair[0], pair[1])
+		}
 	}
-	if cmd.Flags().Changed("id") && strings.TrimSpace(f.id) == "" {
+	switch {
+	case cmd.Flags().Changed("id") && strings.TrimSpace(f.id) == "":
 		return usageError("--id: empty")
+	case cmd.Flags().Changed("batch") && !f.lines:
+		return usageError("--batch is for --lines")
+	case cmd.Flags().Changed("batch") && f.batch == 0:
+		return usageError("--batch: want a duration above 0")
+	case f.retry < 0:
+		return usageError("--retry: want at least 0")
 	}
 	if f.url != "" {
 		if u, err := url.Parse(f.url); err != nil || u.Scheme == "" {
@@ -180,6 +235,14 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 		}
 	}
 	return nil
+}
+
+func validType(typ string) bool {
+	switch typ {
+	case "", "chat", "normal", "headline":
+		return true
+	}
+	return false
 }
 
 // messages makes the stanzas. Standard input is read only where a message needs it.
@@ -204,7 +267,7 @@ func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*outgoing, er
 		if !given && t.fields.Has("body") {
 			text = t.fields.Get("body")
 		}
-		m, err := f.stanza(t, text)
+		m, err := f.stanza(f.content(t, text))
 		if err != nil {
 			return nil, err
 		}
@@ -236,44 +299,64 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 	return body, nil
 }
 
-func (f *sender) stanza(t target, body string) (*outgoing, error) {
-	subject := cmp.Or(f.subject, t.fields.Get("subject"))
-	thread := cmp.Or(f.thread, t.fields.Get("thread"))
-	for _, text := range []string{body, subject, thread, t.fields.Get("id")} {
+// content is the message to a target. The command line outranks a URI.
+func (f *sender) content(t target, body string) content {
+	return content{
+		to: t.jid, body: body, subject: cmp.Or(f.subject, t.fields.Get("subject")), typ: cmp.Or(f.typ, t.fields.Get("type"), "chat"),
+		thread: cmp.Or(f.thread, t.fields.Get("thread")), id: cmp.Or(f.id, t.fields.Get("id")), url: f.url,
+	}
+}
+
+func (f *sender) stanza(c content) (*outgoing, error) {
+	for _, text := range []string{c.body, c.subject, c.thread, c.id, c.url} {
 		if err := xmpp.CheckText(text); err != nil {
-			return nil, dataError("message to %s: %w", t.jid, err)
+			return nil, dataError("message to %s: %w", c.to, err)
 		}
 	}
-	if body == "" && subject == "" && f.url == "" && !f.attention {
-		return nil, dataError("the message to %s is empty: it has no body, subject, url or attention", t.jid)
+	if c.body == "" && c.subject == "" && c.url == "" && !f.attention {
+		return nil, dataError("the message to %s is empty: it has no body, subject, url or attention", c.to)
 	}
-	id := cmp.Or(f.id, t.fields.Get("id"), xmpp.NewID())
-	m := xmpp.NewElement(xmpp.NSClient, "message", "to", t.jid.String(), "type", cmp.Or(f.typ, t.fields.Get("type"), "chat"), "id", id)
+	id := cmp.Or(c.id, xmpp.NewID())
+	m := xmpp.NewElement(xmpp.NSClient, "message", "to", c.to.String(), "type", c.typ, "id", id)
 	add := func(name, text string) {
 		if text != "" {
 			xmpp.Add(m, xmpp.NewText(xmpp.NSClient, name, text))
 		}
 	}
-	add("subject", subject)
-	add("body", body)
-	add("thread", thread)
-	if f.url != "" {
-		xmpp.Add(m, xmpp.Add(xmpp.NewElement(nsOOB, "x"), xmpp.NewText(nsOOB, "url", f.url)))
+	add("subject", c.subject)
+	add("body", c.body)
+	add("thread", c.thread)
+	if c.url != "" {
+		xmpp.Add(m, xmpp.Add(xmpp.NewElement(nsOOB, "x"), xmpp.NewText(nsOOB, "url", c.url)))
 	}
 	if f.attention {
 		xmpp.Add(m, xmpp.NewElement(nsAttention, "attention"))
 	}
-	return &outgoing{to: t.jid, stanza: m}, nil
+	if f.receipt {
+		xmpp.Add(m, xmpp.NewElement(nsReceipts, "request"))
+	}
+	if f.retry > 0 {
+		// It may be sent twice, and this tells so even where the id is changed.
+		xmpp.Add(m, xmpp.NewElement(nsSID, "origin-id", "id", id))
+	}
+	const rest = 200 // about, for the tags
+	size := len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + 2*len(id) + rest
+	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
 }
 
-func (f *sender) print(messages []*outgoing) error {
-	for _, m := range messages {
-		b, err := xmpp.XML(m.stanza)
-		if err != nil {
-			return err
+func (f *sender) print(source <-chan chunk) error {
+	for c := range source {
+		for _, m := range c.messages {
+			b, err := xmpp.XML(m.stanza)
+			if err != nil {
+				return err
+			}
+			if err := f.env.print(stanzaRecord{"stanza", oneLine(b)}); err != nil {
+				return err
+			}
 		}
-		if err := f.env.print(stanzaRecord{"stanza", oneLine(b)}); err != nil {
-			return err
+		if c.err != nil {
+			return c.err
 		}
 	}
 	return nil
@@ -293,71 +376,6 @@ func oneLine(xml []byte) string {
 	return b.String()
 }
 
-// send sends the messages with a ping behind them, whose answer proves that the own
-// server has processed them and that its bounces are here (RFC 6120, section 10.1).
-func (f *sender) send(ctx context.Context, s *xmpp.Session, messages []*outgoing, grace time.Duration) error {
-	stanzas := make([]*xmpp.Element, len(messages))
-	for i, m := range messages {
-		stanzas[i] = m.stanza
-	}
-	rtt, err := s.Ping(ctx, s.Server(), stanzas...)
-	if _, ok := errors.AsType[*xmpp.StanzaError](err); ok {
-		err = nil // an answer like any other
-	}
-	if errors.Is(err, xmpp.ErrTooLarge) {
-		return err // nothing was written
-	}
-	if err != nil {
-		f.collectBounces(ctx, s, messages, 0)
-		return f.unconfirmed(s, messages, err)
-	}
-	f.env.trace("confirmed by %s after %v ms", s.Server(), milliseconds(rtt))
-	cut := f.collectBounces(ctx, s, messages, grace)
-	if err := f.confirmed(s, messages, rtt); err != nil || cut == nil {
-		return err
-	}
-	return fmt.Errorf("taken by %s, but not all bounces can be known: %w", s.Server(), cut)
-}
-
-// collectBounces reads what has arrived, and waits for more if there is a grace. It
-// returns what cut that short.
-func (f *sender) collectBounces(ctx context.Context, s *xmpp.Session, messages []*outgoing, grace time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, grace, errGraceOver)
-	defer cancel()
-	left := 0
-	for _, m := range messages {
-		if m.err == nil {
-			left++
-		}
-	}
-	for e, err := range s.Stanzas(ctx) {
-		if err == errGraceOver || err != nil && grace == 0 {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		from, _ := s.From(e) // the session delivers nothing without one
-		for _, m := range messages {
-			if m.err == nil && xmpp.Attr(e, "id") == m.id() && bounces(from, m.to, s.JID()) {
-				m.err = xmpp.ErrorOf(e)
-				left--
-				break
-			}
-		}
-		if left == 0 {
-			break
-		}
-	}
-	return nil
-}
-
-var errGraceOver = errors.New("the time for bounces is over")
-
-func isBounce(e *xmpp.Element) bool {
-	return xmpp.Is(e, xmpp.NSClient, "message") && xmpp.Attr(e, "type") == "error"
-}
-
 // bounces reports whether an entity may bounce a message: the recipient, its account
 // or server, or the own server, in its own or the account's name.
 func bounces(from, to, own xmpp.JID) bool {
@@ -368,66 +386,8 @@ func bounces(from, to, own xmpp.JID) bool {
 	return false
 }
 
-func (f *sender) record(m *outgoing) sentRecord {
-	r := sentRecord{Kind: "sent", Time: output.Time(time.Now()), To: m.to.String(), Type: xmpp.Attr(m.stanza, "type"), ID: m.id(), Ack: "none"}
-	if m.err != nil {
-		r.Error = newStanzaError(m.err)
-	}
-	return r
-}
-
-// confirmed prints the results of messages that the server has processed.
-func (f *sender) confirmed(s *xmpp.Session, messages []*outgoing, rtt time.Duration) error {
-	var failed []*outgoing
-	for _, m := range messages {
-		r := f.record(m)
-		r.OK, r.Ack, r.AckMS = m.err == nil, "server", new(milliseconds(rtt))
-		if m.err != nil {
-			failed = append(failed, m)
-		}
-		if err := f.env.out.Print(r); err != nil {
-			return err
-		}
-	}
-	if err := f.env.out.Flush(); err != nil || len(failed) == 0 {
-		return err
-	}
-	if len(failed) == len(messages) {
-		return bounceError(s, failed[0])
-	}
-	var lines []string
-	for _, m := range failed {
-		lines = append(lines, fmt.Sprintf("%s: %s", s.JID().Bare(), bounceError(s, m)))
-	}
-	return noError(lines...)
-}
-
-// unconfirmed prints the results of messages of which nothing is known but that
-// they were, or may have been, written.
-func (f *sender) unconfirmed(s *xmpp.Session, messages []*outgoing, cause error) error {
-	for _, m := range messages {
-		if m.err == nil {
-			m.err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "not confirmed: " + cause.Error()}
-			if e, ok := errors.AsType[*xmpp.StreamError](cause); ok {
-				m.err.Condition = e.Condition
-			}
-		}
-		if err := f.env.out.Print(f.record(m)); err != nil {
-			return err
-		}
-	}
-	if err := f.env.out.Flush(); err != nil {
-		return err
-	}
-	ids := messages[0].id()
-	if n := len(messages) - 1; n > 0 {
-		ids += fmt.Sprintf(" and %d more", n)
-	}
-	return fmt.Errorf("not confirmed, it may or may not have been sent: message %s: %w", ids, cause)
-}
-
 // bounceError is the error of a message that was bounced.
-func bounceError(s *xmpp.Session, m *outgoing) error {
+func bounceError(account xmpp.JID, m *outgoing) *exitError {
 	err := fmt.Errorf("message to %s refused: %w", m.to, m.err)
 	e := &exitError{code: stanzaCode(m.err), class: "stanza", err: err}
 	// RFC 6121, section 8.5.1: what a server answers for an account that it does
@@ -439,7 +399,7 @@ func bounceError(s *xmpp.Session, m *outgoing) error {
 	case exitNoUser:
 		e.hint = "there is no such account, or it takes no messages while it is offline"
 	case exitNoHost:
-		e.hint = fmt.Sprintf("%s does not find %s", s.Server(), m.to.Domain)
+		e.hint = fmt.Sprintf("%s does not find %s", account.Domain, m.to.Domain)
 	case exitTemporary:
 		e.hint = "try again"
 	}

@@ -140,21 +140,32 @@ func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context
 
 // session is withSession for one that may not be the only one of its command.
 func (env *Env) session(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+	return of(o.JID, env.attempt(ctx, o, do))
+}
+
+// attempt is session for one that may fail and be tried again: its errors are not final,
+// and lack the account.
+func (env *Env) attempt(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()
 	before := env.remember(&o)
 	s, err := env.Dial(login, o)
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.JID.Bare(), err)
+		return err
 	}
 	env.store(o, before)
 	err = do(ctx, s)
 	_ = s.Close() // what was to be confirmed has been, or err says that it was not
+	return err
+}
+
+// of says whose session an error is about. The answer no says so itself.
+func of(account xmpp.JID, err error) error {
 	var exit *exitError
 	if err == nil || errors.As(err, &exit) && exit.code == exitNo {
 		return err
 	}
-	return fmt.Errorf("%s: %w", o.JID.Bare(), err)
+	return fmt.Errorf("%s: %w", account.Bare(), err)
 }
 
 // lastUntilStopped lets a command last, unless --timeout was given: only its login

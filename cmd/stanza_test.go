@@ -216,7 +216,8 @@ func TestEncrypted(t *testing.T) {
 	}
 }
 
-// S-08: an id in the archive is that which the own account has given, and no other.
+// S-08: an id in the archive is that which the own account has given, and no other; of
+// several in its name it is the last.
 func TestStanzaID(t *testing.T) {
 	id := func(by, id string) string {
 		return "<stanza-id xmlns='urn:xmpp:sid:0' by='" + by + "' id='" + id + "'/>"
@@ -235,15 +236,15 @@ func TestStanzaID(t *testing.T) {
 		"<x xmlns='evil'>" + id("OWN", "1") + "</x>":                    "",
 		"<origin-id xmlns='urn:xmpp:sid:0' by='OWN' id='1'/>":           "",
 		id("JULIET", "2") + id("OWN", "1") + id("muc.example.org", "3"): "1",
-		id("OWN", "1") + id("OWN", "2"):                                 "",
-		id("OWN", "1") + id("OWN", "1"):                                 "1",
+		id("OWN", "1") + id("OWN", "2"):                                 "2",
+		id("OWN", "1") + id("OWN", "2") + id("JULIET", "3"):             "2",
 	} {
 		e := element("<message from='JULIET' to='OWN'><body>b</body>" + content + "</message>")
 		if got := stanzaID(jid("romeo@example.org/here"), e); got != want {
 			t.Errorf("%s: %q", content, got)
 		}
 		for _, announced := range []bool{true, false} {
-			l := listener{kinds: map[string]bool{"message": true}, hasIDs: announced}
+			l := listener{kinds: map[string]bool{"message": true}, at: &position{HasIDs: announced}}
 			r := unpacked(&l, e).(*messageRecord)
 			if announced && r.StanzaID != want || !announced && r.StanzaID != "" {
 				t.Errorf("%s, announced %v: %q", content, announced, r.StanzaID)
@@ -333,6 +334,9 @@ func TestSplitWords(t *testing.T) {
 // unpacked is the result of a stanza that arrives at romeo@example.org/here.
 func unpacked(l *listener, e *xmpp.Element) output.Record {
 	own := jid("romeo@example.org/here")
+	if l.at == nil {
+		l.at = new(position)
+	}
 	a, ok := l.unpack(own, e)
 	if !ok {
 		return nil

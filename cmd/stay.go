@@ -244,19 +244,19 @@ func (l *listener) startClocks() {
 // begin becomes available and hands on what has been missed. A session that goes on
 // where another stopped has missed nothing.
 func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
-	if s.Resumed() {
-		return l.commit(ctx, s)
-	}
 	soon, cancel := withTimeout(l.waiting, loginTimeout)
 	defer cancel()
-	hasArchive, err := l.enter(soon, s)
-	if err != nil {
-		return err
-	}
-	if l.carbons {
+	if l.carbons { // also of a session that was another listener's
 		if _, err := s.IQ(soon, enableCarbons()); err != nil {
 			return fmt.Errorf("--carbons: %w", err)
 		}
+	}
+	if s.Resumed() {
+		return l.commit(ctx, s)
+	}
+	hasArchive, err := l.enter(soon, s)
+	if err != nil {
+		return err
 	}
 	switch missed := l.at.begin(); {
 	case missed && hasArchive && l.kinds["message"]:
@@ -276,20 +276,20 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 	}
 	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
 	request := xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query"))
-	info, err := s.Exchange(ctx, request, first...)
+	info, err := s.IQ(ctx, request, first...)
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return false, err
 	}
-	l.hasIDs = false
+	l.at.HasIDs = false
 	for _, f := range xmpp.Children(xmpp.Child(info, xmpp.NSDiscoInfo, "query"), xmpp.NSDiscoInfo, "feature") {
 		switch xmpp.Attr(f, "var") {
 		case nsSID:
-			l.hasIDs = true
+			l.at.HasIDs = true
 		case nsArchive:
 			hasArchive = true
 		}
 	}
-	return hasArchive && l.hasIDs, nil
+	return hasArchive && l.at.HasIDs, nil
 }
 
 // catchUp hands on what the archive has behind the last message that was handed on. What
@@ -310,7 +310,8 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
 		}
-		if err := l.takePage(ctx, s, query, end.complete); err != nil || end.complete {
+		last := end.complete || end.last == page.after // of a server that does not move on
+		if err := l.takePage(ctx, s, query, last); err != nil || last {
 			return err
 		}
 		page.after = end.last
@@ -354,7 +355,7 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 		}
 	}
 	for _, e := range live {
-		if !last && stanzaID(s.JID(), e) != "" {
+		if a, ok := l.unpack(s.JID(), e); ok && a.id != "" && !last {
 			continue
 		}
 		if err := l.take(ctx, s, e); err != nil {

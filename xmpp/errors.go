@@ -34,6 +34,7 @@ const (
 	ResourceConstraint     Condition = "resource-constraint"
 	SeeOtherHost           Condition = "see-other-host"
 	RemoteConnectionFailed Condition = "remote-connection-failed"
+	RecipientUnavailable   Condition = "recipient-unavailable"
 )
 
 // ErrLost says that the connection ended without the stream being closed by an
@@ -43,6 +44,14 @@ var ErrLost = errors.New("connection lost")
 
 // ErrTooLarge says that a stanza was not sent, as the server does not take its size.
 var ErrTooLarge = errors.New("stanza too large")
+
+// ErrNotSent says, beside the reason, that nothing was sent.
+var ErrNotSent = errors.New("not sent")
+
+type notSent struct{ error }
+
+func (e notSent) Unwrap() error        { return e.error }
+func (e notSent) Is(target error) bool { return target == ErrNotSent }
 
 // A StanzaError is the answer of type error to a stanza (RFC 6120, section 8.3).
 type StanzaError struct {
@@ -146,7 +155,7 @@ func stanzaConditions() []Condition {
 	return []Condition{
 		BadRequest, Conflict, FeatureNotImplemented, "forbidden", Gone, InternalServerError, ItemNotFound,
 		"jid-malformed", "not-acceptable", "not-allowed", NotAuthorized, "payment-required", PolicyViolation,
-		"recipient-unavailable", "redirect", "registration-required", RemoteServerNotFound, RemoteServerTimeout,
+		RecipientUnavailable, "redirect", "registration-required", RemoteServerNotFound, RemoteServerTimeout,
 		ResourceConstraint, ServiceUnavailable, "subscription-required", UndefinedCondition, "unexpected-request",
 	}
 }

@@ -23,9 +23,9 @@ type reply struct {
 // from whom the request went to: answers of others are ignored (RFC 6120, sections
 // 8.1.3 and 8.2.3). An answer of type error is returned as a *StanzaError.
 //
-// A request without an id is given one.
-func (s *Session) IQ(ctx context.Context, iq *Element) (*Element, error) {
-	answer, _, err := s.call(ctx, iq)
+// A request without an id is given one. Elements go out before it, in the same flight.
+func (s *Session) IQ(ctx context.Context, iq *Element, before ...*Element) (*Element, error) {
+	answer, _, err := s.call(ctx, iq, before...)
 	return answer, err
 }
 
@@ -57,24 +57,55 @@ func (s *Session) Exchange(ctx context.Context, iq *Element, behind ...*Element)
 	return answer, err
 }
 
+// Fence writes elements and a ping to the own server in one flight, as Ping does, and
+// returns when they are written, so that more can follow before the answer is there.
+// wait, to be called once, waits for that. An error is ErrNotSent where nothing has been
+// sent, nor will be by resuming the session.
+func (s *Session) Fence(ctx context.Context, before ...*Element) (wait func(context.Context) (time.Duration, error), err error) {
+	flight, answer, err := s.begin(ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping")), before...)
+	if err != nil && flight == 0 {
+		return nil, notSent{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (time.Duration, error) {
+		_, rtt, err := answer(ctx)
+		return rtt, err
+	}, nil
+}
+
 func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*Element, time.Duration, error) {
+	_, answer, err := s.begin(ctx, iq, before...)
+	if err != nil {
+		return nil, 0, err
+	}
+	return answer(ctx)
+}
+
+// begin sends a request behind elements. It returns the number of the flight, 0 where
+// nothing was sent, and what waits for the answer.
+func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (number int, wait func(context.Context) (*Element, time.Duration, error), err error) {
 	c, forget, err := s.expect(iq)
 	if err != nil {
-		return nil, 0, err
+		return 0, nil, err
 	}
-	defer forget()
 	number, sent, err := s.flight(ctx, append(slices.Clip(before), iq)...)
 	if err != nil {
-		return nil, 0, err
+		forget()
+		return number, nil, err
 	}
-	answer, at, err := s.answered(ctx, c)
-	if at.IsZero() {
-		return nil, 0, err
-	}
-	s.mu.Lock()
-	s.prove(number) // every answer comes through the own server, in order
-	s.mu.Unlock()
-	return answer, at.Sub(sent), err
+	return number, func(ctx context.Context) (*Element, time.Duration, error) {
+		defer forget()
+		answer, at, err := s.answered(ctx, c)
+		if at.IsZero() {
+			return nil, 0, err
+		}
+		s.mu.Lock()
+		s.prove(number) // every answer comes through the own server, in order
+		s.mu.Unlock()
+		return answer, at.Sub(sent), err
+	}, nil
 }
 
 // expect registers a request, which is about to be sent, for its answer. forget is

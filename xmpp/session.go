@@ -101,6 +101,10 @@ func (s *Session) Server() JID { return JID{Domain: s.jid.Domain} }
 // announce it.
 func (s *Session) Feature(ns, name string) *Element { return Child(s.features, ns, name) }
 
+// MaxSize returns how many bytes a stanza may have for the server to take it, or 0
+// where it does not say (XEP-0478).
+func (s *Session) MaxSize() int { return s.maxSize }
+
 // From returns the sender of a stanza: the own account where it names none (RFC
 // 6120, section 8.1.2.1).
 func (s *Session) From(stanza *Element) (JID, error) {

@@ -53,13 +53,13 @@ func (c *client) read(t testing.TB, form, set string) (bodies string, ids []stri
 }
 
 func TestArchive(t *testing.T) {
-	inBubble(t, nil, func(b bubble) {
+	inBubble(t, Config{}, func(b bubble) {
 		romeo := b.login("romeo", "r")
 		romeo.send(b, chat(1, 3))
 		romeo.ping(b)
 		time.Sleep(time.Second)
 		noon := time.Now().UTC().Format(time.RFC3339Nano)
-		romeo.send(b, "<message to='nobody@localhost'><body>4</body></message>"+
+		romeo.send(b, "<message to='nobody@localhost/x'><body>4</body></message>"+
 			"<message to='juliet@localhost'><body>no</body><no-store xmlns='urn:xmpp:hints'/></message>"+
 			"<message to='juliet@localhost' type='headline'><body>no</body></message>"+
 			"<message to='juliet@localhost'/>"+
@@ -136,7 +136,7 @@ func TestArchive(t *testing.T) {
 // A stanza-id is that of the archive, live, from the offline store and after
 // resumption, and never that of the sender (XEP-0359, section 6).
 func TestStanzaID(t *testing.T) {
-	inBubble(t, nil, func(b bubble) {
+	inBubble(t, Config{}, func(b bubble) {
 		forged := "<stanza-id xmlns='urn:xmpp:sid:0' by='Juliet@localhost' id='evil'/>"
 		other := "<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost/j' id='other'/>"
 		message := "<message to='juliet@localhost' id='m'>" + forged + "<body>x</body>" + forged + other + "</message>"
@@ -204,7 +204,7 @@ func TestNoArchive(t *testing.T) {
 
 // The messages of more than a second do not count together, and a bounce says which one it was.
 func TestRateLimit(t *testing.T) {
-	inBubble(t, []Fault{"rate-limit=2"}, func(b bubble) {
+	inBubble(t, Config{Faults: []Fault{"rate-limit=2"}}, func(b bubble) {
 		romeo := b.login("romeo", "r")
 		for range 2 {
 			romeo.send(b, say(1, 2, 3))

@@ -37,7 +37,7 @@ type conn struct {
 
 	// Guarded by s.mu.
 	bound *session // nil before bind, and after the session has ended or gone elsewhere
-	cut   bool     // Restart was called: nothing that comes from here counts any more
+	cut   bool     // Restart was called: there will be no session
 }
 
 // Read is where the wire reader gets its bytes. The moment it needs more is the

@@ -296,9 +296,6 @@ func (c *conn) acknowledged(e *xmpp.Element) error {
 func (c *conn) resume(e *xmpp.Element) (bool, error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	if c.cut {
-		return false, errGone
-	}
 	id := xmpp.Attr(e, "previd")
 	there := c.user.resumable(id)
 	if there == nil || c.faults.has("resume-failed") {

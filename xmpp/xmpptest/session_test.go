@@ -55,6 +55,7 @@ func TestManagement(t *testing.T) {
 		{"no-resume", "<sm:enable resume='true'/>", []string{"<sm:enabled/>"}, []Fault{"no-resume"}},
 		{"no-sm", "<sm:enable/>", []string{"<unsupported-stanza-type "}, []Fault{"no-sm"}},
 		{"ack-too-high", "<sm:enable/><sm:r/>", []string{"<sm:enabled/>", "<sm:a h='1000'/>"}, []Fault{"ack-too-high"}},
+		{"a ping counts even if nothing comes back", "<sm:enable/>PING<sm:r/>", []string{"<sm:enabled/>", "<sm:a h='1'/>"}, []Fault{"silence@confirm"}},
 		{"what a fault injects counts", "<sm:enable/><message/><sm:a h='1'/>PING", []string{"<sm:enabled/>", "<message><body>x</body></message>", "PONG", "<sm:r/>"},
 			[]Fault{"inject=<message><body>x</body></message>"}},
 	} {
@@ -78,9 +79,10 @@ type bubble struct {
 	*testing.T
 }
 
-func inBubble(t *testing.T, faults []Fault, test func(b bubble)) {
+func inBubble(t *testing.T, config Config, test func(b bubble)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{Accounts: map[string]string{"romeo": "secret of romeo", "juliet": "secret of juliet"}, Faults: faults})
+		config.Accounts = map[string]string{"romeo": "secret of romeo", "juliet": "secret of juliet"}
+		s, err := New(config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +94,9 @@ func inBubble(t *testing.T, faults []Fault, test func(b bubble)) {
 func (b bubble) connect() *client {
 	there, here := net.Pipe()
 	go b.ServeConn(there, true)
-	return attach(b.T, here)
+	c := attach(b.T, here)
+	here.SetDeadline(time.Time{}) // minutes pass
+	return c
 }
 
 func (b bubble) login(local, resource string) *client {
@@ -118,9 +122,9 @@ func (b bubble) juliet(enable string) (*client, string) {
 	return c, xmpp.Attr(enabled, "id")
 }
 
-// resume sends text in one flight with the header of the stream after login, and reads up to its features.
-func (b bubble) resume(text string) *client {
-	b.Helper()
+// stream logs juliet in, sends text in one flight with the header of the stream after
+// that, and reads up to its features.
+func (b bubble) stream(text string) (*client, error) {
 	c := b.connect()
 	err := c.handshake(b.Server, how{}, true)
 	if err == nil {
@@ -132,6 +136,12 @@ func (b bubble) resume(text string) *client {
 	if err == nil {
 		_, err = c.open(openTag + sm(text))
 	}
+	return c, err
+}
+
+func (b bubble) resume(text string) *client {
+	b.Helper()
+	c, err := b.stream(text)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -157,7 +167,7 @@ func (c *client) heard(t testing.TB, delay string, ids ...int) {
 }
 
 func TestResume(t *testing.T) {
-	inBubble(t, nil, func(b bubble) {
+	inBubble(t, Config{}, func(b bubble) {
 		juliet, id := b.juliet("<sm:enable resume='true'/>")
 		romeo := b.login("romeo", "r")
 		romeo.send(b, say(1, 2, 3))
@@ -184,9 +194,14 @@ func TestResume(t *testing.T) {
 		next := b.resume("<sm:resume previd='" + id + "' h='6'/>")
 		next.expect(b, sm("<sm:resumed previd='"+id+"' h='2'/>"))
 		next.heard(b, late, 5)
+		next.expect(b, sm("<sm:r/>"))
 		if e, err := juliet.next(); err != nil || xmpp.Child(e, xmpp.NSStreams, "conflict") == nil {
 			b.Error(err)
 		}
+		juliet.nc.Close()
+		time.Sleep(2 * hibernation)
+		romeo.send(b, say(6))
+		next.heard(b, "", 6)
 	})
 }
 
@@ -202,6 +217,11 @@ func TestSessionEnds(t *testing.T) {
 			b.Cut()
 			time.Sleep(11 * time.Second)
 		}, " h='1'", false},
+		{"expired before a restart", "<sm:enable resume='true' max='10'/>", func(b bubble, _ *client) {
+			b.Cut()
+			time.Sleep(11 * time.Second)
+			b.Restart()
+		}, "", false},
 		{"closed", "<sm:enable resume='true'/>", func(b bubble, c *client) {
 			c.send(b, "</stream:stream>")
 			c.next()
@@ -228,7 +248,7 @@ func TestSessionEnds(t *testing.T) {
 		}, "", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, nil, func(b bubble) {
+			inBubble(t, Config{}, func(b bubble) {
 				juliet, id := b.juliet(test.enable)
 				romeo := b.login("romeo", "r")
 				romeo.send(b, say(1)+"<message to='juliet@localhost' type='headline'/><iq to='juliet@localhost/j' id='i' type='result'/>"+say(2))
@@ -258,42 +278,98 @@ func TestSessionEnds(t *testing.T) {
 }
 
 func TestResumeRefused(t *testing.T) {
-	inBubble(t, []Fault{"resume-failed"}, func(b bubble) {
+	inBubble(t, Config{Faults: []Fault{"resume-failed"}}, func(b bubble) {
 		_, id := b.juliet("<sm:enable resume='true'/>")
 		b.resume("<sm:enable/><sm:resume previd='"+id+"' h='0'/>").expect(b, sm("<sm:failed><unexpected-request COND/></sm:failed>"))
 		b.resume("<sm:resume previd='"+id+"' h='0'/>").expect(b, sm("<sm:failed><item-not-found COND/></sm:failed>"))
 	})
-	inBubble(t, nil, func(b bubble) {
+	inBubble(t, Config{}, func(b bubble) {
 		_, id := b.juliet("<sm:enable resume='true'/>")
 		e, err := b.resume("<sm:resume previd='" + id + "' h='2'/>").next()
 		if err != nil || xmpp.Child(e, nsSM, "handled-count-too-high") == nil {
 			b.Error(e, err)
 		}
+		b.resume("<sm:resume previd='"+id+"' h='0'/>").expect(b, sm("<sm:failed><item-not-found COND/></sm:failed>"))
 	})
-	inBubble(t, []Fault{"no-sm"}, func(b bubble) {
+	inBubble(t, Config{}, func(b bubble) { // what cannot be resumed has no id
+		b.juliet("<sm:enable/>")
+		b.resume("<sm:resume previd='' h='0'/>").expect(b, sm("<sm:failed><item-not-found COND/></sm:failed>"))
+	})
+	inBubble(t, Config{Faults: []Fault{"no-sm"}}, func(b bubble) {
 		if e, err := b.resume("<sm:resume previd='x' h='0'/>").next(); err != nil || xmpp.Child(e, xmpp.NSStreams, "not-authorized") == nil {
 			b.Error(e, err)
 		}
 	})
 }
 
-// What a client leaves unacknowledged is bounded, and kept.
+// What a client leaves unacknowledged is bounded, whether it is there or not, and kept.
 func TestTooMuchUnacknowledged(t *testing.T) {
-	s := start(t, Config{})
-	juliet, romeo := loggedIn(t, s, "juliet", how{resource: "j"}), loggedIn(t, s, "romeo", how{resource: "r"})
-	juliet.send(t, sm("<sm:enable resume='true'/><presence/>"))
-	go romeo.write(strings.Repeat(say(1), maxKept+10))
-	var e *xmpp.Element
-	n := 0
-	for err := error(nil); err == nil; e, err = juliet.next() {
-		if e != nil && e.Tag == "message" {
-			n++
-		}
-		if xmpp.Child(e, xmpp.NSStreams, "policy-violation") != nil {
-			return
-		}
+	for _, there := range []bool{true, false} {
+		inBubble(t, Config{}, func(b bubble) {
+			juliet, _ := b.juliet("<sm:enable resume='true'/>")
+			ended := make(chan error)
+			go func() {
+				for {
+					if e, err := juliet.next(); err != nil || xmpp.Child(e, xmpp.NSStreams, "policy-violation") != nil {
+						juliet.nc.Close()
+						ended <- err
+						return
+					}
+				}
+			}()
+			if !there {
+				b.Cut()
+				<-ended
+			}
+			romeo := b.login("romeo", "r")
+			romeo.send(b, strings.Repeat(say(1), maxKept)) // and the presence
+			romeo.ping(b)
+			if there {
+				if err := <-ended; err != nil {
+					b.Error(err)
+				}
+			}
+			synctest.Wait()
+			account := b.account("juliet")
+			if len(account.sessions) != 0 || len(account.offline) != maxKept {
+				b.Error(len(account.sessions), "sessions,", len(account.offline), "messages")
+			}
+		})
 	}
-	t.Error("no end after", n)
+}
+
+// Of what was on its way when the server was killed nothing is done.
+func TestRestartInBetween(t *testing.T) {
+	bind, rest := "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq><sm:enable resume='true'/>", "<message to='romeo@localhost'/>"
+	for _, flights := range [][]string{{bind + rest}, {bind, rest}} {
+		var s *Server
+		inBubble(t, Config{Trace: func(_ int, in bool, b []byte) {
+			if in && strings.Contains(string(b), rest) {
+				s.Restart()
+			}
+		}}, func(b bubble) {
+			s = b.Server
+			if c, err := b.stream(flights[0]); err == nil && len(flights) > 1 {
+				c.next()
+				c.next()
+				c.write(flights[1])
+			}
+			synctest.Wait()
+			if n, m := len(b.account("juliet").sessions), len(b.account("romeo").offline); n != 0 || m != 0 {
+				b.Error(len(flights), "flights leave", n, "sessions and", m, "messages")
+			}
+		})
+	}
+}
+
+func TestCloseEndsSessions(t *testing.T) {
+	inBubble(t, Config{}, func(b bubble) {
+		b.juliet("<sm:enable resume='true'/>")
+		b.Server.Close()
+		if n := len(b.account("juliet").sessions); n != 0 {
+			b.Error(n, "sessions")
+		}
+	})
 }
 
 // Cut and Restart while messages flow: nothing hangs, and the server is there after it.

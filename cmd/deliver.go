@@ -1,0 +1,764 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"xmppkit/output"
+	"xmppkit/xmpp"
+)
+
+const (
+	// The window bounds what may be written and not confirmed, in messages and, about,
+	// in bytes. Beyond it nothing is read, so memory is bounded on endless input.
+	windowSize  = 1000
+	windowBytes = 1 << 20
+	// A flight of a stream is small enough for its answer to be a sign of life where a
+	// server takes only some kilobytes a second.
+	flightSize  = 100
+	flightBytes = 16 << 10
+	// lastWait is how long confirmations are waited for behind a signal.
+	lastWait = 500 * time.Millisecond
+	// resumable is how long a server is asked to keep a session whose connection was
+	// lost, with --retry.
+	resumable = time.Minute
+	// keepAlive is how long a dead server goes unnoticed while there is no input.
+	keepAlive = time.Minute
+)
+
+// An outgoing message and what became of it.
+type outgoing struct {
+	to     xmpp.JID
+	stanza *xmpp.Element
+	size   int           // about
+	line   int           // of the input; 0 where it is not from there
+	grace  time.Duration // for bounces behind the confirmation
+
+	number    int // in the order in which they came
+	limited   int // how often it was refused for the rate
+	sent      time.Time
+	confirmed bool
+	rtt       time.Duration
+	due       time.Time         // when nothing more is waited for; zero for never
+	err       *xmpp.StanzaError // why it failed
+	received  time.Time         // the receipt
+	missing   bool              // it failed for want of a receipt
+
+	told bool // a bounce or receipt has come; guarded by delivery.mu
+}
+
+func (m *outgoing) id() string { return xmpp.Attr(m.stanza, "id") }
+
+// A delivery takes messages to the server and says of each what became of it.
+//
+// A message is pending until it is written, then open until it is settled. It is
+// confirmed by the answer to the ping behind it: as a server works a stream off in
+// order (RFC 6120, section 10.1), that proves that it has been processed and that the
+// own server's bounce of it is here. It is settled by a bounce, by a receipt, or when
+// there is nothing more to wait for.
+type delivery struct {
+	env     *Env
+	o       xmpp.Options
+	source  <-chan chunk
+	stream  bool // messages are sent as they come, and --timeout bounds not the whole
+	receipt bool // is waited for (XEP-0184)
+	timeout time.Duration
+	retries int
+
+	link     *link
+	ended    bool  // there is no more to come from the source
+	inputErr error // why, if it is not its end
+	count    int   // messages that came
+	line     int   // the last that came
+	pending  []*outgoing
+	resumed  *flight     // was written by the connection before
+	settling []*outgoing // confirmed and open, the next to be due first
+	held     int         // bytes in them, about
+	tries    int         // to go on, since the last confirmation
+	backoff  backoff
+	window   int       // what may be in flights that are not back
+	under    int       // flights that are not back
+	messages int       // in them
+	bytes    int       // in them
+	paused   time.Time // until when nothing is written
+	deadline time.Time // for a sign of life or, when the source has ended, for all
+	stopping error     // why nothing more is written in this session
+	settled  int
+	failed   int
+	missing  int         // of those that failed: the receipt
+	failures []*outgoing // all that failed; of a stream the first
+	progress *progress   // nil if nobody looks
+
+	account xmpp.JID
+	woke    chan struct{} // holds a token when there is news
+
+	mu   sync.Mutex
+	open map[string][]*outgoing // by id; changed by the delivery alone
+	news []news
+}
+
+// News is what a stanza from others says of a message: a bounce, or a receipt.
+type news struct {
+	m   *outgoing
+	err *xmpp.StanzaError
+	at  time.Time
+}
+
+// run delivers until the source has ended and all is settled.
+func (d *delivery) run(ctx context.Context) error {
+	d.open, d.woke = make(map[string][]*outgoing), make(chan struct{}, 1)
+	d.backoff = backoff{start: time.Second, max: time.Minute}
+	d.window = windowSize
+	if !d.stream {
+		d.window = math.MaxInt // all is one flight
+	}
+	d.account, d.o.Take = d.o.JID.Bare(), d.hear
+	if d.retries > 0 {
+		d.o.Manage, d.o.Resumable = true, resumable
+	}
+	if d.stream {
+		d.o.KeepAlive = keepAlive
+	}
+	for {
+		err := d.attempt(ctx)
+		if err != nil && d.again(ctx, err) {
+			continue
+		}
+		if d.progress != nil {
+			d.progress.clear()
+		}
+		if err != nil {
+			return of(d.account, d.abandon(ctx, err))
+		}
+		return of(d.account, d.outcome())
+	}
+}
+
+func (d *delivery) attempt(ctx context.Context) error {
+	if !d.stream {
+		var cancel context.CancelFunc
+		ctx, cancel = d.env.withinTimeout(ctx)
+		defer cancel()
+		d.env.spent = 0 // that was of the first attempt
+	}
+	d.env.stdout.ctx = ctx
+	return d.env.attempt(ctx, d.o, d.deliver)
+}
+
+// again waits until it is time to try again, unless that is of no use.
+func (d *delivery) again(ctx context.Context, err error) bool {
+	code := classify(ctx, err).code
+	switch {
+	case ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err):
+		return false
+	case code == exitTimeout && d.ended && len(d.pending)+len(d.unconfirmed()) == 0:
+		return false // to send again brings no receipt
+	}
+	if isLimit(err) {
+		d.window = max(1, min(d.window, windowSize)/2)
+	}
+	d.tries++
+	wait := d.backoff.next()
+	d.env.trace("try %d of %d in %s: %s", d.tries, d.retries, wait.Round(time.Millisecond), err)
+	return sleep(ctx, wait) == nil
+}
+
+// isLimit reports whether an error says that it was too much at a time (XEP-0205,
+// section 4), or otherwise to wait.
+func isLimit(err error) bool {
+	limit := func(c xmpp.Condition) bool { return c == xmpp.PolicyViolation || c == xmpp.ResourceConstraint }
+	if e, ok := errors.AsType[*xmpp.StreamError](err); ok {
+		return !e.Sent && limit(e.Condition)
+	}
+	e, ok := errors.AsType[*xmpp.StanzaError](err)
+	return ok && (e.Type == "wait" || limit(e.Condition))
+}
+
+// deliver is what is done in a session. It returns when all is settled, or when the
+// session is of no use any more.
+func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
+	d.link = newLink(ctx, s)
+	defer d.link.end(nil)
+	if d.retries > 0 {
+		// Where it cannot be resumed, the resource at least stays the same: receipts and
+		// late bounces go there.
+		d.o.JID = s.JID()
+		defer func() { d.o.Resume = s.Resumption() }()
+	}
+	d.begin(s)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var tick <-chan time.Time
+	if d.progress != nil {
+		t := time.NewTicker(progressEvery)
+		defer t.Stop()
+		tick = t.C
+	}
+	stop := ctx.Done()
+	for d.under > 0 || d.stopping == nil && !d.done() {
+		if len(d.link.answers) == 0 {
+			d.output(d.env.out.Flush())
+		}
+		var source <-chan chunk
+		if d.wants() {
+			source = d.source
+		}
+		var idle <-chan struct{}
+		next := d.next()
+		if next != nil {
+			idle = d.link.idle
+		}
+		timer.Reset(d.idle())
+		select {
+		case <-idle:
+			d.launch(next)
+		case c, ok := <-source:
+			d.accept(c, ok)
+		case f := <-d.link.answers:
+			d.answered(f)
+		case <-d.woke:
+			d.heard()
+		case <-timer.C:
+			d.expire(time.Now())
+		case err := <-d.link.lost:
+			d.stop(err)
+		case <-stop:
+			stop = nil
+			d.interrupted(context.Cause(ctx))
+		case <-tick:
+			d.progress.show(d.settled-d.failed, d.messages)
+		}
+	}
+	d.output(d.env.out.Flush())
+	return d.stopping
+}
+
+// done reports whether all is settled.
+func (d *delivery) done() bool {
+	return d.ended && len(d.pending) == 0 && d.under == 0 && d.resumed == nil && len(d.settling) == 0
+}
+
+// wants reports whether there is place for more from the source.
+func (d *delivery) wants() bool {
+	return !d.ended && d.stopping == nil && len(d.pending) == 0 && len(d.settling) < 10*windowSize && d.held < 10*windowBytes
+}
+
+// begin takes up what a connection before left open.
+func (d *delivery) begin(s *xmpp.Session) {
+	d.under, d.messages, d.bytes = 0, 0, 0
+	d.stopping, d.deadline, d.resumed = nil, time.Time{}, nil
+	if d.ended {
+		d.deadline = d.within(d.timeout)
+	}
+	d.heard()
+	unconfirmed := d.unconfirmed()
+	if len(unconfirmed) > 0 && s.Resumed() {
+		d.resumed = &flight{messages: unconfirmed, written: true}
+		return
+	}
+	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
+		bounced := m.err != nil
+		if bounced {
+			d.refused(m)
+		}
+		return bounced
+	}))
+}
+
+// unconfirmed returns the open messages that are not confirmed, in order.
+func (d *delivery) unconfirmed() []*outgoing {
+	var all []*outgoing
+	for _, same := range d.open {
+		for _, m := range same {
+			if !m.confirmed {
+				all = append(all, m)
+			}
+		}
+	}
+	slices.SortFunc(all, inOrder)
+	return all
+}
+
+func inOrder(a, b *outgoing) int { return a.number - b.number }
+
+// within returns when a duration from now is over, 0 being never.
+func (d *delivery) within(t time.Duration) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(t)
+}
+
+// accept takes what the source has.
+func (d *delivery) accept(c chunk, ok bool) {
+	for _, m := range c.messages {
+		if err := d.tooLarge(m); err != nil {
+			c.err = err // and whatever is behind it
+			break
+		}
+		d.count++
+		m.number, d.line = d.count, m.line
+		d.pending = append(d.pending, m)
+	}
+	if d.inputErr = c.err; !ok || c.err != nil {
+		d.ended = true
+		d.deadline = d.within(d.timeout)
+	}
+}
+
+// tooLarge refuses a message of a stream that the server would not take (XEP-0478).
+// What is no stream is refused as a whole when it is written.
+func (d *delivery) tooLarge(m *outgoing) error {
+	most := d.link.s.MaxSize()
+	if !d.stream || most == 0 || 6*m.size < most { // no character takes more than six as XML
+		return nil
+	}
+	if b, err := xmpp.XML(m.stanza); err == nil && len(b) > most {
+		return dataError("standard input: line %d: %w: it has %d bytes, and the server takes %d", m.line, xmpp.ErrTooLarge, len(b), most)
+	}
+	return nil
+}
+
+// next returns the flight that can be written now, or nil.
+func (d *delivery) next() *flight {
+	switch {
+	case d.stopping != nil, time.Now().Before(d.paused):
+		return nil
+	case d.resumed != nil:
+		return d.resumed
+	}
+	n, bytes := 0, 0
+	for _, m := range d.pending {
+		full := d.messages+n >= d.window || d.messages+n > 0 && d.bytes+bytes+m.size > windowBytes ||
+			n == flightSize || n > 0 && bytes+m.size > flightBytes
+		if d.stream && full || d.messages+n >= d.window {
+			break
+		}
+		n, bytes = n+1, bytes+m.size
+	}
+	if n == 0 {
+		return nil
+	}
+	return &flight{messages: d.pending[:n:n], bytes: bytes}
+}
+
+// launch hands a flight to the link. From now on it may be written, and heard of.
+func (d *delivery) launch(f *flight) {
+	if f == d.resumed {
+		d.resumed = nil
+	} else {
+		d.pending = d.pending[len(f.messages):]
+		d.mu.Lock()
+		for _, m := range f.messages {
+			m.sent = time.Now()
+			d.open[m.id()] = append(d.open[m.id()], m)
+		}
+		d.mu.Unlock()
+	}
+	d.under++
+	d.messages += len(f.messages)
+	d.bytes += f.bytes
+	if d.under == 1 && !d.ended {
+		d.deadline = d.within(d.timeout)
+	}
+	d.link.flights <- f
+}
+
+// answered is told that a flight has come back.
+func (d *delivery) answered(f *flight) {
+	d.under--
+	d.messages -= len(f.messages)
+	d.bytes -= f.bytes
+	if f.err != nil {
+		d.stop(f.err)
+		if f.unsent && !f.written {
+			d.takeBack(f.messages)
+		}
+		return
+	}
+	d.env.trace("confirmed by %s after %v ms", d.link.s.Server(), milliseconds(f.rtt))
+	d.heard() // its bounces came before the answer
+	limited := false
+	for _, m := range f.messages {
+		if !d.isOpen(m) {
+			continue // by a receipt
+		}
+		m.confirmed, m.rtt = true, f.rtt
+		switch {
+		case m.err != nil:
+			limited = d.refused(m) || limited
+		case d.receipt:
+			d.await(m, d.timeout)
+		case m.grace > 0:
+			d.await(m, m.grace)
+		default:
+			d.settle(m, nil)
+		}
+	}
+	d.tries = 0
+	if !limited {
+		d.backoff.reset()
+		if d.window < windowSize {
+			d.window = min(2*d.window, windowSize)
+		}
+	}
+	if !d.ended {
+		d.deadline = time.Time{}
+		if d.under > 0 {
+			d.deadline = d.within(d.timeout)
+		}
+	}
+}
+
+// takeBack makes open messages pending again.
+func (d *delivery) takeBack(messages []*outgoing) {
+	for _, m := range messages {
+		d.close(m)
+	}
+	d.pending = append(d.pending, messages...)
+	slices.SortFunc(d.pending, inOrder)
+}
+
+// await waits for a bounce or receipt of a message that is confirmed. Of one delivery
+// all have the same time, or none.
+func (d *delivery) await(m *outgoing, t time.Duration) {
+	m.due = d.within(t)
+	d.settling = append(d.settling, m)
+	d.held += m.size
+}
+
+// hear is told every stanza before whatever comes behind it, by the session's reader.
+// It keeps what it needs of bounces and receipts, and lets all go.
+func (d *delivery) hear(e *xmpp.Element) bool {
+	if !xmpp.Is(e, xmpp.NSClient, "message") {
+		return false
+	}
+	bounce := xmpp.Attr(e, "type") == "error"
+	id := xmpp.Attr(e, "id")
+	if !bounce {
+		received := xmpp.Child(e, nsReceipts, "received")
+		if received == nil {
+			return false
+		}
+		id = xmpp.Attr(received, "id")
+	}
+	from, err := xmpp.ParseJID(xmpp.Attr(e, "from"))
+	if err != nil {
+		from = d.account // it names none, or the session would not deliver it
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range d.open[id] {
+		n := news{m: m, at: time.Now()}
+		switch {
+		case m.told:
+			continue
+		case bounce && bounces(from, m.to, d.account):
+			n.err = xmpp.ErrorOf(e)
+		case bounce, !d.receipt, from.Bare() != m.to.Bare():
+			continue
+		}
+		m.told = true
+		d.news = append(d.news, n)
+		select {
+		case d.woke <- struct{}{}:
+		default:
+		}
+		break
+	}
+	return false
+}
+
+// heard handles the news. A bounce of what is not confirmed yet waits for that.
+func (d *delivery) heard() {
+	d.mu.Lock()
+	all := d.news
+	d.news = nil
+	d.mu.Unlock()
+	for _, n := range all {
+		switch n.m.err = n.err; {
+		case n.err == nil:
+			n.m.received = n.at
+			d.settle(n.m, nil)
+		case n.m.confirmed:
+			d.refused(n.m)
+		}
+	}
+}
+
+// refused handles a bounce, and reports whether the message is to be sent again, at a
+// lower rate.
+func (d *delivery) refused(m *outgoing) bool {
+	if m.limited == d.retries || !isLimit(m.err) {
+		d.settle(m, m.err)
+		return false
+	}
+	d.takeBack([]*outgoing{m})
+	m.limited++
+	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
+	if time.Now().After(d.paused) {
+		wait := d.backoff.next()
+		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
+		d.paused = time.Now().Add(wait)
+		d.window = max(1, min(d.window, windowSize)/2)
+		if !d.deadline.IsZero() {
+			d.deadline = d.deadline.Add(wait)
+		}
+	}
+	return true
+}
+
+// idle returns how long there is nothing to do, if nothing happens.
+func (d *delivery) idle() time.Duration {
+	rest := time.Hour
+	until := func(t time.Time) {
+		if !t.IsZero() {
+			rest = min(rest, max(0, time.Until(t)))
+		}
+	}
+	if len(d.settling) > 0 {
+		until(d.settling[0].due)
+	}
+	if d.stopping == nil {
+		until(d.deadline)
+		if time.Now().Before(d.paused) {
+			until(d.paused)
+		}
+	}
+	return rest
+}
+
+// expire does what it is time for.
+func (d *delivery) expire(now time.Time) {
+	past := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	for len(d.settling) > 0 && past(d.settling[0].due) {
+		if d.receipt {
+			d.settle(d.settling[0], d.noReceipt(errTimeout(d.timeout)))
+		} else {
+			d.settle(d.settling[0], nil)
+		}
+	}
+	if d.stopping == nil && past(d.deadline) {
+		d.stop(errTimeout(d.timeout))
+		d.link.end(d.stopping)
+	}
+}
+
+// interrupted ends it: at once where the time is over, and else when what has been
+// written is confirmed, or was given the time for that.
+func (d *delivery) interrupted(cause error) {
+	d.stop(cause)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		d.link.end(cause)
+		return
+	}
+	time.AfterFunc(lastWait, func() { d.link.end(cause) })
+}
+
+func (d *delivery) stop(err error) {
+	if d.stopping == nil {
+		d.stopping = err
+	}
+}
+
+// output stops where results cannot be written.
+func (d *delivery) output(err error) {
+	if err != nil {
+		d.stop(err)
+		d.link.end(err)
+	}
+}
+
+func (d *delivery) isOpen(m *outgoing) bool { return slices.Contains(d.open[m.id()], m) }
+
+// close takes a message out of the open ones.
+func (d *delivery) close(m *outgoing) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := m.id()
+	same := d.open[id]
+	if i := slices.Index(same, m); len(same) > 1 {
+		d.open[id] = slices.Delete(same, i, i+1)
+	} else {
+		delete(d.open, id)
+	}
+	if i := slices.Index(d.settling, m); i >= 0 {
+		d.settling = slices.Delete(d.settling, i, i+1)
+		d.held -= m.size
+	}
+}
+
+// settle says what became of a message: err, or nil for success.
+func (d *delivery) settle(m *outgoing, err *xmpp.StanzaError) {
+	d.close(m)
+	d.settled++
+	if err != nil {
+		d.failed++
+		if m.missing = m.err == nil; m.missing {
+			d.missing++
+		}
+		m.err = err
+		if !d.stream || d.failures == nil {
+			d.failures = append(d.failures, m)
+		}
+		if d.stream {
+			d.say(d.failure(m).Error())
+		}
+	}
+	d.print(m, err)
+}
+
+// print prints the result of a message.
+func (d *delivery) print(m *outgoing, err *xmpp.StanzaError) {
+	r := sentRecord{Kind: "sent", Time: output.Time(time.Now()), To: m.to.String(), Type: xmpp.Attr(m.stanza, "type"), ID: m.id(), OK: err == nil, Ack: "none"}
+	switch {
+	case !m.received.IsZero():
+		r.Ack, r.AckMS = "receipt", new(milliseconds(m.received.Sub(m.sent)))
+	case m.confirmed:
+		r.Ack, r.AckMS = "server", new(milliseconds(m.rtt))
+	}
+	if err != nil {
+		r.Error = newStanzaError(err)
+	}
+	d.output(d.env.out.Print(r))
+}
+
+// say prints a failure at once, unless the results say it.
+func (d *delivery) say(text string) {
+	if d.progress != nil {
+		d.progress.clear()
+	}
+	if !d.env.flags.json {
+		d.env.printError(errorRecord{lines: []string{fmt.Sprintf("%s: %s", d.account, text)}})
+	}
+}
+
+// outcome is the answer of the command once all is settled.
+func (d *delivery) outcome() error {
+	switch {
+	case d.inputErr != nil:
+		return d.inputErr
+	case d.failed == 0:
+		return nil
+	}
+	slices.SortFunc(d.failures, inOrder)
+	first := d.failure(d.failures[0])
+	var lines []string
+	for _, m := range d.failures {
+		lines = append(lines, fmt.Sprintf("%s: %s", d.account, d.failure(m)))
+	}
+	if d.stream { // each has been said
+		first.err = fmt.Errorf("%d of %d messages failed, the first: %w", d.failed, d.settled, first.err)
+		lines = []string{fmt.Sprintf("%s: %d of %d messages failed", d.account, d.failed, d.settled)}
+	}
+	switch {
+	case d.failed == d.settled:
+		return first
+	case d.missing > 0:
+		return &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled), details: lines, hint: "--timeout allows more"}
+	}
+	return noError(lines...)
+}
+
+// failure is the error of a message that failed.
+func (d *delivery) failure(m *outgoing) *exitError {
+	var e *exitError
+	if m.missing {
+		e = &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("message %s to %s: %w", m.id(), m.to, m.err), hint: "--timeout allows more"}
+	} else {
+		e = bounceError(d.account, m)
+	}
+	if m.line > 0 {
+		e.err = fmt.Errorf("line %d: %w", m.line, e.err)
+	}
+	return e
+}
+
+func (d *delivery) noReceipt(cause error) *xmpp.StanzaError {
+	return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: fmt.Sprintf("taken by %s, but no receipt has come: %s", d.account.Domain, cause)}
+}
+
+// abandon says of each message that is left how far it came, and returns the error.
+func (d *delivery) abandon(ctx context.Context, cause error) error {
+	if ctx.Err() != nil {
+		cause = context.Cause(ctx) // a signal, be it while waiting for the next try
+	}
+	_, unwritten := errors.AsType[*output.WriteError](cause)
+	if unwritten || !d.stream && errors.Is(cause, xmpp.ErrTooLarge) {
+		return cause // nobody reads, or nothing was sent
+	}
+	d.retries = 0
+	d.heard()
+	taken := len(d.settling)
+	for _, m := range slices.Clone(d.settling) {
+		if d.receipt {
+			d.settle(m, d.noReceipt(cause))
+		} else {
+			d.settle(m, nil)
+		}
+	}
+	var unknown []*outgoing
+	for _, m := range d.unconfirmed() {
+		if m.err != nil {
+			d.settle(m, m.err)
+			continue
+		}
+		e := &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "not confirmed: " + cause.Error()}
+		if stream, ok := errors.AsType[*xmpp.StreamError](cause); ok {
+			e.Condition = stream.Condition
+		}
+		d.print(m, e)
+		unknown = append(unknown, m)
+	}
+	for _, m := range d.pending {
+		d.print(m, &xmpp.StanzaError{Condition: xmpp.RecipientUnavailable, Type: "wait", Text: "not sent: " + cause.Error()})
+	}
+	if err := d.env.out.Flush(); err != nil {
+		return err
+	}
+	return d.broken(ctx, cause, taken, unknown)
+}
+
+// broken is the error of a delivery that was broken off.
+func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown []*outgoing) error {
+	e := classify(ctx, cause)
+	switch {
+	case len(unknown) == 1 && len(d.pending) == 0:
+		e.err = fmt.Errorf("not confirmed, it may or may not have been sent: message %s: %w", unknown[0].id(), cause)
+	case len(unknown) > 0:
+		e.err = fmt.Errorf("not confirmed, they may or may not have been sent: %d messages: %w", len(unknown), cause)
+	case len(d.pending) > 0:
+		e.err = fmt.Errorf("not sent: %d messages: %w", len(d.pending), cause)
+	case taken > 0 && d.receipt:
+		e.err = fmt.Errorf("taken by %s, but %d messages have no receipt: %w", d.account.Domain, taken, cause)
+	case taken > 0:
+		e.err = fmt.Errorf("taken by %s, but not all bounces can be known: %w", d.account.Domain, cause)
+	}
+	if !d.stream && len(unknown) == 1 && ctx.Err() == nil {
+		return e // it says all there is
+	}
+	list := func(state string, messages []*outgoing) {
+		for _, m := range messages {
+			detail := fmt.Sprintf("%s: message %s to %s", state, m.id(), m.to)
+			if m.line > 0 {
+				detail = fmt.Sprintf("%s: line %d, message %s to %s", state, m.line, m.id(), m.to)
+			}
+			e.details = append(e.details, detail)
+		}
+	}
+	list("not confirmed", unknown)
+	list("not sent", d.pending)
+	switch {
+	case !d.stream || d.ended:
+	case d.line == 0:
+		e.details = append(e.details, "not sent: any line")
+	default:
+		e.details = append(e.details, fmt.Sprintf("not sent: any line behind line %d", d.line))
+	}
+	return e
+}

@@ -1,0 +1,87 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+// A flight is messages that are written together, with a ping behind them.
+type flight struct {
+	messages []*outgoing
+	bytes    int  // about
+	written  bool // by an earlier connection, which was resumed: only the ping is missing
+
+	// What came of it: the answer to the ping took rtt, or there will be none.
+	rtt    time.Duration
+	err    error
+	unsent bool // and it cannot have been taken
+}
+
+// A link takes flights to the server while a session lasts, without waiting for the
+// answer to one before it writes the next.
+type link struct {
+	s   *xmpp.Session
+	ctx context.Context
+	end context.CancelCauseFunc
+
+	idle    chan struct{} // holds a token when flights has room
+	flights chan *flight
+	answers chan *flight // every flight comes back here
+	lost    chan error   // why the session ended
+}
+
+// newLink makes a link that a signal does not end: that is left to its user.
+func newLink(ctx context.Context, s *xmpp.Session) *link {
+	l := &link{s: s, idle: make(chan struct{}, 1), flights: make(chan *flight, 1), answers: make(chan *flight, 16), lost: make(chan error, 1)}
+	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	go l.write()
+	go func() {
+		for _, err := range s.Stanzas(l.ctx) {
+			l.lost <- err // there is nothing else: delivery.take keeps all of it
+		}
+	}()
+	return l
+}
+
+func (l *link) write() {
+	for {
+		l.idle <- struct{}{}
+		select {
+		case f := <-l.flights:
+			l.fly(f)
+		case <-l.ctx.Done():
+			select {
+			case f := <-l.flights:
+				f.err, f.unsent = context.Cause(l.ctx), true
+				l.answers <- f
+			default:
+			}
+			return
+		}
+	}
+}
+
+func (l *link) fly(f *flight) {
+	var stanzas []*xmpp.Element
+	if !f.written {
+		for _, m := range f.messages {
+			stanzas = append(stanzas, m.stanza)
+		}
+	}
+	wait, err := l.s.Fence(l.ctx, stanzas...)
+	if err != nil {
+		f.err, f.unsent = err, errors.Is(err, xmpp.ErrNotSent)
+		l.answers <- f
+		return
+	}
+	go func() {
+		f.rtt, f.err = wait(l.ctx)
+		if _, ok := errors.AsType[*xmpp.StanzaError](f.err); ok {
+			f.err = nil // an answer like any other
+		}
+		l.answers <- f
+	}()
+}

@@ -1,0 +1,293 @@
+package cmd
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+const (
+	// maxLine bounds a line of input, and so what is held of it.
+	maxLine = 1 << 20
+	// maxBatch is what every server takes as one stanza, in bytes (RFC 6120, section
+	// 13.12).
+	maxBatch = 10_000
+)
+
+// A line of the input, or several that are to be one message.
+type line struct {
+	number int // of the first of them, from 1
+	text   string
+}
+
+// A chunk holds messages that were ready together, or says at last what is wrong with
+// the rest of the input.
+type chunk struct {
+	messages []*outgoing
+	err      error
+}
+
+// input reads standard input, each line of which is a message or several. It reads no
+// more than a chunk ahead of who takes them, and ends with ctx.
+func (f *sender) input(ctx context.Context, targets []target) <-chan chunk {
+	chunks := make(chan chunk)
+	send := func(c chunk) bool {
+		select {
+		case chunks <- c:
+			return c.err == nil
+		case <-ctx.Done():
+			return false
+		}
+	}
+	handOn := func(lines []line) bool {
+		var c chunk
+		for _, l := range lines {
+			var made []*outgoing
+			made, c.err = f.fromLine(l, targets)
+			c.messages = append(c.messages, made...)
+			if c.err != nil || len(c.messages) >= flightSize {
+				if !send(c) {
+					return false
+				}
+				c = chunk{}
+			}
+		}
+		return len(c.messages) == 0 || send(c)
+	}
+	go func() {
+		defer close(chunks)
+		read := func() error { return readLines(f.env.In, handOn) }
+		if f.batch > 0 {
+			read = func() error { return readBatches(ctx, f.env.In, time.Duration(f.batch), f.room(targets), handOn) }
+		}
+		if err := read(); err != nil {
+			send(chunk{err: err})
+		}
+	}()
+	return chunks
+}
+
+// readLines hands on the lines of r that are not blank, those together that are there
+// together, until r ends or nobody wants more.
+func readLines(r io.Reader, handOn func([]line) bool) error {
+	b := bufio.NewReaderSize(r, 64<<10)
+	var ready []line
+	for number := 1; ; number++ {
+		text, err := readLine(b, number)
+		if strings.TrimSpace(text) != "" {
+			ready = append(ready, line{number, text})
+		}
+		rest, _ := b.Peek(b.Buffered())
+		if len(ready) > 0 && (err != nil || len(ready) == flightSize || bytes.IndexByte(rest, '\n') < 0) {
+			if !handOn(ready) {
+				return nil
+			}
+			ready = nil
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readLine reads a line, without its end. The last one may have io.EOF with it.
+func readLine(b *bufio.Reader, number int) (string, error) {
+	var whole []byte
+	for {
+		part, err := b.ReadSlice('\n')
+		whole = append(whole, part...)
+		switch {
+		case len(whole) > maxLine:
+			return "", dataError("standard input: line %d is longer than %d bytes", number, maxLine)
+		case err == bufio.ErrBufferFull:
+			continue
+		case err != nil && err != io.EOF:
+			return "", inputError("read standard input: %w", err)
+		}
+		text := string(bytes.TrimSuffix(bytes.TrimSuffix(whole, []byte("\n")), []byte("\r")))
+		if err := xmpp.CheckText(text); err != nil {
+			return "", dataError("standard input: line %d: %w", number, err)
+		}
+		return text, err
+	}
+}
+
+// readBatches is readLines with all lines joined that come within d of the first, as
+// long as they take no more than room bytes as XML.
+func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, handOn func([]line) bool) error {
+	lines := make(chan []line)
+	var failed error
+	go func() {
+		defer close(lines)
+		failed = readLines(r, func(l []line) bool {
+			select {
+			case lines <- l:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		})
+	}()
+	over := time.NewTimer(d)
+	defer over.Stop()
+	var batch []string
+	var first, size int
+	finish := func() bool {
+		done := batch
+		batch, size = nil, 0
+		return len(done) == 0 || handOn([]line{{first, strings.Join(done, "\n")}})
+	}
+	add := func(l line) bool {
+		n := escapedSize(l.text) + 1
+		if size+n > room && !finish() {
+			return false
+		}
+		if len(batch) == 0 {
+			first = l.number
+			over.Reset(d)
+		}
+		batch, size = append(batch, l.text), size+n
+		return true
+	}
+	for {
+		select {
+		case more, ok := <-lines:
+			if !ok {
+				finish()
+				return failed
+			}
+			for _, l := range more {
+				if !add(l) {
+					return nil
+				}
+			}
+		case <-over.C:
+			if !finish() {
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// escapedSize is what text takes as XML, in bytes.
+func escapedSize(text string) int {
+	const around = len(`<b xmlns=""></b>`)
+	b, err := xmpp.XML(xmpp.NewText("", "b", text))
+	if err != nil {
+		return 0 // it has been checked
+	}
+	return max(len(b)-around, 0)
+}
+
+// room is what a message of --batch has for its text.
+func (f *sender) room(targets []target) int {
+	room := maxBatch
+	for _, t := range targets {
+		if m, err := f.stanza(f.content(t, "x")); err == nil {
+			b, _ := xmpp.XML(m.stanza) // if it cannot be written, that is said when it is
+			room = min(room, maxBatch-len(b))
+		}
+	}
+	return room
+}
+
+// fromLine makes the messages of a line of the input.
+func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
+	contents := make([]content, 0, len(targets))
+	for _, t := range targets {
+		c := f.content(t, l.text)
+		c.id = "" // each line is a message of its own
+		contents = append(contents, c)
+	}
+	var err error
+	if f.inputJSON {
+		contents, err = f.fromJSON(l.text, targets)
+	}
+	made := make([]*outgoing, 0, len(contents))
+	for _, c := range contents {
+		var m *outgoing
+		if err == nil {
+			m, err = f.stanza(c)
+		}
+		if err != nil {
+			break
+		}
+		m.line = l.number
+		made = append(made, m)
+	}
+	if err != nil {
+		return nil, dataError("standard input: line %d: %w", l.number, err)
+	}
+	return made, nil
+}
+
+// fromJSON reads an object with the keys of a message result. What it lacks is that of
+// the command line.
+func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
+	var object map[string]json.RawMessage // its keys are exact, those of a struct are not
+	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil {
+		return nil, fmt.Errorf("not a JSON object: %w", cmp.Or(err, errors.New("it is null")))
+	}
+	fields := make(map[string]string)
+	for _, key := range []string{"to", "body", "subject", "type", "thread", "id", "url"} {
+		var err error
+		if fields[key], err = jsonText(object[key]); err != nil {
+			return nil, fmt.Errorf("%q: %w", key, err)
+		}
+	}
+	if fields["to"] != "" {
+		t, err := parseTarget(fields["to"])
+		if err != nil {
+			return nil, fmt.Errorf(`"to": %w`, err)
+		}
+		targets = []target{t}
+	}
+	if len(targets) == 0 {
+		return nil, errors.New(`there is no "to", and no JID on the command line`)
+	}
+	if typ := fields["type"]; !validType(typ) {
+		return nil, fmt.Errorf(`"type": %q is none of chat, normal, headline`, typ)
+	}
+	var contents []content
+	for _, t := range targets {
+		c := f.content(t, cmp.Or(fields["body"], t.fields.Get("body")))
+		c.subject = cmp.Or(fields["subject"], c.subject)
+		c.typ = cmp.Or(fields["type"], c.typ)
+		c.thread = cmp.Or(fields["thread"], c.thread)
+		c.id = cmp.Or(fields["id"], t.fields.Get("id"))
+		c.url = cmp.Or(fields["url"], c.url)
+		contents = append(contents, c)
+	}
+	return contents, nil
+}
+
+// jsonText decodes a string; what is not there, or null, is empty.
+func jsonText(raw json.RawMessage) (string, error) {
+	if raw == nil {
+		return "", nil
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", errors.New("it is not a string")
+	}
+	// Half a surrogate pair is decoded as U+FFFD, and would be sent as that.
+	const bad = "\uFFFD"
+	if n := strings.Count(s, bad); n > 0 && n > bytes.Count(raw, []byte(bad))+bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`)) {
+		return "", errors.New("it has half of a surrogate pair")
+	}
+	return s, xmpp.CheckText(s)
+}

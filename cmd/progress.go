@@ -1,0 +1,39 @@
+package cmd
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// A progress is one line on a terminal that is written over and over.
+type progress struct {
+	w       io.Writer
+	started time.Time
+	shown   bool
+}
+
+// progressEvery is how often it changes.
+const progressEvery = 200 * time.Millisecond
+
+// newProgress returns nil where nobody would see it, or something else is told there.
+func (env *Env) newProgress() *progress {
+	if !env.ErrTerminal || env.Terminal || env.flags.quiet || env.flags.verbose > 0 {
+		return nil
+	}
+	return &progress{w: env.Err, started: time.Now()}
+}
+
+func (p *progress) show(sent, unconfirmed int) {
+	rate := float64(sent) / max(time.Since(p.started).Seconds(), 0.001)
+	fmt.Fprintf(p.w, "\r%d sent, %.0f/s, %d unconfirmed\x1b[K", sent, rate, unconfirmed)
+	p.shown = true
+}
+
+// clear makes place for something else.
+func (p *progress) clear() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
+	}
+}
