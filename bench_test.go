@@ -38,7 +38,7 @@ func (a benchAccount) command(args ...string) *exec.Cmd {
 func benchEmbedded(b *testing.B, faults ...xmpptest.Fault) benchAccount {
 	env := make(map[string]string)
 	setenv := func(k, v string) { env[k] = v }
-	if err := startEmbedded(setenv, b.Cleanup, b.TempDir(), "romeo", "juliet", faults...); err != nil {
+	if _, err := startEmbedded(setenv, b.Cleanup, b.TempDir(), "romeo", "juliet", faults...); err != nil {
 		b.Fatal(err)
 	}
 	return benchAccount{env["XMPP_SERVER"], env["DIRECT"], env["XMPP_CA_FILE"], b.TempDir()}

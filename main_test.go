@@ -38,7 +38,9 @@ const scriptPassword = "O, I am fortune's fool!"
 
 func TestEmbedded(t *testing.T) {
 	runScripts(t, "embedded", func(e *testscript.Env, romeo, juliet string) error {
-		return startEmbedded(e.Setenv, e.Defer, e.WorkDir, romeo, juliet)
+		server, err := startEmbedded(e.Setenv, e.Defer, e.WorkDir, romeo, juliet)
+		e.Values[embeddedKey{}] = &server
+		return err
 	})
 }
 
@@ -109,25 +111,29 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			"rooms":    scriptRooms,
 			"receipts": scriptReceipts,
 			"server":   scriptServer,
+			"disturb":  scriptDisturb,
 			"ndjson":   scriptNDJSON,
 			"closedfd": scriptClosed,
 		},
 	})
 }
 
+// embeddedKey is where a script keeps its embedded server.
+type embeddedKey struct{}
+
 // startEmbedded starts a server for one script.
-func startEmbedded(setenv func(k, v string), later func(func()), dir, romeo, juliet string, faults ...xmpptest.Fault) error {
+func startEmbedded(setenv func(k, v string), later func(func()), dir, romeo, juliet string, faults ...xmpptest.Fault) (*xmpptest.Server, error) {
 	c := xmpptest.Config{Accounts: map[string]string{romeo: scriptPassword, juliet: scriptPassword}, Faults: faults}
 	server, err := xmpptest.Start(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	later(server.Close)
 	ca := filepath.Join(dir, "ca.pem")
 	setenv("XMPP_SERVER", server.Addr())
 	setenv("DIRECT", server.DirectAddr())
 	setenv("XMPP_CA_FILE", ca)
-	return os.WriteFile(ca, server.CA(), 0o600)
+	return server, os.WriteFile(ca, server.CA(), 0o600)
 }
 
 // server FAULT... replaces the embedded server by one that misbehaves. A fault in
@@ -146,7 +152,27 @@ func scriptServer(ts *testscript.TestScript, _ bool, args []string) {
 		l, _, _ := strings.Cut(jid, "@")
 		return l
 	}
-	ts.Check(startEmbedded(ts.Setenv, ts.Defer, ts.Getenv("WORK"), local(ts.Getenv("ROMEO")), local(ts.Getenv("JULIET")), faults...))
+	server, err := startEmbedded(ts.Setenv, ts.Defer, ts.Getenv("WORK"), local(ts.Getenv("ROMEO")), local(ts.Getenv("JULIET")), faults...)
+	ts.Check(err)
+	*ts.Value(embeddedKey{}).(**xmpptest.Server) = server
+}
+
+// disturb cut breaks all connections to the embedded server; disturb restart does so as
+// if it had been killed and started again; disturb FAULT... is what later ones get.
+func scriptDisturb(ts *testscript.TestScript, _ bool, args []string) {
+	server := *ts.Value(embeddedKey{}).(**xmpptest.Server)
+	switch args[0] {
+	case "cut":
+		server.Cut()
+	case "restart":
+		server.Restart()
+	default:
+		var faults []xmpptest.Fault
+		for _, arg := range args {
+			faults = append(faults, xmpptest.Fault(arg))
+		}
+		ts.Check(server.SetFaults(faults...))
+	}
 }
 
 // exits CODE [-within DURATION] PROGRAM ARG... demands the exit code and, where it

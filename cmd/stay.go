@@ -103,11 +103,10 @@ func (l *listener) comesBack(err error) bool {
 // session is over. The time is that of waiting: it does not end a command that runs.
 func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	l.startClocks()
-	l.pending = nil
+	l.connected, l.pending = true, nil
 	if err := l.begin(ctx, s); err != nil {
 		return l.end(s, err)
 	}
-	l.connected = true
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(l.waiting) {
 		if err == nil {

@@ -53,9 +53,10 @@ type management struct {
 	told     uint64 // of them, those that the server was told
 	held     bool   // Stanzas has yielded something that is not acknowledged
 
+	requested bool // there is an <r/> that was not answered
+
 	sent     uint32
 	unproven []sentStanza
-	requests int // <r/> that are not answered
 }
 
 // manyUnproven is how many stanzas are kept before the server is asked to
@@ -147,7 +148,7 @@ func (s *Session) lastAck() []byte {
 func (s *Session) ackXML() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.m.told = s.m.handled
+	s.m.told, s.m.requested = s.m.handled, false
 	a := NewElement(NSManage, "a", "h", strconv.FormatUint(uint64(uint32(s.m.handled)), 10))
 	s.o.traceElement(true, a)
 	return xmlOf([]*Element{a})
@@ -226,20 +227,38 @@ func (s *Session) managed(e *Element) error {
 			s.m.asked, s.o.Manage = false, false
 		}
 	case "r":
-		if s.err == nil && s.m.counting && s.m.requests == 0 {
-			s.m.requests++
-			s.serving.Go(s.answerRequests)
-		}
+		s.request()
 	case "a":
 		return s.acknowledged(Attr(e, "h"))
 	}
 	return nil
 }
 
-// answerRequests answers <r/>; those that come in the meantime are answered with it.
-func (s *Session) answerRequests() {
+// request sees to it that <r/> is answered: at once, or by the acknowledgement of what
+// waits for somebody, if that comes very soon. The session is locked.
+func (s *Session) request() {
+	if s.err != nil || !s.m.counting || s.m.requested {
+		return
+	}
+	s.m.requested = true
+	if s.handle(); s.m.handled == s.m.received {
+		s.serving.Go(s.answerRequest)
+		return
+	}
+	time.AfterFunc(verySoon, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.m.requested && s.err == nil {
+			s.serving.Go(s.answerRequest)
+		}
+	})
+}
+
+const verySoon = 20 * time.Millisecond
+
+// answerRequest answers all <r/> so far.
+func (s *Session) answerRequest() {
 	s.mu.Lock()
-	s.m.requests = 0
 	s.handle()
 	s.mu.Unlock()
 	if r := s.Resumption(); r != nil && s.o.Acknowledging != nil {
