@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -120,12 +121,16 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-func BenchmarkSend(b *testing.B) {
-	for name, account := range map[string]func(*testing.B) benchAccount{
+func benchTargets() map[string]func(*testing.B) benchAccount {
+	return map[string]func(*testing.B) benchAccount{
 		"embedded": func(b *testing.B) benchAccount { return benchEmbedded(b) },
 		"prosody":  func(b *testing.B) benchAccount { return benchReal(b, startProsody) },
 		"ejabberd": func(b *testing.B) benchAccount { return benchReal(b, startEjabberd) },
-	} {
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	for name, account := range benchTargets() {
 		b.Run(name, func(b *testing.B) {
 			a := account(b)
 			var u usage
@@ -260,6 +265,61 @@ func BenchmarkListen(b *testing.B) {
 	}
 	u.report(b, b.N*messages, "µs-cpu/message")
 	b.ReportMetric(float64(lost), "lost")
+}
+
+// BenchmarkSendLines sends 10,000 lines as messages; one operation is all of them, login
+// included. They are headlines to somebody who is not there, which servers drop. The
+// ceiling is what a session does that is handed them ready, and only once waits.
+func BenchmarkSendLines(b *testing.B) {
+	const messages = 10_000
+	var in bytes.Buffer
+	var ready []*xmpp.Element
+	for i := range messages {
+		text := fmt.Sprintf("line %d of a log, about as long as those are", i)
+		fmt.Fprintln(&in, text)
+		m := xmpp.NewElement(xmpp.NSClient, "message", "to", "juliet@localhost", "type", "headline", "id", xmpp.NewID())
+		ready = append(ready, xmpp.Add(m, xmpp.NewText(xmpp.NSClient, "body", text)))
+	}
+	for name, account := range benchTargets() {
+		b.Run(name, func(b *testing.B) {
+			a := account(b)
+			b.Run("ceiling", func(b *testing.B) {
+				for b.Loop() {
+					s := benchSession(b, a)
+					for flight := range slices.Chunk(ready, 100) {
+						if err := s.Send(context.Background(), flight...); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if _, err := s.Ping(context.Background(), s.Server()); err != nil {
+						b.Fatal(err)
+					}
+					s.Close()
+				}
+				b.ReportMetric(float64(b.N*messages)/b.Elapsed().Seconds(), "messages/s")
+			})
+			for name, args := range map[string][]string{"text": nil, "json": {"--json"}, "retry": {"--json", "--retry", "3"}} {
+				b.Run(name, func(b *testing.B) {
+					var u usage
+					lost := 0
+					for b.Loop() {
+						var out bytes.Buffer
+						c := a.command(append([]string{"send", "--lines", "--type", "headline", "juliet@localhost"}, args...)...)
+						c.Stdin, c.Stdout = bytes.NewReader(in.Bytes()), &out
+						if err := u.run(c, func() {}); err != nil {
+							b.Error(err)
+						}
+						if len(args) > 0 {
+							lost += messages - bytes.Count(out.Bytes(), []byte(`"ok":true`))
+						}
+					}
+					b.ReportMetric(float64(b.N*messages)/b.Elapsed().Seconds(), "messages/s")
+					u.report(b, b.N*messages, "µs-cpu/message")
+					b.ReportMetric(float64(lost), "lost")
+				})
+			}
+		})
+	}
 }
 
 func flood(b *testing.B, a benchAccount, messages int) {

@@ -29,6 +29,7 @@ func TestReadme(t *testing.T) {
 	}
 	run := func(jid, script string) string {
 		c := exec.Command("sh", "-e", "-c", script)
+		c.Dir = t.TempDir()
 		c.Env = append(os.Environ(), "XMPP_JID="+jid, "XMPP_PASSWORD="+scriptPassword, "XMPP_SERVER="+server.Addr(),
 			"XMPP_CA_FILE="+ca, "XMPP_STATE_DIR="+t.TempDir(), "XMPP_CONFIG="+os.DevNull)
 		out, err := c.CombinedOutput()
@@ -50,6 +51,9 @@ func TestReadme(t *testing.T) {
 		{"roster", "", ""},
 		{"presence", "", ""},
 		{"disco", "", ""},
+		{"--lines", "", ""},
+		{"--durable inbox", "for the inbox", ""},
+		{"--durable jobs", "how long are you up?", ""},
 		{"--unbuffered", "I am back", "I am back\n"},
 		{"select(.ok | not)", "", "nobody@example.org: service-unavailable\n"},
 		{"group_by", "again", "1 juliet@example.org\n"},
@@ -83,7 +87,8 @@ func TestReadme(t *testing.T) {
 		}
 	}
 	got := run("juliet@example.org", "xmppkit listen --idle 500ms")
-	if !strings.Contains(got, "romeo@example.org: backup of ") || !strings.Contains(got, "[disk space]: Filesystem") {
+	if !strings.Contains(got, "load average") ||
+		!strings.Contains(got, "romeo@example.org: backup of ") || !strings.Contains(got, "[disk space]: Filesystem") {
 		t.Errorf("juliet got %q", got)
 	}
 }

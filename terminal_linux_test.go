@@ -126,3 +126,40 @@ func TestTerminal(t *testing.T) {
 		})
 	}
 }
+
+// How far a stream has come is shown to a person who does not see the results, on one
+// line that is gone at the end.
+func TestProgress(t *testing.T) {
+	a := newCanaryAccount(t, scriptPassword)
+	for _, test := range []struct{ flag, shown string }{{"--json", " sent, "}, {"--quiet", ""}, {"--verbose", "confirmed by"}} {
+		master, terminal := openTerminal(t)
+		in, feed, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exec.Command("xmppkit", "send", "--lines", "romeo@localhost", test.flag)
+		c.Env, c.Stdin, c.Stderr = append(a.environ(), "XMPP_PASSWORD="+scriptPassword), in, terminal
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		p := &person{t: t, terminal: master, more: make(chan string, 16)}
+		go p.read()
+		io.WriteString(feed, "a\nb\n")
+		if test.shown != "" {
+			p.await("", func() bool { return strings.Contains(p.said, test.shown) })
+		}
+		feed.Close()
+		if err := c.Wait(); err != nil {
+			t.Errorf("%s: %v", test.flag, err)
+		}
+		end := ""
+		if test.flag == "--json" {
+			end = " 0 unconfirmed\x1b[K\r\x1b[K"
+		}
+		p.await(end, func() bool { return true })
+		if test.shown == "" && p.said != "" || strings.Contains(p.said, " sent, ") != (test.flag == "--json") {
+			t.Errorf("%s: %q", test.flag, p.said)
+		}
+	}
+}

@@ -19,9 +19,10 @@ const (
 	windowSize  = 1000
 	windowBytes = 1 << 20
 	// A flight of a stream is small enough for its answer to be a sign of life where a
-	// server takes only some kilobytes a second.
-	flightSize  = 100
-	flightBytes = 16 << 10
+	// server takes only some kilobytes a second, and to be one TLS record: where a
+	// connection is cut inside of a stanza, Prosody 0.12 cannot resume the session.
+	flightSize  = 50
+	flightBytes = 12 << 10
 	// lastWait is how long confirmations are waited for behind a signal.
 	lastWait = 500 * time.Millisecond
 	// resumable is how long a server is asked to keep a session whose connection was
@@ -259,6 +260,9 @@ func (d *delivery) begin(s *xmpp.Session) {
 	unconfirmed := d.unconfirmed()
 	if len(unconfirmed) > 0 && s.Resumed() {
 		d.resumed = &flight{messages: unconfirmed, written: true}
+		for _, m := range unconfirmed {
+			d.resumed.bytes += m.size
+		}
 		return
 	}
 	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
@@ -353,9 +357,10 @@ func (d *delivery) launch(f *flight) {
 		d.resumed = nil
 	} else {
 		d.pending = d.pending[len(f.messages):]
+		now := time.Now()
 		d.mu.Lock()
 		for _, m := range f.messages {
-			m.sent = time.Now()
+			m.sent = now
 			d.open[m.id()] = append(d.open[m.id()], m)
 		}
 		d.mu.Unlock()
@@ -389,6 +394,7 @@ func (d *delivery) answered(f *flight) {
 			continue // by a receipt
 		}
 		m.confirmed, m.rtt = true, f.rtt
+		limited = limited || m.limited > 0 // until it is settled
 		switch {
 		case m.err != nil:
 			limited = d.refused(m) || limited
@@ -481,7 +487,11 @@ func (d *delivery) heard() {
 	d.news = nil
 	d.mu.Unlock()
 	for _, n := range all {
-		switch n.m.err = n.err; {
+		if !d.isOpen(n.m) {
+			continue // it was settled in between
+		}
+		n.m.err = n.err
+		switch {
 		case n.err == nil:
 			n.m.received = n.at
 			d.settle(n.m, nil)
@@ -501,7 +511,7 @@ func (d *delivery) refused(m *outgoing) bool {
 	d.takeBack([]*outgoing{m})
 	m.limited++
 	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
-	if time.Now().After(d.paused) {
+	if !time.Now().Before(d.paused) {
 		wait := d.backoff.next()
 		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
 		d.paused = time.Now().Add(wait)
@@ -535,6 +545,7 @@ func (d *delivery) idle() time.Duration {
 
 // expire does what it is time for.
 func (d *delivery) expire(now time.Time) {
+	d.heard() // nothing is settled over news of it
 	past := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	for len(d.settling) > 0 && past(d.settling[0].due) {
 		if d.receipt {
@@ -597,6 +608,9 @@ func (d *delivery) close(m *outgoing) {
 func (d *delivery) settle(m *outgoing, err *xmpp.StanzaError) {
 	d.close(m)
 	d.settled++
+	if err == nil && m.limited > 0 {
+		d.backoff.reset()
+	}
 	if err != nil {
 		d.failed++
 		if m.missing = m.err == nil; m.missing {
@@ -739,8 +753,13 @@ func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown [
 	case taken > 0:
 		e.err = fmt.Errorf("taken by %s, but not all bounces can be known: %w", d.account.Domain, cause)
 	}
-	if !d.stream && len(unknown) == 1 && ctx.Err() == nil {
+	if !d.stream && len(unknown) == 1 && len(d.failures) == 0 && ctx.Err() == nil {
 		return e // it says all there is
+	}
+	for _, m := range d.failures {
+		if !d.stream { // else it has been said
+			e.details = append(e.details, d.failure(m).Error())
+		}
 	}
 	list := func(state string, messages []*outgoing) {
 		for _, m := range messages {

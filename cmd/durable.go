@@ -140,7 +140,7 @@ func newPosition(account xmpp.JID) *position {
 	return &position{Format: positionFormat, Account: account.Bare(), IDs: []string{}, seen: make(map[string]bool)}
 }
 
-// pass notes that messages were handed on, or were none to be.
+// pass makes final that messages were handed on, or were none to be.
 func (p *position) pass(ids []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,15 +179,18 @@ func (p *position) last() string {
 	return ""
 }
 
-// meet reports whether a message is new.
-func (p *position) meet(id string) bool {
+// has reports whether a message has been handed on.
+func (p *position) has(id string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.seen[id] {
-		return false
-	}
+	return p.seen[id]
+}
+
+// mark notes that a message has been handed on, which pass makes final.
+func (p *position) mark(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.seen[id] = true
-	return true
 }
 
 // tail returns the last ids, and what they begin behind.

@@ -37,7 +37,7 @@ func TestPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := mustOpen(t, file)
-	if !again.begin() || again.last() != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || !again.meet("id67") || again.meet("id99") ||
+	if !again.begin() || again.last() != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
 		again.Session.ID != p.Session.ID || again.Session.Handled != 7 || again.Session.JID != p.Session.JID || !again.Time.Equal(p.Time) {
 		t.Errorf("%+v", again)
 	}
@@ -48,7 +48,7 @@ func TestPosition(t *testing.T) {
 	if b, _ := os.ReadFile(file); bytes.Count(b, []byte("\n")) != 1 || !bytes.HasSuffix(b, []byte("\n")) {
 		t.Errorf("%q", b)
 	}
-	if once := mustOpen(t, file); once.Session != nil || once.meet("last") {
+	if once := mustOpen(t, file); once.Session != nil || !once.has("last") {
 		t.Errorf("%+v", once)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {

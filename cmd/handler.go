@@ -41,6 +41,11 @@ type handler struct {
 	reply   bool
 	timeout duration
 	anyone  bool
+
+	// A reply that was not confirmed is sent again when its message comes again, without
+	// another run.
+	owed   *xmpp.Element
+	owedTo facts
 }
 
 func (h *handler) addFlags(cmd *cobra.Command) {
@@ -117,29 +122,42 @@ func handlerEnviron(all []string) []string {
 // command ends as well, and the result has not been handled.
 func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) error {
 	f := factsOf(r)
-	h.env.trace("running %s for %s", h.args[0], f)
-	out, err := h.run(ctx, f, r)
-	if ctx.Err() != nil && err != nil {
-		return context.Cause(ctx)
+	if h.owed == nil || h.owedTo != f || f.id == "" {
+		reply, err := h.answer(ctx, f, r)
+		if err != nil || reply == nil {
+			return err
+		}
+		h.owed, h.owedTo = reply, f
 	}
-	if err != nil {
-		return h.failed(f, err)
-	}
-	m, ok := r.(*messageRecord)
-	if !h.reply || out == "" || !ok || !m.answerable() {
-		return nil
-	}
-	if err := xmpp.CheckText(out); err != nil {
-		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
-	}
-	_, err = s.Ping(ctx, s.Server(), newReply(m, out))
+	_, err := s.Ping(ctx, s.Server(), h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {
 		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
 	}
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
 		return fmt.Errorf("reply to %s: %w", f, err)
 	}
+	h.owed = nil
 	return nil
+}
+
+// answer runs the command, and returns the reply if there is to be one.
+func (h *handler) answer(ctx context.Context, f facts, r output.Record) (*xmpp.Element, error) {
+	h.env.trace("running %s for %s", h.args[0], f)
+	out, err := h.run(ctx, f, r)
+	if ctx.Err() != nil && err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, h.failed(f, err)
+	}
+	m, ok := r.(*messageRecord)
+	if !h.reply || out == "" || !ok || !m.answerable() {
+		return nil, nil
+	}
+	if err := xmpp.CheckText(out); err != nil {
+		return nil, h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
+	}
+	return newReply(m, out), nil
 }
 
 // failed is the error of a command that has not handled a result. That leaves a message

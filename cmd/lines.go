@@ -25,7 +25,7 @@ const (
 
 // A line of the input, or several that are to be one message.
 type line struct {
-	number int // of the first of them, from 1
+	number int // of the last of them, from 1
 	text   string
 }
 
@@ -143,11 +143,11 @@ func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, ha
 	over := time.NewTimer(d)
 	defer over.Stop()
 	var batch []string
-	var first, size int
+	var last, size int
 	finish := func() bool {
 		done := batch
 		batch, size = nil, 0
-		return len(done) == 0 || handOn([]line{{first, strings.Join(done, "\n")}})
+		return len(done) == 0 || handOn([]line{{last, strings.Join(done, "\n")}})
 	}
 	add := func(l line) bool {
 		n := escapedSize(l.text) + 1
@@ -155,10 +155,9 @@ func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, ha
 			return false
 		}
 		if len(batch) == 0 {
-			first = l.number
 			over.Reset(d)
 		}
-		batch, size = append(batch, l.text), size+n
+		batch, size, last = append(batch, l.text), size+n, l.number
 		return true
 	}
 	for {

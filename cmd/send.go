@@ -85,15 +85,35 @@ func newSendCmd(env *Env) *cobra.Command {
 standard input up to its end, without a last line break. The time of --timeout
 begins when that has been read.
 
+With --lines each line of standard input is a message, and with --input-json an
+object with any of the keys to, body, subject, type, thread, id and url, as
+listen --json prints it; others are ignored, and the command line fills in what
+is missing. They are sent as they are read, blank lines are skipped, and the end
+of the input is success. At most 1,000 messages, and about 1 MiB, are on their
+way without a confirmation; until there is place again nothing is read. Here
+--timeout bounds the login, each wait for a confirmation, and all that is left
+when the input has ended.
+
 It exits with 0 only if the own server has confirmed that it processed every
 message and none was bounced. That a message was accepted does not say that it
-was read. It never becomes available, so it takes nobody's offline messages.
+was read; --receipt waits until the program of each recipient has said that it
+got it. Send never becomes available, so it takes nobody's offline messages.
+
+If the connection is lost, what is not confirmed may or may not have been taken:
+each such message is named, and each that was read and not sent. With --retry it
+is taken up again, or opened anew, after waits from one second to a minute, and
+all of these are sent again; whoever gets one twice can tell by its id. N is for
+tries in a row: a confirmation begins a new count. What is refused for being too
+much at a time is also sent again later, and slower. A signal ends it when what
+was sent is confirmed, or after half a second.
 
 Exit codes: 0 all were taken; 1 some were bounced; if all were bounced 67 no such
-account, 68 no such server, 69 or 77 refused; 75 the connection was lost before
-the confirmation; 124 the time was over before it.`,
+account, 68 no such server, 69 or 77 refused; 65 a line of the input is wrong:
+what came before it has been sent; 75 the connection was lost before the
+confirmation; 124 the time was over before it, or before a receipt.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
-  df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org`,
+  df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org
+  tail -F /var/log/syslog | xmppkit send --lines --batch 5s --retry 9 juliet@example.org`,
 		Args: func(cmd *cobra.Command, jids []string) error {
 			least := 1
 			if f.inputJSON {
@@ -317,7 +337,8 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 		return nil, dataError("the message to %s is empty: it has no body, subject, url or attention", c.to)
 	}
 	id := cmp.Or(c.id, xmpp.NewID())
-	m := xmpp.NewElement(xmpp.NSClient, "message", "to", c.to.String(), "type", c.typ, "id", id)
+	to := c.to.String()
+	m := xmpp.NewElement(xmpp.NSClient, "message", "to", to, "type", c.typ, "id", id)
 	add := func(name, text string) {
 		if text != "" {
 			xmpp.Add(m, xmpp.NewText(xmpp.NSClient, name, text))
@@ -339,8 +360,8 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 		// It may be sent twice, and this tells so even where the id is changed.
 		xmpp.Add(m, xmpp.NewElement(nsSID, "origin-id", "id", id))
 	}
-	const rest = 200 // about, for the tags
-	size := len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + 2*len(id) + rest
+	const rest = 120 // about, for the tags
+	size := len(to) + len(id) + len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
 	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
 }
 

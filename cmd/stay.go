@@ -180,7 +180,7 @@ func (l *listener) take(ctx context.Context, s *xmpp.Session, e *xmpp.Element) e
 // handOn prints the result of a stanza, or runs the command for it, unless that was done
 // before.
 func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error {
-	if a.id != "" && !l.at.meet(a.id) {
+	if a.id != "" && l.at.has(a.id) {
 		return nil
 	}
 	r := l.record(s.JID(), a)
@@ -192,6 +192,7 @@ func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error
 		return err
 	}
 	if a.id != "" {
+		l.at.mark(a.id)
 		l.pending = append(l.pending, a.id)
 	}
 	if l.handler.path != "" {

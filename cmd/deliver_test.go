@@ -1,0 +1,496 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xmppkit/xmpp"
+	"xmppkit/xmpp/xmpptest"
+)
+
+// A stage is the embedded server, and programs in this process that use it over pipes.
+type stage struct {
+	*xmpptest.Server
+	options xmpp.Options
+
+	mu    sync.Mutex
+	heard string // what the server has read
+	conns []net.Conn
+	then  func(heard string) // is called when there is more of that
+}
+
+const stagePassword = "Wherefore art thou?"
+
+func newStage(t *testing.T, faults ...xmpptest.Fault) *stage {
+	s := new(stage)
+	var err error
+	s.Server, err = xmpptest.New(xmpptest.Config{
+		Accounts: map[string]string{"romeo": stagePassword, "juliet": stagePassword, "mallory": stagePassword},
+		Faults:   faults,
+		Trace: func(_ int, in bool, b []byte) {
+			if !in {
+				return
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.heard += string(b)
+			if s.then != nil {
+				s.then(s.heard)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Server.Close)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.CA())
+	s.options = xmpp.Options{Password: stagePassword, RootCAs: roots, Server: "server.example:5223", DialContext: s.dial}
+	return s
+}
+
+func (s *stage) dial(context.Context, string, string) (net.Conn, error) {
+	there, here := net.Pipe()
+	s.mu.Lock()
+	s.conns = append(s.conns, here)
+	s.mu.Unlock()
+	go s.ServeConn(there, true)
+	return here, nil
+}
+
+// cut ends the last connection without a word.
+func (s *stage) cut() { s.conns[len(s.conns)-1].Close() }
+
+func (s *stage) count(what string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Count(s.heard, what)
+}
+
+// session is one of somebody else, who is there until the end of the test.
+func (s *stage) session(t *testing.T, who string) *xmpp.Session {
+	o := s.options
+	o.JID = jid(who)
+	other, err := xmpp.Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	if err := other.Send(t.Context(), newPresence("", "", 0)); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+// A run is what came of a program.
+type run struct {
+	code     int
+	out, err string
+}
+
+// records are its results.
+func (r run) records(t *testing.T) []sentRecord {
+	t.Helper()
+	var all []sentRecord
+	for line := range strings.Lines(r.out) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		s := sentRecord{To: m["to"].(string), ID: m["id"].(string), OK: m["ok"].(bool), Ack: m["ack"].(string)}
+		if e, ok := m["error"].(map[string]any); ok {
+			s.Error = &stanzaError{Condition: e["condition"].(string), Type: e["type"].(string)}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (r run) ids(t *testing.T, which func(sentRecord) bool) []string {
+	var ids []string
+	for _, s := range r.records(t) {
+		if which(s) {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// run runs the program until it ends.
+func (s *stage) run(ctx context.Context, in io.Reader, args ...string) run {
+	var out, err bytes.Buffer
+	env := &Env{
+		In: in, Out: &out, Err: &err,
+		Getenv: func(name string) string {
+			return map[string]string{"XMPP_JID": "romeo@localhost/r", "XMPP_PASSWORD": stagePassword}[name]
+		},
+		Dial: func(ctx context.Context, o xmpp.Options) (*xmpp.Session, error) {
+			o.RootCAs, o.Server, o.DialContext = s.options.RootCAs, s.options.Server, s.options.DialContext
+			return xmpp.Dial(ctx, o)
+		},
+	}
+	code := Main(ctx, env, append([]string{args[0], "--no-cache"}, args[1:]...))
+	return run{code, out.String(), err.String()}
+}
+
+// Lines are numbers, without an end.
+type lines struct {
+	n    int
+	max  int // 0 for none
+	left []byte
+}
+
+func (l *lines) Read(b []byte) (int, error) {
+	for len(l.left) < len(b) && (l.max == 0 || l.n < l.max) {
+		l.n++
+		l.left = fmt.Appendf(l.left, "line %d\n", l.n)
+	}
+	n := copy(b, l.left)
+	l.left = l.left[n:]
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Nobody answers: no more than the window is written, in several flights, and reading
+// stops soon behind it, however much there is to read.
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "silence@confirm")
+		in := new(lines)
+		r := s.run(t.Context(), in, "send", "--lines", "--json", "--timeout", "10", "juliet@localhost")
+		if messages, pings := s.count("<message"), s.count("<ping"); messages != windowSize || pings != windowSize/flightSize {
+			t.Errorf("%d messages in %d flights", messages, pings)
+		}
+		if in.n > 20*windowSize {
+			t.Errorf("%d lines were read", in.n)
+		}
+		unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "undefined-condition" })
+		unsent := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "recipient-unavailable" })
+		if r.code != exitTimeout || len(unknown) != windowSize || len(unsent) != flightSize || len(unknown)+len(unsent) != len(r.records(t)) {
+			t.Errorf("%d: %d unknown, %d not sent: %s", r.code, len(unknown), len(unsent), r.err)
+		}
+		for _, id := range unknown {
+			if s.count(id) != 1 {
+				t.Fatalf("%s was not written", id)
+			}
+		}
+		for _, id := range unsent {
+			if s.count(id) != 0 {
+				t.Fatalf("%s was written", id)
+			}
+		}
+	})
+}
+
+// P-1: what is no stream is one flight, with the ping in it, however many are to get it.
+func TestOneFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		args := []string{"send", "-m", strings.Repeat("x", 1000)}
+		for n := range 300 {
+			args = append(args, fmt.Sprintf("juliet@localhost/%d", n))
+		}
+		var reads []string
+		seen := 0
+		s.then = func(heard string) {
+			if more := heard[seen:]; strings.Contains(more, "<message") || strings.Contains(more, "<ping") || strings.Contains(more, "</stream") {
+				reads = append(reads, more)
+			}
+			seen = len(heard)
+		}
+		if r := s.run(t.Context(), nil, args...); r.code != 0 || s.count("<message") != 300 || s.count("<ping") != 1 || s.count("<presence") != 0 {
+			t.Errorf("%d: %s", r.code, r.err)
+		}
+		whole := strings.Join(reads, "")
+		if end := `<ping xmlns="urn:xmpp:ping"/></iq></stream:stream>`; !strings.HasSuffix(whole, end) || !strings.HasPrefix(whole, "<message") {
+			t.Errorf("%.100s...%s", whole, whole[max(0, len(whole)-100):])
+		}
+	})
+}
+
+// Large lines fill the window by their bytes.
+func TestWindowBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "silence@confirm")
+		in := strings.NewReader(strings.Repeat(strings.Repeat("x", 100_000)+"\n", 20))
+		s.run(t.Context(), in, "send", "--lines", "--timeout", "1", "juliet@localhost")
+		if n := s.count("<message"); n != windowBytes/100_000 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// S-12: the connection is lost in the middle. What is confirmed is, and exactly the rest
+// is named; nothing that was not written is said to have been.
+func TestLost(t *testing.T) {
+	for _, format := range []string{"--json", "--json=false"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			s.then = func(heard string) {
+				if strings.Count(heard, "<message") > 550 {
+					s.cut()
+				}
+			}
+			r := s.run(t.Context(), &lines{max: 5000}, "send", "--lines", format, "juliet@localhost")
+			if r.code != exitTemporary {
+				t.Fatalf("%d: %s", r.code, r.err)
+			}
+			if format != "--json" {
+				named := strings.Count(r.err, "xmppkit: not confirmed: line ")
+				if want := fmt.Sprintf("they may or may not have been sent: %d messages: connection lost", named); !strings.Contains(r.err, want) {
+					t.Errorf("%d are named in %.1000s", named, r.err)
+				}
+				if !strings.Contains(r.err, "xmppkit: not sent: any line behind line ") {
+					t.Error("the rest is not mentioned")
+				}
+				return
+			}
+			confirmed := r.ids(t, func(s sentRecord) bool { return s.OK })
+			unknown := r.ids(t, func(s sentRecord) bool { return s.Error != nil && s.Error.Condition == "undefined-condition" })
+			unsent := r.ids(t, func(s sentRecord) bool { return s.Error != nil && s.Error.Condition == "recipient-unavailable" })
+			if len(confirmed) == 0 || len(unknown) == 0 || len(confirmed)+len(unknown)+len(unsent) != len(r.records(t)) {
+				t.Errorf("%d confirmed, %d unknown, %d unsent", len(confirmed), len(unknown), len(unsent))
+			}
+			for _, id := range confirmed {
+				if s.count(id) != 1 {
+					t.Fatalf("%s is confirmed and was not read", id)
+				}
+			}
+			for _, id := range unsent {
+				if s.count(id) != 0 {
+					t.Fatalf("%s was read", id)
+				}
+			}
+		})
+	}
+}
+
+// With --retry every line comes, with the id it had, through several losses: resumed
+// where the server does, else bound anew. The time between is not less than a second.
+func TestRetry(t *testing.T) {
+	for _, fault := range []xmpptest.Fault{"", "no-resume"} {
+		synctest.Test(t, func(t *testing.T) {
+			var faults []xmpptest.Fault
+			if fault != "" {
+				faults = append(faults, fault)
+			}
+			s := newStage(t, faults...)
+			next := 150
+			s.then = func(heard string) {
+				if n := strings.Count(heard, "<message"); n > next && next < 2000 {
+					next = n + 400
+					s.cut()
+				}
+			}
+			started := time.Now()
+			r := s.run(t.Context(), &lines{max: 2000}, "send", "--lines", "--json", "--retry", "2", "juliet@localhost")
+			ids := r.ids(t, func(s sentRecord) bool { return s.OK })
+			slices.Sort(ids)
+			if r.code != 0 || len(slices.Compact(ids)) != 2000 || len(r.records(t)) != 2000 {
+				t.Fatalf("%d, %d of %d: %.1000s", r.code, len(slices.Compact(ids)), len(r.records(t)), r.err)
+			}
+			if resumed := s.count("<resume ") > 0; resumed != (fault == "") {
+				t.Errorf("%q: resumed is %v", fault, resumed)
+			}
+			losses := len(s.conns) - 1
+			if took := time.Since(started); losses < 2 || took < time.Duration(losses)*time.Second || took > time.Duration(losses)*2*time.Second {
+				t.Errorf("%d losses, %s", losses, took)
+			}
+			for n := range 2000 {
+				if s.count(fmt.Sprintf("<body>line %d</body>", n+1)) == 0 {
+					t.Errorf("line %d is lost", n+1)
+				}
+			}
+			for _, id := range ids {
+				if s.count(`<origin-id xmlns="urn:xmpp:sid:0" id="`+id+`"/>`) == 0 {
+					t.Errorf("%s is no origin-id", id)
+				}
+			}
+			if again := s.count("<message") - 2000; again < 0 || again > losses*windowSize {
+				t.Errorf("%d were sent again", again)
+			}
+		})
+	}
+}
+
+// Tries are counted without a success in between, wait ever longer, and end.
+func TestRetryEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "close@confirm", "no-resume")
+		started := time.Now()
+		r := s.run(t.Context(), &lines{max: 3}, "send", "--lines", "--json", "--retry", "4", "juliet@localhost")
+		if took := time.Since(started); r.code != exitTemporary || len(s.conns) != 5 || took < 15*time.Second || took > 23*time.Second {
+			t.Errorf("%d after %d connections and %s: %s", r.code, len(s.conns), took, r.err)
+		}
+		if unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" }); len(unknown) != 3 {
+			t.Errorf("%s", r.out)
+		}
+	})
+}
+
+// reply answers each message that comes to other, by what answer makes of it, until the
+// test ends.
+func reply(t *testing.T, other *xmpp.Session, answer func(m *xmpp.Element, n int) []*xmpp.Element) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n := 0
+		for e, err := range other.Stanzas(t.Context()) {
+			if err != nil {
+				return
+			}
+			if e.Tag == "message" {
+				n++
+				_ = other.Send(t.Context(), answer(e, n)...)
+			}
+		}
+	}()
+	t.Cleanup(func() { <-ended })
+}
+
+func receiptFor(m *xmpp.Element) *xmpp.Element {
+	r := xmpp.NewElement(xmpp.NSClient, "message", "to", xmpp.Attr(m, "from"))
+	return xmpp.Add(r, xmpp.NewElement(nsReceipts, "received", "id", xmpp.Attr(m, "id")))
+}
+
+// S-12: a receipt counts from the recipient, whatever its resource, and from nobody else.
+func TestReceipt(t *testing.T) {
+	for from, want := range map[string]int{"juliet@localhost/other": 0, "mallory@localhost/juliet": exitTimeout, "romeo@localhost/x": exitTimeout} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			there := s.session(t, "juliet@localhost/x")
+			forger := s.session(t, from)
+			reply(t, there, func(m *xmpp.Element, _ int) []*xmpp.Element {
+				if xmpp.Child(m, nsReceipts, "request") == nil {
+					t.Error("no receipt was asked for")
+				}
+				_ = forger.Send(t.Context(), receiptFor(m))
+				wrong := receiptFor(m)
+				xmpp.Child(wrong, nsReceipts, "received").CreateAttr("id", "another")
+				return []*xmpp.Element{wrong}
+			})
+			for _, args := range [][]string{{"send", "-m", "a"}, {"send", "--lines"}} {
+				r := s.run(t.Context(), strings.NewReader("a\n"), append(args, "--receipt", "--timeout", "5", "--json", "juliet@localhost/x")...)
+				if got := r.records(t); r.code != want || len(got) != 1 || got[0].OK != (want == 0) || want == 0 && got[0].Ack != "receipt" || want != 0 && got[0].Ack != "server" {
+					t.Errorf("%s: %d, %s%s", from, r.code, r.out, r.err)
+				}
+			}
+		})
+	}
+}
+
+// XEP-0205: what is too much at a time is sent again later, with --retry: with the same
+// id, and for as long as that helps. Without it, it has failed.
+func TestLimit(t *testing.T) {
+	limit := func(m *xmpp.Element) *xmpp.Element { return xmpp.Refusal(m, "modify", xmpp.PolicyViolation) }
+	for retries, want := range map[string]int{"0": exitNotAllowed, "1": 1, "2": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			seen := make(map[string]int)
+			reply(t, s.session(t, "juliet@localhost/x"), func(m *xmpp.Element, _ int) []*xmpp.Element {
+				id := xmpp.Attr(m, "id")
+				seen[id]++
+				if body, _ := xmpp.Text(m, xmpp.NSClient, "body"); seen[id] == 1 || seen[id] == 2 && body == "line 7" {
+					return []*xmpp.Element{limit(m)}
+				}
+				return nil
+			})
+			started := time.Now()
+			r := s.run(t.Context(), &lines{max: 10}, "send", "--lines", "--json", "--grace", "100ms", "--retry", retries, "juliet@localhost/x")
+			if len(seen) != 10 || len(r.records(t)) != 10 || r.code != want {
+				t.Errorf("--retry %s: %d, %v, %s", retries, r.code, seen, r.err)
+			}
+			if took := time.Since(started); retries == "2" && (took < 3*time.Second || took > 6*time.Second) {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+// What the own server has no place for is sent again once it has.
+func TestLimitOfServer(t *testing.T) {
+	const most, more = 10_000, 50 // messages that the server keeps
+	for retries, want := range map[string]int{"0": 1, "1": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			go func() {
+				time.Sleep(500 * time.Millisecond)
+				reply(t, s.session(t, "juliet@localhost/x"), func(*xmpp.Element, int) []*xmpp.Element { return nil })
+			}()
+			r := s.run(t.Context(), &lines{max: most + more}, "send", "--lines", "--json", "--retry", retries, "juliet@localhost")
+			failed := r.ids(t, func(s sentRecord) bool { return !s.OK && s.Error.Condition == "resource-constraint" })
+			if r.code != want || len(failed) != want*more || len(r.records(t)) != most+more {
+				t.Errorf("--retry %s: %d, %d of %d failed: %s", retries, r.code, len(failed), len(r.records(t)), r.err)
+			}
+			if again := s.count("<message") - most - more; again != (1-want)*more {
+				t.Errorf("--retry %s: %d were sent again", retries, again)
+			}
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// A bounce that comes in the very moment when the time for it is over: one result.
+func TestBounceAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		reply(t, s.session(t, "juliet@localhost/x"), func(m *xmpp.Element, _ int) []*xmpp.Element {
+			time.Sleep(100 * time.Millisecond)
+			return []*xmpp.Element{xmpp.Refusal(m, "cancel", xmpp.Gone)}
+		})
+		for range 20 {
+			r := s.run(t.Context(), strings.NewReader("a\n"), "send", "--lines", "--json", "--grace", "100ms", "juliet@localhost/x")
+			if got := r.records(t); len(got) != 1 || got[0].OK != (r.code == 0) {
+				t.Fatalf("%d, %s", r.code, r.out)
+			}
+		}
+	})
+}
+
+// A signal: what is under way has half a second, the rest is not sent.
+func TestSignalInTheMiddle(t *testing.T) {
+	for fault, ok := range map[xmpptest.Fault]bool{"one-segment": true, "silence@confirm": false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t, fault)
+			ctx, stop := context.WithCancel(t.Context())
+			in, feed := io.Pipe()
+			go func() {
+				fmt.Fprintln(feed, "a")
+				fmt.Fprintln(feed, "b")
+				time.Sleep(time.Second)
+				if ok {
+					fmt.Fprintln(feed, "c")
+					synctest.Wait()
+				}
+				stop()
+				<-t.Context().Done()
+				feed.Close()
+			}()
+			started := time.Now()
+			r := s.run(ctx, in, "send", "--lines", "--json", "juliet@localhost")
+			confirmed := r.ids(t, func(s sentRecord) bool { return s.OK })
+			if all := r.records(t); r.code != exitInterrupt || ok && len(confirmed) != 3 || !ok && (len(all) != 2 || len(confirmed) != 0) {
+				t.Errorf("%s: %d, %s%s", fault, r.code, r.out, r.err)
+			}
+			if took := time.Since(started); took > 3*time.Second {
+				t.Errorf("took %s", took)
+			}
+			if strings.Contains(r.err, "kind") {
+				t.Error(r.err)
+			}
+		})
+	}
+}
