@@ -351,21 +351,20 @@ func (l *ledger) lost() []int {
 
 func (l *ledger) missing() int { return len(l.lost()) }
 
-func (l *ledger) arrivals() (n int) {
+// progress returns how many messages the sender has confirmed, and how many have arrived.
+func (l *ledger) progress() (confirmed, arrived int) {
 	l.ledgerMu.Lock()
 	defer l.ledgerMu.Unlock()
 	for _, came := range l.came {
-		n += len(came)
+		arrived += len(came)
 	}
-	return n
+	return len(l.confirmed), arrived
 }
 
 // String is different whenever there was progress.
 func (l *ledger) String() string {
-	n, missing := l.arrivals(), l.missing()
-	l.ledgerMu.Lock()
-	defer l.ledgerMu.Unlock()
-	return fmt.Sprintf("%d confirmed, %d arrived, %d of them again", len(l.confirmed), n, n-(l.lines-missing))
+	confirmed, arrived := l.progress()
+	return fmt.Sprintf("%d confirmed, %d arrived, %d of them again", confirmed, arrived, arrived-(l.lines-l.missing()))
 }
 
 // outcome counts. An arrival is known where it shares an id with an earlier one.

@@ -16,9 +16,10 @@ type proxy struct {
 	listener net.Listener
 	server   string
 
-	mu    sync.Mutex
-	links map[*link]bool
-	dark  bool // new links lose everything
+	mu      sync.Mutex
+	links   map[*link]bool
+	dark    bool // new links lose everything
+	refuses bool // there are no new links
 }
 
 // A link is a connection through a proxy.
@@ -29,7 +30,7 @@ type link struct {
 
 // A way is one direction of a link. Once it loses bytes it loses all that come after
 // them, the end of the connection included: nobody behind it learns of that.
-type way struct{ lost, used atomic.Bool }
+type way struct{ lost atomic.Bool }
 
 func startProxy(t testing.TB, server string) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,6 +67,9 @@ func (p *proxy) connect(client *net.TCPConn) {
 	p.links[l] = true
 	l.up.lost.Store(p.dark)
 	l.down.lost.Store(p.dark)
+	if p.refuses {
+		l.cut()
+	}
 	p.mu.Unlock()
 
 	var both sync.WaitGroup
@@ -84,9 +88,6 @@ func (w *way) carry(to, from *net.TCPConn, back *way) {
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
-		if n > 0 {
-			w.used.Store(true)
-		}
 		if w.lost.Load() {
 			if err != nil {
 				return
@@ -121,9 +122,6 @@ func (l *link) cut() {
 	reset(l.server)
 }
 
-// works reports whether the link carries a session, or is about to.
-func (l *link) works() bool { return l.down.used.Load() && !l.up.lost.Load() && !l.down.lost.Load() }
-
 // each calls f for the links that there are.
 func (p *proxy) each(f func(*link)) {
 	p.mu.Lock()
@@ -154,15 +152,11 @@ func (p *proxy) darken(dark bool) {
 	}
 }
 
-// awaitLink waits until a client has a working link, at most for d.
-func (p *proxy) awaitLink(d time.Duration) {
-	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		works := false
-		p.each(func(l *link) { works = works || l.works() })
-		if works {
-			return
-		}
-	}
+// refuse makes the proxy refuse new links, or take them again.
+func (p *proxy) refuse(refuse bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = refuse
 }
 
 // The network that fails has to fail as it says.
