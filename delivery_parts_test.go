@@ -370,6 +370,8 @@ func (l *ledger) String() string {
 // outcome counts. An arrival is known where it shares an id with an earlier one.
 func (l *ledger) outcome() outcome {
 	o := outcome{lines: l.lines, lost: l.missing()}
+	l.ledgerMu.Lock()
+	defer l.ledgerMu.Unlock()
 	for _, came := range l.came {
 		for i := 1; i < len(came); i++ {
 			o.duplicated++
