@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"xmppkit/output"
@@ -84,6 +85,10 @@ func (l *listener) comesBack(err error) bool {
 		switch {
 		case stream.Host != "":
 			l.elsewhere = stream.Host
+			return true
+		case stream.Condition == xmpp.PolicyViolation && strings.Contains(stream.Text, "unacked"):
+			// Ejabberd 23.01 sends no more than 5,000 stanzas ahead, though it may have
+			// sent them in half a second. What they are is in the archive.
 			return true
 		case stream.Sent:
 			l.malformed++
