@@ -133,17 +133,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		o.trace("%v; a new one", err)
 		o.JID.Resource, o.Resume = o.Resume.resource(o.JID), nil
 	}
-	s, err := dial(ctx, o)
-	for range maxRedirections {
-		elsewhere, ok := errors.AsType[*StreamError](err)
-		if !ok || elsewhere.Host == "" {
-			break
-		}
-		o.trace("%v: following it", err)
-		o.Server = elsewhere.Host
-		s, err = dial(ctx, o)
-	}
-	return s, err
+	return dial(ctx, o)
 }
 
 // resumedBudget bounds the first answer in a session that was resumed.
@@ -174,6 +164,7 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	}
 	s.fail(err)
 	<-s.done
+	s.serving.Wait() // or it is told of this one after the next
 	if r := s.Resumption(); r != nil {
 		*o.Resume = *r // what was sent again has been counted anew
 	}
@@ -192,8 +183,23 @@ func isServer(s string) bool {
 // the certificate of the domain (RFC 6120, section 4.9.3.19).
 const maxRedirections = 2
 
-// dial connects to where the options say.
+// dial connects to where the options say, and on to where the server there says.
 func dial(ctx context.Context, o Options) (*Session, error) {
+	s, err := dialServer(ctx, o)
+	for range maxRedirections {
+		elsewhere, ok := errors.AsType[*StreamError](err)
+		if !ok || elsewhere.Host == "" {
+			break
+		}
+		o.trace("%v: following it", err)
+		o.Server = elsewhere.Host
+		s, err = dialServer(ctx, o)
+	}
+	return s, err
+}
+
+// dialServer connects to where the options say.
+func dialServer(ctx context.Context, o Options) (*Session, error) {
 	targets, failed := resolve(ctx, o)
 	s, err := connect(ctx, o, targets, failed)
 	_, lost := errors.AsType[handshakeLost](err)

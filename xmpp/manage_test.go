@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -127,7 +128,78 @@ func TestAcknowledge(t *testing.T) {
 	})
 }
 
-// S-13: what was handled and not acknowledged yet is, in the flight that ends the stream.
+// An <r/> that was answered in time is not answered once more, and a server that does not
+// resume gets its answer as well.
+func TestAcknowledgeOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectBy(t, func(p *peer) {
+			p.bind(p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>"), "romeo@localhost/r")
+		}, func(o *xmpp.Options) {
+			o.Manage, o.Take = true, func(e *xmpp.Element) bool { return e.Tag == "message" }
+		})
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		p.next()
+		p.next()
+		p.write("<enabled xmlns='urn:xmpp:sm:3'/><presence/>")
+		if h := p.h(); h != "1" {
+			t.Errorf("h=%s", h)
+		}
+		p.write("<message/><r xmlns='urn:xmpp:sm:3'/>")
+		take(t, s, 1)
+		if h := acked(t, s, p); h != "2" {
+			t.Errorf("h=%s", h)
+		}
+		time.Sleep(time.Second)
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		if e := p.next(); e.Tag != "presence" {
+			t.Errorf("%s", text(e))
+		}
+	})
+}
+
+// S-13: the end of the stream comes with what is to be acknowledged, and nothing behind it.
+func TestLastAcknowledgement(t *testing.T) {
+	for name, handled := range map[string]bool{"handled": true, "for nobody": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				kept := 0
+				s, p := connectManaged(t, func(o *xmpp.Options) {
+					o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" }
+					o.Acknowledging = func(*xmpp.Resumption) { kept++ }
+				})
+				if handled {
+					p.write("<message/>")
+					take(t, s, 1)
+					s.Handled()
+				} else {
+					p.write("<presence/>")
+				}
+				p.write("<message/><r xmlns='urn:xmpp:sm:3'/>") // which waits for the message
+				synctest.Wait()
+				closed := async(func() (bool, error) { return true, s.Close() })
+				if h := xmpp.Attr(p.next(), "h"); h != "1" {
+					t.Errorf("h=%s", h)
+				}
+				if e := p.next(); e != nil {
+					t.Errorf("%s", text(e))
+				}
+				p.write("<r xmlns='urn:xmpp:sm:3'/>")
+				take(t, s, 1)
+				started := time.Now()
+				if err := s.Acknowledge(t.Context()); err == nil || time.Since(started) > 0 {
+					t.Errorf("%v after %s", err, time.Since(started))
+				}
+				time.Sleep(100 * time.Millisecond)
+				p.write("</stream:stream>")
+				if r := <-closed; r.err != nil || kept != 0 {
+					t.Errorf("%v, kept %d times", r.err, kept)
+				}
+			})
+		})
+	}
+}
+
+// S-13: what is held, or known already, is not acknowledged by the end of the stream.
 func TestCloseAcknowledges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connectManaged(t)
@@ -180,6 +252,10 @@ func TestUnmanaged(t *testing.T) {
 				take(t, s, 1)
 				if h := acked(t, s, p); h != "" || s.Resumption() != nil {
 					t.Errorf("h=%s, %+v", h, s.Resumption())
+				}
+				go s.Send(t.Context(), parse(t, "<presence/>"))
+				if e := p.next(); e.Tag != "presence" {
+					t.Errorf("%s", text(e))
 				}
 			})
 		})
@@ -236,6 +312,85 @@ func TestManyUnproven(t *testing.T) {
 	})
 }
 
+// A server that acknowledges nothing does not make the memory grow for ever: its session
+// is not one to be resumed.
+func TestMaxUnproven(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t)
+		go io.Copy(io.Discard, p.conn)
+		many := slices.Repeat([]*xmpp.Element{parse(t, "<presence/>")}, 10_000)
+		for i := range 3 {
+			if err := s.Send(t.Context(), many...); err != nil {
+				t.Fatal(err)
+			}
+			if r := s.Resumption(); (r == nil) != (i > 0) {
+				t.Errorf("flight %d: it can be resumed: %v", i, r != nil)
+			}
+		}
+	})
+}
+
+// What a session that cannot go on has kept is what no answer and no acknowledgement has
+// proven to have come. S-13: only stanzas count, and only the first answer to <enable/>.
+func TestUnproven(t *testing.T) {
+	message := func(id string) *xmpp.Element { return parse(t, "<message id='"+id+"'/>") }
+	for name, test := range map[string]struct {
+		do   func(t *testing.T, s *xmpp.Session, p *peer) // behind the first presence
+		want []string
+	}{
+		"nothing": {func(t *testing.T, s *xmpp.Session, p *peer) {}, []string{"presence"}},
+		"answered": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			go s.Ping(t.Context(), s.Server(), message("1"))
+			p.next()
+			p.write("<iq type='result' from='localhost' id='" + xmpp.Attr(p.next(), "id") + "'/>")
+			synctest.Wait()
+			go s.Send(t.Context(), message("2"))
+			p.next()
+		}, []string{"2"}},
+		"acknowledged": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			go s.Send(t.Context(), parse(t, "<x xmlns='u'/>"), message("1"), message("2"), message("3"))
+			for range 4 {
+				p.next()
+			}
+			p.write("<a xmlns='urn:xmpp:sm:3' h='1'/><a xmlns='urn:xmpp:sm:3' h='3'/><a xmlns='urn:xmpp:sm:3' h='2'/>")
+		}, []string{"3"}},
+		"requests": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			go s.IQ(t.Context(), parse(t, "<iq type='set' id='1'><q xmlns='u'/></iq>"), message("2"))
+			p.next()
+			p.next()
+		}, []string{"presence", "2"}},
+		"other answers": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			p.write("<failed xmlns='urn:xmpp:sm:3'/><enabled xmlns='urn:xmpp:sm:3' id='other' resume='true'/><resumed xmlns='urn:xmpp:sm:3' previd='other' h='7'/>")
+			synctest.Wait()
+			go s.Send(t.Context(), message("1"))
+			if e := p.next(); e.Tag != "message" {
+				t.Errorf("%s", text(e))
+			}
+		}, []string{"presence", "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, p := connectManaged(t)
+				test.do(t, s, p)
+				p.raw.Close()
+				if _, err := collectAll(s); !errors.Is(err, xmpp.ErrLost) {
+					t.Errorf("%v", err)
+				}
+				var sent []*xmpp.Element
+				again, _ := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="`+fmt.Sprint(s.Resumption().Handled)+`"/>`,
+					"<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>", &sent), managed, func(o *xmpp.Options) { o.Resume = s.Resumption() })
+				var ids []string
+				for _, e := range sent {
+					ids = append(ids, cmp.Or(xmpp.Attr(e, "id"), e.Tag))
+				}
+				if !again.Resumed() || !slices.Equal(ids, test.want) {
+					t.Errorf("%v, %q again, want %q", again.Resumed(), ids, test.want)
+				}
+			})
+		})
+	}
+}
+
 // resuming is the login of a server that resumes, or refuses to. What it is sent again
 // is added to again.
 func resuming(t testing.TB, want, answer string, again ...*[]*xmpp.Element) func(p *peer) {
@@ -261,7 +416,7 @@ func resuming(t testing.TB, want, answer string, again ...*[]*xmpp.Element) func
 // XEP-0198, section 5: what the server has not got is sent again, in order and but for
 // requests; what was not handled here is its to send again.
 func TestResume(t *testing.T) {
-	for got, want := range [][]string{0: {"0", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 6: nil} {
+	for got, want := range [][]string{0: {"0", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 8: nil} {
 		bubble(t, func(t *testing.T) {
 			s, p := connectManaged(t) // its presence is 0
 			go func() {
@@ -445,6 +600,33 @@ func TestResumeFromFile(t *testing.T) {
 	})
 }
 
+// C-33: where a session is to be resumed the server can send us elsewhere, too.
+func TestResumeElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var dialed []string
+		s, _ := connectBy(t, func(p *peer) {
+			if len(dialed) == 1 {
+				p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+				p.write("<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>there.example:5223</see-other-host></stream:error></stream:stream>")
+				p.next()
+				p.raw.Close()
+				return
+			}
+			resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="x" h="0"/>`, "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='0'/>")(p)
+		}, managed, func(o *xmpp.Options) {
+			o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"}
+			dial := o.DialContext
+			o.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				dialed = append(dialed, addr)
+				return dial(ctx, network, addr)
+			}
+		})
+		if want := []string{"server.example:5223", "there.example:5223"}; !s.Resumed() || !slices.Equal(dialed, want) {
+			t.Errorf("%v by %q", s.Resumed(), dialed)
+		}
+	})
+}
+
 // A server that resumes what it was not asked for is not believed.
 func TestResumeOther(t *testing.T) {
 	for _, answer := range []string{
@@ -487,6 +669,9 @@ func TestResumeLocation(t *testing.T) {
 			if !s.Resumed() || !slices.Equal(dialed, want) {
 				t.Errorf("%q: %v by %q", location, s.Resumed(), dialed)
 			}
+			if r := s.Resumption(); r.Location != location {
+				t.Errorf("then it is to be resumed at %q", r.Location)
+			}
 		})
 	}
 }
@@ -515,6 +700,34 @@ func TestKeepAlive(t *testing.T) {
 		_, err := collectAll(s)
 		if !errors.Is(err, xmpp.ErrLost) || !strings.Contains(err.Error(), "nothing came for 1m0s") || since() < 50*time.Second || since() > 60*time.Second {
 			t.Errorf("%v after %s", err, since())
+		}
+	})
+}
+
+// X-16: neither a write that is stuck nor a server that answers no ping is in its way.
+func TestKeepAliveStalled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := connect(t, func(o *xmpp.Options) { o.KeepAlive = 8 * time.Second })
+		started := time.Now()
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		if _, err := collectAll(s); !errors.Is(err, xmpp.ErrLost) || time.Since(started) > 8*time.Second {
+			t.Errorf("%v after %s", err, time.Since(started))
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		_, p := connect(t, func(o *xmpp.Options) { o.KeepAlive = time.Minute })
+		go func() {
+			for range 4 {
+				time.Sleep(40 * time.Second)
+				p.write(" ")
+			}
+			p.raw.Close()
+		}()
+		if e := p.next(); xmpp.Child(e, xmpp.NSPing, "ping") == nil {
+			t.Errorf("%s", text(e))
+		}
+		if e := p.next(); e != nil {
+			t.Errorf("%s, and the first is not answered", text(e))
 		}
 	})
 }

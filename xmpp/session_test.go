@@ -541,6 +541,18 @@ func TestQueueBudget(t *testing.T) {
 			})
 		})
 	}
+	bubble(t, func(t *testing.T) { // a managed session is sent again what did not fit
+		s, p := connectManaged(t)
+		go func() {
+			for p.write(message) {
+			}
+		}()
+		p.closed()
+		kept, _ := collectAll(s)
+		if s.Handled(); int(s.Resumption().Handled) != len(kept) {
+			t.Errorf("%d are handled, and %d were yielded", s.Resumption().Handled, len(kept))
+		}
+	})
 	bubble(t, func(t *testing.T) { // what was read counts no more
 		s, p := connect(t)
 		go func() {
