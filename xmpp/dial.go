@@ -75,8 +75,9 @@ type Options struct {
 	// bound: see Session.Resumed. Dial brings it up to date where it fails.
 	Resume *Resumption
 
-	// Acknowledging is told what the session can be resumed from before the server asks
-	// for an acknowledgement and gets it. It is called by a goroutine of its own.
+	// Acknowledging is told what the session can be resumed from each time that the
+	// server asks for an acknowledgement, before it gets that. It is called by a
+	// goroutine of its own, which Close waits for.
 	Acknowledging func(*Resumption)
 
 	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.

@@ -69,12 +69,13 @@ const (
 )
 
 // Resumed reports whether the session goes on where Options.Resume stopped. All that
-// had been sent then, but requests, has arrived or been sent again.
+// had been sent then, but requests, has arrived or been sent again; of what another
+// process had sent, that is not known.
 func (s *Session) Resumed() bool { return s.m.resumed }
 
 // Resumption returns what it takes to go on with this session once it is lost, or nil
-// where the server does not offer that. It changes with each stanza that is sent or
-// acknowledged.
+// where the server does not offer that, or has not acknowledged too much to keep. It
+// changes with each stanza that is sent or acknowledged.
 func (s *Session) Resumption() *Resumption {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -171,10 +172,10 @@ func TestLastAcknowledgement(t *testing.T) {
 					p.write("<message/>")
 					take(t, s, 1)
 					s.Handled()
+					p.write("<message/><r xmlns='urn:xmpp:sm:3'/>") // which waits for the message
 				} else {
-					p.write("<presence/>")
+					p.write("<presence/><message/>")
 				}
-				p.write("<message/><r xmlns='urn:xmpp:sm:3'/>") // which waits for the message
 				synctest.Wait()
 				closed := async(func() (bool, error) { return true, s.Close() })
 				if h := xmpp.Attr(p.next(), "h"); h != "1" {
@@ -389,6 +390,75 @@ func TestUnproven(t *testing.T) {
 			})
 		})
 	}
+}
+
+// S-13: whatever a server says of stream management, in whatever order: what was not
+// handled is not acknowledged, no count goes back, and the session ends, if it does, by an
+// <a/> that counts too much.
+func FuzzManage(f *testing.F) {
+	elements := []string{
+		"<message/>", "<presence/>", "<iq type='get' id='1' from='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", "<iq type='result' id='1'/>", "<x xmlns='u'/>",
+		"<r xmlns='urn:xmpp:sm:3'/>", "<a xmlns='urn:xmpp:sm:3' h='1'/>", "<a xmlns='urn:xmpp:sm:3' h='4294967295'/>", "<a xmlns='urn:xmpp:sm:3' h='9'/>",
+		"<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true'/>", "<failed xmlns='urn:xmpp:sm:3'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>",
+	}
+	const taken, acknowledged, later = 12, 13, 14 // what happens here
+	f.Add([]byte{0, 1, 5, taken, 5, acknowledged, 5, 0, 5, later, 2, 5, 8})
+	f.Add([]byte{9, 10, 11, 0, taken, acknowledged, 6, 7, 1, 2, 3, 4, 5})
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		bubble(t, func(t *testing.T) {
+			s, p := connectManaged(t, func(o *xmpp.Options) { o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" } })
+			counts := make(chan int, 1000)
+			go func() {
+				defer close(counts)
+				for e := p.next(); e != nil; e = p.next() {
+					if xmpp.Is(e, nsManage, "a") {
+						h, _ := strconv.Atoi(xmpp.Attr(e, "h"))
+						counts <- h
+					}
+				}
+			}()
+			var messages []int // that are not handled: their numbers
+			sent, held, last := 0, 0, 0
+			for _, step := range steps[:min(len(steps), 500)] {
+				switch step %= 15; step {
+				case taken:
+					if s.Queued() > 0 {
+						take(t, s, 1)
+						held++
+					}
+				case acknowledged:
+					messages, held = messages[held:], 0
+					_ = s.Acknowledge(t.Context())
+				case later:
+					time.Sleep(50 * time.Millisecond)
+				default:
+					if step < 4 {
+						sent++
+					}
+					if step == 0 {
+						messages = append(messages, sent)
+					}
+					p.write(elements[step])
+				}
+				synctest.Wait()
+				for len(counts) > 0 {
+					h, most := <-counts, sent
+					if len(messages) > 0 {
+						most = messages[0] - 1
+					}
+					if h < last || h > most {
+						t.Fatalf("h=%d behind %d, and %d are handled", h, last, most)
+					}
+					last = h
+				}
+			}
+			p.raw.Close()
+			_, err := collectAll(s)
+			if stream, ok := errors.AsType[*xmpp.StreamError](err); !errors.Is(err, xmpp.ErrLost) && (!ok || !strings.Contains(stream.Text, "it acknowledges")) {
+				t.Errorf("%v", err)
+			}
+		})
+	})
 }
 
 // resuming is the login of a server that resumes, or refuses to. What it is sent again
