@@ -132,6 +132,12 @@ func TestAcknowledge(t *testing.T) {
 // An <r/> that was answered in time is not answered once more, and a server that does not
 // resume gets its answer as well.
 func TestAcknowledgeOnce(t *testing.T) {
+	for resume, want := range map[string]bool{"": false, "0": false, "1": true, "true": true} {
+		testAcknowledgeOnce(t, resume, want)
+	}
+}
+
+func testAcknowledgeOnce(t *testing.T, resume string, resumable bool) {
 	bubble(t, func(t *testing.T) {
 		s, p := connectBy(t, func(p *peer) {
 			p.bind(p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>"), "romeo@localhost/r")
@@ -141,7 +147,7 @@ func TestAcknowledgeOnce(t *testing.T) {
 		go s.Send(t.Context(), parse(t, "<presence/>"))
 		p.next()
 		p.next()
-		p.write("<enabled xmlns='urn:xmpp:sm:3'/><presence/>")
+		p.write("<enabled xmlns='urn:xmpp:sm:3' id='x' resume='" + resume + "'/><presence/>")
 		if h := p.h(); h != "1" {
 			t.Errorf("h=%s", h)
 		}
@@ -155,12 +161,20 @@ func TestAcknowledgeOnce(t *testing.T) {
 		if e := p.next(); e.Tag != "presence" {
 			t.Errorf("%s", text(e))
 		}
+		if r := s.Resumption(); (r != nil) != resumable {
+			t.Errorf("resume='%s': %+v", resume, r)
+		}
 	})
 }
 
 // S-13: the end of the stream comes with what is to be acknowledged, and nothing behind it.
 func TestLastAcknowledgement(t *testing.T) {
-	for name, handled := range map[string]bool{"handled": true, "for nobody": false} {
+	const message, request = "<message/>", "<r xmlns='urn:xmpp:sm:3'/>"
+	for name, test := range map[string]struct{ first, then, want string }{
+		"handled":    {message, message + request, "1"}, // the request waits for the message
+		"for nobody": {"", "<presence/>" + message, "1"},
+		"no news":    {"", message + request, ""},
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				kept := 0
@@ -168,28 +182,30 @@ func TestLastAcknowledgement(t *testing.T) {
 					o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" }
 					o.Acknowledging = func(*xmpp.Resumption) { kept++ }
 				})
-				if handled {
-					p.write("<message/>")
+				if test.first != "" {
+					p.write(test.first)
 					take(t, s, 1)
 					s.Handled()
-					p.write("<message/><r xmlns='urn:xmpp:sm:3'/>") // which waits for the message
-				} else {
-					p.write("<presence/><message/>")
 				}
+				p.write(test.then)
 				synctest.Wait()
 				closed := async(func() (bool, error) { return true, s.Close() })
-				if h := xmpp.Attr(p.next(), "h"); h != "1" {
-					t.Errorf("h=%s", h)
+				e := p.next()
+				if test.want != "" {
+					if h := xmpp.Attr(e, "h"); h != test.want {
+						t.Errorf("h=%s", h)
+					}
+					e = p.next()
 				}
-				if e := p.next(); e != nil {
+				if e != nil {
 					t.Errorf("%s", text(e))
 				}
-				p.write("<r xmlns='urn:xmpp:sm:3'/>")
 				take(t, s, 1)
 				started := time.Now()
 				if err := s.Acknowledge(t.Context()); err == nil || time.Since(started) > 0 {
 					t.Errorf("%v after %s", err, time.Since(started))
 				}
+				p.write(request)
 				time.Sleep(100 * time.Millisecond)
 				p.write("</stream:stream>")
 				if r := <-closed; r.err != nil || kept != 0 {
@@ -319,6 +335,7 @@ func TestMaxUnproven(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connectManaged(t)
 		go io.Copy(io.Discard, p.conn)
+		synctest.Wait() // it is known that the session can be resumed
 		many := slices.Repeat([]*xmpp.Element{parse(t, "<presence/>")}, 10_000)
 		for i := range 3 {
 			if err := s.Send(t.Context(), many...); err != nil {
