@@ -273,8 +273,9 @@ func (s *Session) answerRequest() {
 	if r := s.Resumption(); r != nil && s.o.Acknowledging != nil {
 		s.o.Acknowledging(r)
 	}
-	// If it cannot be written, the session ends and says so to whoever uses it.
-	_ = s.writeAck(s.ctx)
+	// If it cannot be written, the session ends and says so to whoever uses it. The end of
+	// the session is to be written behind it, so it does not break this off.
+	_ = s.writeAck(context.Background())
 }
 
 // acknowledged notes what the server has taken. The session is locked.

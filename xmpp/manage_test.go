@@ -687,6 +687,20 @@ func TestResumeFromFile(t *testing.T) {
 	})
 }
 
+// An answer of type error proves as much that the resumed session is of use.
+func TestResumeNoPing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := connectBy(t, func(p *peer) {
+			p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+			p.write("<resumed xmlns='urn:xmpp:sm:3' previd='x' h='0'/>")
+			p.write("<iq type='error' from='localhost' id='" + xmpp.Attr(p.next(), "id") + "'/>")
+		}, managed, func(o *xmpp.Options) { o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"} })
+		if !s.Resumed() {
+			t.Error("not resumed")
+		}
+	})
+}
+
 // C-33: where a session is to be resumed the server can send us elsewhere, too.
 func TestResumeElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
