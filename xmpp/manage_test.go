@@ -102,8 +102,9 @@ func TestAcknowledge(t *testing.T) {
 			t.Errorf("h=%s, of a presence that nobody wants", h)
 		}
 		p.write("<message/><message from='@'/><presence/><message/><iq type='result' id='nobody'/><x xmlns='u'/>")
-		if h := p.h(); h != "1" {
-			t.Errorf("h=%s, while a message waits", h)
+		asked := time.Now()
+		if h := p.h(); h != "1" || time.Since(asked) > 100*time.Millisecond {
+			t.Errorf("h=%s after %s, while a message waits", h, time.Since(asked))
 		}
 		take(t, s, 1)
 		if h := p.h(); h != "1" {
@@ -623,6 +624,7 @@ func TestResumeRefused(t *testing.T) {
 			p.next()
 		},
 		"the end":  func(p *peer) {},
+		"closed":   func(p *peer) { p.write("</stream:stream>") },
 		"no error": func(p *peer) { p.write("<failed xmlns='urn:xmpp:sm:3'/></stream:stream>") },
 		"silence": func(p *peer) {
 			p.write(resumed)
