@@ -35,11 +35,11 @@ type position struct {
 	Format  int              `json:"format"`
 	Account xmpp.JID         `json:"account"`
 	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
+	Behind  bool             `json:"behind,omitempty"`  // the archive is still to be read, though the session may be resumed
 	HasIDs  bool             `json:"has_ids"`           // the account announces nsSID: its ids can be trusted
 	After   string           `json:"after"`             // the id in the archive that IDs begins behind, "" if it is not known
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
 	Time    time.Time        `json:"time"`              // when that was, or when the first listener began
-	Behind  bool             `json:"behind,omitempty"`  // the archive has not been read to its end
 
 	seen map[string]bool
 	file *os.File
@@ -155,15 +155,30 @@ func (p *position) pass(ids []string) {
 }
 
 // begin reports whether there is something to catch up with: whether a listener was here
-// before.
-func (p *position) begin() bool {
+// before, and the session is not the one that it had, or it did not get that far itself.
+func (p *position) begin(resumed bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.Time.IsZero() {
 		p.Time = time.Now().UTC()
 		return false
 	}
-	return true
+	p.Behind = p.Behind || !resumed
+	return p.Behind
+}
+
+// caughtUp notes that from here on all arrives by itself.
+func (p *position) caughtUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Behind = false
+}
+
+// trust notes whether the ids of the account can be trusted.
+func (p *position) trust(ids bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.HasIDs = ids
 }
 
 // last returns the id behind which the archive is to be read, which repeats a little; ""

@@ -26,7 +26,7 @@ func mustOpen(t *testing.T, file string) *position {
 func TestPosition(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state", "durable.json")
 	p := mustOpen(t, file)
-	if p.Session != nil || p.last() != "" || p.begin() || !p.begin() {
+	if p.Session != nil || p.last() != "" || p.begin(false) || p.begin(true) || !p.begin(false) || !p.begin(true) {
 		t.Fatalf("%+v", p)
 	}
 	p.Session = &xmpp.Resumption{JID: jid("romeo@localhost/r"), ID: strings.Repeat("x", 500), Handled: 7}
@@ -37,7 +37,7 @@ func TestPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := mustOpen(t, file)
-	if !again.begin() || again.last() != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
+	if !again.begin(true) || again.last() != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
 		again.Session.ID != p.Session.ID || again.Session.Handled != 7 || again.Session.JID != p.Session.JID || !again.Time.Equal(p.Time) {
 		t.Errorf("%+v", again)
 	}

@@ -249,6 +249,7 @@ func (l *listener) startClocks() {
 // begin becomes available and hands on what has been missed. A session that goes on
 // where another stopped has missed nothing, unless that one was still catching up.
 func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
+	missed := l.at.begin(s.Resumed()) // before anything is sent that can make the session resumable
 	soon, cancel := withTimeout(l.waiting, loginTimeout)
 	defer cancel()
 	if l.carbons { // also of a session that was another listener's
@@ -256,23 +257,20 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 			return fmt.Errorf("--carbons: %w", err)
 		}
 	}
-	if s.Resumed() && l.at.Behind {
-		return l.catchUp(ctx, s)
-	}
-	if s.Resumed() {
+	if s.Resumed() && !missed {
 		return l.commit(ctx, s)
 	}
 	hasArchive, err := l.enter(soon, s)
 	if err != nil {
 		return err
 	}
-	switch missed := l.at.begin(); {
+	switch {
 	case missed && hasArchive && l.kinds["message"]:
-		l.at.Behind = true
 		return l.catchUp(ctx, s)
 	case missed:
 		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
 	}
+	l.at.caughtUp()
 	return l.commit(ctx, s) // by now it is known how to resume the session
 }
 
@@ -289,16 +287,17 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return false, err
 	}
-	l.at.HasIDs = false
+	hasIDs := false
 	for _, f := range xmpp.Children(xmpp.Child(info, xmpp.NSDiscoInfo, "query"), xmpp.NSDiscoInfo, "feature") {
 		switch xmpp.Attr(f, "var") {
 		case nsSID:
-			l.at.HasIDs = true
+			hasIDs = true
 		case nsArchive:
 			hasArchive = true
 		}
 	}
-	return hasArchive && l.at.HasIDs, nil
+	l.at.trust(hasIDs)
+	return hasArchive && hasIDs, nil
 }
 
 // catchUp hands on what the archive has behind the last message that was handed on. What
@@ -320,12 +319,8 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 			return fmt.Errorf("read the archive: %w", err)
 		}
 		last := end.complete || end.last == page.after // of a server that does not move on
-		if err := l.takePage(ctx, s, query, last); err != nil {
+		if err := l.takePage(ctx, s, query, last); err != nil || last {
 			return err
-		}
-		if last {
-			l.at.Behind = false
-			return l.note(s)
 		}
 		page.after = end.last
 	}
@@ -377,6 +372,9 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 	}
 	if err != nil {
 		return err
+	}
+	if last {
+		l.at.caughtUp()
 	}
 	return l.commit(ctx, s)
 }

@@ -75,8 +75,9 @@ type Options struct {
 	// bound: see Session.Resumed. Dial brings it up to date where it fails.
 	Resume *Resumption
 
-	// Acknowledging is told what the session can be resumed from before the server asks
-	// for an acknowledgement and gets it. It is called by a goroutine of its own.
+	// Acknowledging is told what the session can be resumed from each time that the
+	// server asks for an acknowledgement, before it gets that. It is called by a
+	// goroutine of its own, which Close waits for.
 	Acknowledging func(*Resumption)
 
 	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
@@ -133,17 +134,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		o.trace("%v; a new one", err)
 		o.JID.Resource, o.Resume = o.Resume.resource(o.JID), nil
 	}
-	s, err := dial(ctx, o)
-	for range maxRedirections {
-		elsewhere, ok := errors.AsType[*StreamError](err)
-		if !ok || elsewhere.Host == "" {
-			break
-		}
-		o.trace("%v: following it", err)
-		o.Server = elsewhere.Host
-		s, err = dial(ctx, o)
-	}
-	return s, err
+	return dial(ctx, o)
 }
 
 // resumedBudget bounds the first answer in a session that was resumed.
@@ -174,6 +165,7 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	}
 	s.fail(err)
 	<-s.done
+	s.serving.Wait() // or it is told of this one after the next
 	if r := s.Resumption(); r != nil {
 		*o.Resume = *r // what was sent again has been counted anew
 	}
@@ -192,8 +184,23 @@ func isServer(s string) bool {
 // the certificate of the domain (RFC 6120, section 4.9.3.19).
 const maxRedirections = 2
 
-// dial connects to where the options say.
+// dial connects to where the options say, and on to where the server there says.
 func dial(ctx context.Context, o Options) (*Session, error) {
+	s, err := dialServer(ctx, o)
+	for range maxRedirections {
+		elsewhere, ok := errors.AsType[*StreamError](err)
+		if !ok || elsewhere.Host == "" {
+			break
+		}
+		o.trace("%v: following it", err)
+		o.Server = elsewhere.Host
+		s, err = dialServer(ctx, o)
+	}
+	return s, err
+}
+
+// dialServer connects to where the options say.
+func dialServer(ctx context.Context, o Options) (*Session, error) {
 	targets, failed := resolve(ctx, o)
 	s, err := connect(ctx, o, targets, failed)
 	_, lost := errors.AsType[handshakeLost](err)

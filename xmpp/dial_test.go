@@ -496,6 +496,7 @@ func TestSeeOtherHost(t *testing.T) {
 		"twice":      {[]xmpptest.Fault{"stream-error@restart=see-other-host:127.0.0.1:5222", "first=2"}, []string{"server.example:5223", "127.0.0.1:5222", "127.0.0.1:5222"}, ""},
 		"for ever":   {[]xmpptest.Fault{"stream-error@bind=see-other-host:127.0.0.1:5223"}, []string{"server.example:5223", "127.0.0.1:5223", "127.0.0.1:5223"}, "stream error see-other-host (127.0.0.1:5223)"},
 		"before TLS": {[]xmpptest.Fault{"stream-error@header=see-other-host:127.0.0.1:5223"}, []string{"server.example:5222"}, "stream error see-other-host (127.0.0.1:5223)"},
+		"no host":    {[]xmpptest.Fault{"stream-error@restart=see-other-host:a b"}, []string{"server.example:5223"}, "stream error see-other-host (a b)"},
 		"impostor":   {[]xmpptest.Fault{"stream-error@secure-header=see-other-host:127.0.0.1:5223", "wrong-cert"}, []string{"server.example:5223"}, "certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {

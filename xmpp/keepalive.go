@@ -18,6 +18,7 @@ const whitespaceAfter = 5 * time.Minute
 func (s *Session) keepAlive(bound time.Duration) {
 	ticker := time.NewTicker(bound / 8)
 	defer ticker.Stop()
+	pinging := make(chan struct{}, 1)
 	for silent := 0; ; {
 		select {
 		case <-s.done:
@@ -29,8 +30,15 @@ func (s *Session) keepAlive(bound time.Duration) {
 		}
 		switch silent {
 		case 3:
-			s.o.trace("nothing came for a while: ping")
-			go s.Ping(s.ctx, s.Server()) // any sign of life is an answer
+			select {
+			case pinging <- struct{}{}:
+				s.o.trace("nothing came for a while: ping")
+				go func() {
+					s.Ping(s.ctx, s.Server()) // any sign of life is an answer
+					<-pinging
+				}()
+			default: // one of a server that answers none is enough
+			}
 		case 7:
 			s.fail(fmt.Errorf("nothing came for %s", bound))
 			return

@@ -56,25 +56,31 @@ type management struct {
 	toldAt  time.Time
 	telling bool // it will be told very soon
 
-	sent     uint32
-	unproven []sentStanza
+	sent      uint32
+	unproven  []sentStanza
+	forgotten bool // more than unproven was not proven: the session cannot be resumed
 }
 
-// manyUnproven is how many stanzas are kept before the server is asked to
-// acknowledge them. Mostly the answer to some request has proven them before.
-const manyUnproven = 100
+const (
+	// manyUnproven is how many stanzas are kept before the server is asked to
+	// acknowledge them. Mostly the answer to some request has proven them before.
+	manyUnproven = 100
+	// maxUnproven is how many are kept for a server that does not acknowledge any.
+	maxUnproven = 20_000
+)
 
 // Resumed reports whether the session goes on where Options.Resume stopped. All that
-// had been sent then, but requests, has arrived or been sent again.
+// had been sent then, but requests, has arrived or been sent again; of what another
+// process had sent, that is not known.
 func (s *Session) Resumed() bool { return s.m.resumed }
 
 // Resumption returns what it takes to go on with this session once it is lost, or nil
-// where the server does not offer that. It changes with each stanza that is sent or
-// acknowledged.
+// where the server does not offer that, or has not acknowledged too much to keep. It
+// changes with each stanza that is sent or acknowledged.
 func (s *Session) Resumption() *Resumption {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.m.id == "" {
+	if s.m.id == "" || s.m.forgotten {
 		return nil
 	}
 	s.handle()
@@ -104,7 +110,7 @@ func (s *Session) Acknowledge(ctx context.Context) error {
 		s.mu.Unlock()
 		return nil
 	}
-	if news < manyUnproven && time.Since(s.m.toldAt) < verySoon {
+	if s.err == nil && news < manyUnproven && time.Since(s.m.toldAt) < verySoon {
 		s.tellSoon()
 		s.mu.Unlock()
 		return nil
@@ -174,9 +180,9 @@ func (s *Session) lastAck() []byte {
 // ackXML is the acknowledgement of what is known to be handled.
 func (s *Session) ackXML() []byte {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.m.told, s.m.toldAt, s.m.telling = s.m.handled, time.Now(), false
 	a := NewElement(NSManage, "a", "h", strconv.FormatUint(uint64(uint32(s.m.handled)), 10))
+	s.mu.Unlock()
 	s.o.traceElement(true, a)
 	return xmlOf([]*Element{a})
 }
@@ -203,6 +209,9 @@ func (s *Session) manage(elements []*Element) (flight int, before, behind []*Ele
 	}
 	if len(s.m.unproven)/manyUnproven > many {
 		behind = append(behind, NewElement(NSManage, "r"))
+	}
+	if len(s.m.unproven) > maxUnproven {
+		s.m.unproven, s.m.forgotten = nil, true
 	}
 	return s.sent, before, behind
 }
@@ -277,8 +286,9 @@ func (s *Session) tell() {
 	if r := s.Resumption(); r != nil && s.o.Acknowledging != nil {
 		s.o.Acknowledging(r)
 	}
-	// If it cannot be written, the session ends and says so to whoever uses it.
-	_ = s.writeAck(s.ctx)
+	// If it cannot be written, the session ends and says so to whoever uses it. The end of
+	// the session is to be written behind it, so it does not break this off.
+	_ = s.writeAck(context.Background())
 }
 
 // acknowledged notes what the server has taken. The session is locked.
@@ -309,10 +319,8 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
 		received: n, handled: n, told: n, sent: h,
 	}
-	lost := len(r.unproven) // where the server counts on from further back
-	if left := int32(r.sent - h); left >= 0 && int(left) < lost {
-		lost = int(left)
-	}
+	// What is kept can be less than what the server lacks, or older than what it has.
+	lost := max(0, min(int(int32(r.sent-h)), len(r.unproven)))
 	for _, u := range r.unproven[len(r.unproven)-lost:] {
 		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
 			continue // who asked was told that the connection was lost

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,8 +100,9 @@ func TestAcknowledge(t *testing.T) {
 			t.Errorf("h=%s, of a presence that nobody wants", h)
 		}
 		p.write("<message/><message from='@'/><presence/><message/><iq type='result' id='nobody'/><x xmlns='u'/>")
-		if h := p.h(); h != "1" {
-			t.Errorf("h=%s, while a message waits", h)
+		asked := time.Now()
+		if h := p.h(); h != "1" || time.Since(asked) > 100*time.Millisecond {
+			t.Errorf("h=%s after %s, while a message waits", h, time.Since(asked))
 		}
 		take(t, s, 1)
 		if h := p.h(); h != "1" {
@@ -125,7 +128,94 @@ func TestAcknowledge(t *testing.T) {
 	})
 }
 
-// S-13: what was handled and not acknowledged yet is, in the flight that ends the stream.
+// An <r/> that was answered in time is not answered once more, and a server that does not
+// resume gets its answer as well.
+func TestAcknowledgeOnce(t *testing.T) {
+	for resume, want := range map[string]bool{"": false, "0": false, "1": true, "true": true} {
+		testAcknowledgeOnce(t, resume, want)
+	}
+}
+
+func testAcknowledgeOnce(t *testing.T, resume string, resumable bool) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectBy(t, func(p *peer) {
+			p.bind(p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>"), "romeo@localhost/r")
+		}, func(o *xmpp.Options) {
+			o.Manage, o.Take = true, func(e *xmpp.Element) bool { return e.Tag == "message" }
+		})
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		p.next()
+		p.next()
+		p.write("<enabled xmlns='urn:xmpp:sm:3' id='x' resume='" + resume + "'/><presence/>")
+		if h := p.h(); h != "1" {
+			t.Errorf("h=%s", h)
+		}
+		p.write("<message/><r xmlns='urn:xmpp:sm:3'/>")
+		take(t, s, 1)
+		if h := acked(t, s, p); h != "2" {
+			t.Errorf("h=%s", h)
+		}
+		time.Sleep(time.Second)
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		if e := p.next(); e.Tag != "presence" {
+			t.Errorf("%s", text(e))
+		}
+		if r := s.Resumption(); (r != nil) != resumable {
+			t.Errorf("resume='%s': %+v", resume, r)
+		}
+	})
+}
+
+// S-13: the end of the stream comes with what is to be acknowledged, and nothing behind it.
+func TestLastAcknowledgement(t *testing.T) {
+	const message, request = "<message/>", "<r xmlns='urn:xmpp:sm:3'/>"
+	for name, test := range map[string]struct{ first, then, want string }{
+		"handled":    {message, message + request, "1"}, // the request waits for the message
+		"for nobody": {"", "<presence/>" + message, "1"},
+		"no news":    {"", message + request, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				kept := 0
+				s, p := connectManaged(t, func(o *xmpp.Options) {
+					o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" }
+					o.Acknowledging = func(*xmpp.Resumption) { kept++ }
+				})
+				if test.first != "" {
+					p.write(test.first)
+					take(t, s, 1)
+					s.Handled()
+				}
+				p.write(test.then)
+				synctest.Wait()
+				closed := async(func() (bool, error) { return true, s.Close() })
+				e := p.next()
+				if test.want != "" {
+					if h := xmpp.Attr(e, "h"); h != test.want {
+						t.Errorf("h=%s", h)
+					}
+					e = p.next()
+				}
+				if e != nil {
+					t.Errorf("%s", text(e))
+				}
+				take(t, s, 1)
+				started := time.Now()
+				if err := s.Acknowledge(t.Context()); err == nil || time.Since(started) > 0 {
+					t.Errorf("%v after %s", err, time.Since(started))
+				}
+				p.write(request)
+				time.Sleep(100 * time.Millisecond)
+				p.write("</stream:stream>")
+				if r := <-closed; r.err != nil || kept != 0 {
+					t.Errorf("%v, kept %d times", r.err, kept)
+				}
+			})
+		})
+	}
+}
+
+// S-13: what is held, or known already, is not acknowledged by the end of the stream.
 func TestCloseAcknowledges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connectManaged(t)
@@ -178,6 +268,10 @@ func TestUnmanaged(t *testing.T) {
 				take(t, s, 1)
 				if h := acked(t, s, p); h != "" || s.Resumption() != nil {
 					t.Errorf("h=%s, %+v", h, s.Resumption())
+				}
+				go s.Send(t.Context(), parse(t, "<presence/>"))
+				if e := p.next(); e.Tag != "presence" {
+					t.Errorf("%s", text(e))
 				}
 			})
 		})
@@ -234,6 +328,155 @@ func TestManyUnproven(t *testing.T) {
 	})
 }
 
+// A server that acknowledges nothing does not make the memory grow for ever: its session
+// is not one to be resumed.
+func TestMaxUnproven(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t)
+		go io.Copy(io.Discard, p.conn)
+		synctest.Wait() // it is known that the session can be resumed
+		many := slices.Repeat([]*xmpp.Element{parse(t, "<presence/>")}, 10_000)
+		for i := range 3 {
+			if err := s.Send(t.Context(), many...); err != nil {
+				t.Fatal(err)
+			}
+			if r := s.Resumption(); (r == nil) != (i > 0) {
+				t.Errorf("flight %d: it can be resumed: %v", i, r != nil)
+			}
+		}
+	})
+}
+
+// What a session that cannot go on has kept is what no answer and no acknowledgement has
+// proven to have come. S-13: only stanzas count, and only the first answer to <enable/>.
+func TestUnproven(t *testing.T) {
+	message := func(id string) *xmpp.Element { return parse(t, "<message id='"+id+"'/>") }
+	for name, test := range map[string]struct {
+		do   func(t *testing.T, s *xmpp.Session, p *peer) // behind the first presence
+		want []string
+	}{
+		"nothing": {func(t *testing.T, s *xmpp.Session, p *peer) {}, []string{"presence"}},
+		"answered": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			go s.Ping(t.Context(), s.Server(), message("1"))
+			p.next()
+			p.write("<iq type='result' from='localhost' id='" + xmpp.Attr(p.next(), "id") + "'/>")
+			synctest.Wait()
+			go s.Send(t.Context(), message("2"))
+			p.next()
+		}, []string{"2"}},
+		"acknowledged": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			go s.Send(t.Context(), parse(t, "<x xmlns='u'/>"), message("1"), message("2"), message("3"))
+			for range 4 {
+				p.next()
+			}
+			p.write("<a xmlns='urn:xmpp:sm:3' h='1'/><a xmlns='urn:xmpp:sm:3' h='3'/><a xmlns='urn:xmpp:sm:3' h='2'/>")
+		}, []string{"3"}},
+		"requests": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			go s.IQ(t.Context(), parse(t, "<iq type='set' id='1'><q xmlns='u'/></iq>"), message("2"))
+			p.next()
+			p.next()
+		}, []string{"presence", "2"}},
+		"other answers": {func(t *testing.T, s *xmpp.Session, p *peer) {
+			p.write("<failed xmlns='urn:xmpp:sm:3'/><enabled xmlns='urn:xmpp:sm:3' id='other' resume='true'/><resumed xmlns='urn:xmpp:sm:3' previd='other' h='7'/>")
+			synctest.Wait()
+			go s.Send(t.Context(), message("1"))
+			if e := p.next(); e.Tag != "message" {
+				t.Errorf("%s", text(e))
+			}
+		}, []string{"presence", "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, p := connectManaged(t)
+				test.do(t, s, p)
+				p.raw.Close()
+				if _, err := collectAll(s); !errors.Is(err, xmpp.ErrLost) {
+					t.Errorf("%v", err)
+				}
+				var sent []*xmpp.Element
+				again, _ := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="`+fmt.Sprint(s.Resumption().Handled)+`"/>`,
+					"<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>", &sent), managed, func(o *xmpp.Options) { o.Resume = s.Resumption() })
+				var ids []string
+				for _, e := range sent {
+					ids = append(ids, cmp.Or(xmpp.Attr(e, "id"), e.Tag))
+				}
+				if !again.Resumed() || !slices.Equal(ids, test.want) {
+					t.Errorf("%v, %q again, want %q", again.Resumed(), ids, test.want)
+				}
+			})
+		})
+	}
+}
+
+// S-13: whatever a server says of stream management, in whatever order: what was not
+// handled is not acknowledged, no count goes back, and the session ends, if it does, by an
+// <a/> that counts too much.
+func FuzzManage(f *testing.F) {
+	elements := []string{
+		"<message/>", "<presence/>", "<iq type='get' id='1' from='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", "<iq type='result' id='1'/>", "<x xmlns='u'/>",
+		"<r xmlns='urn:xmpp:sm:3'/>", "<a xmlns='urn:xmpp:sm:3' h='1'/>", "<a xmlns='urn:xmpp:sm:3' h='4294967295'/>", "<a xmlns='urn:xmpp:sm:3' h='9'/>",
+		"<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true'/>", "<failed xmlns='urn:xmpp:sm:3'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>",
+	}
+	const taken, acknowledged, later = 12, 13, 14 // what happens here
+	f.Add([]byte{0, 1, 5, taken, 5, acknowledged, 5, 0, 5, later, 2, 5, 8})
+	f.Add([]byte{9, 10, 11, 0, taken, acknowledged, 6, 7, 1, 2, 3, 4, 5})
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		bubble(t, func(t *testing.T) {
+			s, p := connectManaged(t, func(o *xmpp.Options) { o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" } })
+			counts := make(chan int, 1000)
+			go func() {
+				defer close(counts)
+				for e := p.next(); e != nil; e = p.next() {
+					if xmpp.Is(e, nsManage, "a") {
+						h, _ := strconv.Atoi(xmpp.Attr(e, "h"))
+						counts <- h
+					}
+				}
+			}()
+			var messages []int // that are not handled: their numbers
+			sent, held, last := 0, 0, 0
+			for _, step := range steps[:min(len(steps), 500)] {
+				switch step %= 15; step {
+				case taken:
+					if s.Queued() > 0 {
+						take(t, s, 1)
+						held++
+					}
+				case acknowledged:
+					messages, held = messages[held:], 0
+					_ = s.Acknowledge(t.Context())
+				case later:
+					time.Sleep(50 * time.Millisecond)
+				default:
+					if step < 4 {
+						sent++
+					}
+					if step == 0 {
+						messages = append(messages, sent)
+					}
+					p.write(elements[step])
+				}
+				synctest.Wait()
+				for len(counts) > 0 {
+					h, most := <-counts, sent
+					if len(messages) > 0 {
+						most = messages[0] - 1
+					}
+					if h < last || h > most {
+						t.Fatalf("h=%d behind %d, and %d are handled", h, last, most)
+					}
+					last = h
+				}
+			}
+			p.raw.Close()
+			_, err := collectAll(s)
+			if stream, ok := errors.AsType[*xmpp.StreamError](err); !errors.Is(err, xmpp.ErrLost) && (!ok || !strings.Contains(stream.Text, "it acknowledges")) {
+				t.Errorf("%v", err)
+			}
+		})
+	})
+}
+
 // resuming is the login of a server that resumes, or refuses to. What it is sent again
 // is added to again.
 func resuming(t testing.TB, want, answer string, again ...*[]*xmpp.Element) func(p *peer) {
@@ -259,7 +502,7 @@ func resuming(t testing.TB, want, answer string, again ...*[]*xmpp.Element) func
 // XEP-0198, section 5: what the server has not got is sent again, in order and but for
 // requests; what was not handled here is its to send again.
 func TestResume(t *testing.T) {
-	for got, want := range [][]string{0: {"0", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 6: nil} {
+	for got, want := range [][]string{0: {"0", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 8: nil} {
 		bubble(t, func(t *testing.T) {
 			s, p := connectManaged(t) // its presence is 0
 			go func() {
@@ -379,6 +622,7 @@ func TestResumeRefused(t *testing.T) {
 			p.next()
 		},
 		"the end":  func(p *peer) {},
+		"closed":   func(p *peer) { p.write("</stream:stream>") },
 		"no error": func(p *peer) { p.write("<failed xmlns='urn:xmpp:sm:3'/></stream:stream>") },
 		"silence": func(p *peer) {
 			p.write(resumed)
@@ -443,6 +687,47 @@ func TestResumeFromFile(t *testing.T) {
 	})
 }
 
+// An answer of type error proves as much that the resumed session is of use.
+func TestResumeNoPing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := connectBy(t, func(p *peer) {
+			p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+			p.write("<resumed xmlns='urn:xmpp:sm:3' previd='x' h='0'/>")
+			p.write("<iq type='error' from='localhost' id='" + xmpp.Attr(p.next(), "id") + "'/>")
+		}, managed, func(o *xmpp.Options) { o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"} })
+		if !s.Resumed() {
+			t.Error("not resumed")
+		}
+	})
+}
+
+// C-33: where a session is to be resumed the server can send us elsewhere, too.
+func TestResumeElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var dialed []string
+		s, _ := connectBy(t, func(p *peer) {
+			if len(dialed) == 1 {
+				p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+				p.write("<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>there.example:5223</see-other-host></stream:error></stream:stream>")
+				p.next()
+				p.raw.Close()
+				return
+			}
+			resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="x" h="0"/>`, "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='0'/>")(p)
+		}, managed, func(o *xmpp.Options) {
+			o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"}
+			dial := o.DialContext
+			o.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				dialed = append(dialed, addr)
+				return dial(ctx, network, addr)
+			}
+		})
+		if want := []string{"server.example:5223", "there.example:5223"}; !s.Resumed() || !slices.Equal(dialed, want) {
+			t.Errorf("%v by %q", s.Resumed(), dialed)
+		}
+	})
+}
+
 // A server that resumes what it was not asked for is not believed.
 func TestResumeOther(t *testing.T) {
 	for _, answer := range []string{
@@ -485,6 +770,9 @@ func TestResumeLocation(t *testing.T) {
 			if !s.Resumed() || !slices.Equal(dialed, want) {
 				t.Errorf("%q: %v by %q", location, s.Resumed(), dialed)
 			}
+			if r := s.Resumption(); r.Location != location {
+				t.Errorf("then it is to be resumed at %q", r.Location)
+			}
 		})
 	}
 }
@@ -513,6 +801,34 @@ func TestKeepAlive(t *testing.T) {
 		_, err := collectAll(s)
 		if !errors.Is(err, xmpp.ErrLost) || !strings.Contains(err.Error(), "nothing came for 1m0s") || since() < 50*time.Second || since() > 60*time.Second {
 			t.Errorf("%v after %s", err, since())
+		}
+	})
+}
+
+// X-16: neither a write that is stuck nor a server that answers no ping is in its way.
+func TestKeepAliveStalled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, _ := connect(t, func(o *xmpp.Options) { o.KeepAlive = 8 * time.Second })
+		started := time.Now()
+		go s.Send(t.Context(), parse(t, "<presence/>"))
+		if _, err := collectAll(s); !errors.Is(err, xmpp.ErrLost) || time.Since(started) > 8*time.Second {
+			t.Errorf("%v after %s", err, time.Since(started))
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		_, p := connect(t, func(o *xmpp.Options) { o.KeepAlive = time.Minute })
+		go func() {
+			for range 4 {
+				time.Sleep(40 * time.Second)
+				p.write(" ")
+			}
+			p.raw.Close()
+		}()
+		if e := p.next(); xmpp.Child(e, xmpp.NSPing, "ping") == nil {
+			t.Errorf("%s", text(e))
+		}
+		if e := p.next(); e != nil {
+			t.Errorf("%s, and the first is not answered", text(e))
 		}
 	})
 }

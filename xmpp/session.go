@@ -345,18 +345,18 @@ func (s *Session) arrive(e *Element, cost int64) error {
 	take := err == nil && (e.Tag != "iq" || s.dispatch(e)) && (s.o.Take == nil || s.o.Take(e))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if take && s.queued+cost > queueBudget { // it is not counted, so a managed session is sent it again
+		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
+	}
 	a := arrived{stanza: e, cost: cost}
 	if s.m.counting {
 		s.m.received++
 		a.number = s.m.received
 	}
-	if !take {
-		return nil
+	if take {
+		s.queue = append(s.queue, a)
+		s.queued += cost
 	}
-	if s.queued += cost; s.queued > queueBudget {
-		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
-	}
-	s.queue = append(s.queue, a)
 	return nil
 }
 

@@ -541,6 +541,18 @@ func TestQueueBudget(t *testing.T) {
 			})
 		})
 	}
+	bubble(t, func(t *testing.T) { // a managed session is sent again what did not fit
+		s, p := connectManaged(t)
+		go func() {
+			for p.write(message) {
+			}
+		}()
+		p.closed()
+		kept, _ := collectAll(s)
+		if s.Handled(); int(s.Resumption().Handled) != len(kept) {
+			t.Errorf("%d are handled, and %d were yielded", s.Resumption().Handled, len(kept))
+		}
+	})
 	bubble(t, func(t *testing.T) { // what was read counts no more
 		s, p := connect(t)
 		go func() {
@@ -882,6 +894,32 @@ func TestClose(t *testing.T) {
 			})
 		})
 	}
+	bubble(t, func(t *testing.T) { // answers that are looked at in another order
+		s, p := connect(t)
+		var waits []func(context.Context) (time.Duration, error)
+		go func() {
+			for range 2 {
+				p.write("<iq type='result' from='localhost' id='" + xmpp.Attr(p.next(), "id") + "'/>")
+			}
+			io.Copy(io.Discard, p.raw)
+		}()
+		for range 2 {
+			wait, err := s.Fence(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			waits = append(waits, wait)
+		}
+		for _, wait := range slices.Backward(waits) {
+			if _, err := wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		started := time.Now()
+		if s.Close(); time.Since(started) > 0 {
+			t.Errorf("after %s", time.Since(started))
+		}
+	})
 	bubble(t, func(t *testing.T) { // a peer that does not read
 		s, _ := connect(t)
 		started := time.Now()
