@@ -110,12 +110,14 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	l.startClocks()
 	l.connected, l.pending = true, nil
 	if err := l.begin(ctx, s); err != nil {
-		return l.end(s, err)
+		return l.end(s, err, false)
 	}
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(l.waiting) {
 		if err == nil {
-			err = l.take(ctx, s, e)
+			if err = l.take(ctx, s, e); err != nil && err != errEnough {
+				return l.end(s, err, false)
+			}
 		}
 		if err == nil && (l.handler.path != "" || s.Queued() == 0 || l.uncommitted >= manyUncommitted) {
 			// What is ready together is written together; nothing that is ready waits
@@ -123,7 +125,7 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 			err = l.commit(ctx, s)
 		}
 		if err != nil {
-			return l.end(s, err)
+			return l.end(s, err, true)
 		}
 	}
 	return nil
@@ -133,9 +135,10 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 var errEnough = errors.New("all that was asked for has arrived")
 
 // end is what listening in a session ends with. What was handed on has been handed on,
-// unless that is what failed.
-func (l *listener) end(s *xmpp.Session, err error) error {
-	if flushed := l.flush(s); flushed != nil {
+// unless that is what failed; it is acknowledged if that is all that the session has
+// yielded.
+func (l *listener) end(s *xmpp.Session, err error, all bool) error {
+	if flushed := l.flush(s, all); flushed != nil {
 		return flushed
 	}
 	if err == errEnough {
@@ -147,18 +150,20 @@ func (l *listener) end(s *xmpp.Session, err error) error {
 // commit makes what was handed on final: it is written, then noted, and then the server
 // is told (XEP-0198), so that one of them has it at any time.
 func (l *listener) commit(ctx context.Context, s *xmpp.Session) error {
-	if err := l.flush(s); err != nil {
+	if err := l.flush(s, true); err != nil {
 		return err
 	}
 	return s.Acknowledge(ctx)
 }
 
-func (l *listener) flush(s *xmpp.Session) error {
+func (l *listener) flush(s *xmpp.Session, all bool) error {
 	if err := l.env.out.Flush(); err != nil {
 		return err
 	}
 	l.uncommitted = 0
-	s.Handled()
+	if all {
+		s.Handled()
+	}
 	return l.note(s)
 }
 
