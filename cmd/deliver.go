@@ -40,8 +40,9 @@ type outgoing struct {
 	line   int           // of the input; 0 where it is not from there
 	grace  time.Duration // for bounces behind the confirmation
 
-	number    int // in the order in which they came
-	limited   int // how often it was refused for the rate
+	number    int  // in the order in which they came
+	doubtful  bool // a session that was lost may have brought it
+	limited   int  // how often it was refused for the rate
 	sent      time.Time
 	confirmed bool
 	rtt       time.Duration
@@ -266,6 +267,7 @@ func (d *delivery) begin(s *xmpp.Session) {
 		return
 	}
 	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
+		m.doubtful = true
 		bounced := m.err != nil
 		if bounced {
 			d.refused(m)
@@ -722,12 +724,21 @@ func (d *delivery) abandon(ctx context.Context, cause error) error {
 			d.settle(m, m.err)
 			continue
 		}
+		unknown = append(unknown, m)
+	}
+	d.pending = slices.DeleteFunc(d.pending, func(m *outgoing) bool {
+		if m.doubtful {
+			unknown = append(unknown, m)
+		}
+		return m.doubtful
+	})
+	slices.SortFunc(unknown, inOrder)
+	for _, m := range unknown {
 		e := &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "not confirmed: " + cause.Error()}
 		if stream, ok := errors.AsType[*xmpp.StreamError](cause); ok {
 			e.Condition = stream.Condition
 		}
 		d.print(m, e)
-		unknown = append(unknown, m)
 	}
 	for _, m := range d.pending {
 		d.print(m, &xmpp.StanzaError{Condition: xmpp.RecipientUnavailable, Type: "wait", Text: "not sent: " + cause.Error()})
@@ -773,7 +784,7 @@ func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown [
 	list("not confirmed", unknown)
 	list("not sent", d.pending)
 	switch {
-	case !d.stream || d.ended:
+	case !d.stream || d.ended && d.inputErr == nil:
 	case d.line == 0:
 		e.details = append(e.details, "not sent: any line")
 	default:
