@@ -510,6 +510,7 @@ func (d *delivery) refused(m *outgoing) bool {
 		d.settle(m, m.err)
 		return false
 	}
+	underWay := d.count - d.settled - len(d.pending)
 	d.takeBack([]*outgoing{m})
 	m.limited++
 	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
@@ -517,7 +518,7 @@ func (d *delivery) refused(m *outgoing) bool {
 		wait := d.backoff.next()
 		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
 		d.paused = time.Now().Add(wait)
-		d.window = max(1, min(d.window, windowSize)/2)
+		d.window = max(1, min(d.window, underWay)/2)
 		if !d.deadline.IsZero() {
 			d.deadline = d.deadline.Add(wait)
 		}

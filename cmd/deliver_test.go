@@ -454,6 +454,18 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// A few are too many as well: each time half of what was under way is tried, so that no
+// line runs out of tries while others come through.
+func TestLimitOfFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "rate-limit=20")
+		r := s.run(t.Context(), &lines{max: 100}, "send", "--lines", "--json", "--retry", "3", "juliet@localhost")
+		if ids := r.ids(t, func(s sentRecord) bool { return s.OK }); r.code != 0 || len(ids) != 100 {
+			t.Errorf("%d, %d arrived: %s", r.code, len(ids), r.err)
+		}
+	})
+}
+
 // What the own server has no place for is sent again once it has.
 func TestLimitOfServer(t *testing.T) {
 	const most, more = 10_000, 50 // messages that the server keeps
