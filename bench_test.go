@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -420,4 +421,184 @@ func befriend(b *testing.B, a benchAccount, contacts int) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkThroughput is about 10,000 messages of one account to another, through each
+// server: what a client of canned bytes can write (ceiling/send: until the server
+// has answered a ping behind them) and read (ceiling/listen: until the last one is
+// there), and what send --lines and listen --json make of it. The other side is
+// always the client of canned bytes. Accounts are new for each run and keep no
+// archive, which would slow the server down more with every run.
+func BenchmarkThroughput(b *testing.B) {
+	for _, server := range []string{"embedded", "prosody", "ejabberd"} {
+		b.Run(server, func(b *testing.B) {
+			t := newThroughput(b, server)
+			b.Run("ceiling", t.ceiling)
+			b.Run("send", t.send)
+			b.Run("listen", t.listen)
+		})
+	}
+}
+
+const throughputMessages = 10_000
+
+// throughput is a server that is measured.
+type throughput struct {
+	benchAccount
+	register func(user, password string) error
+	accounts int
+}
+
+func newThroughput(b *testing.B, name string) *throughput {
+	if name == "embedded" {
+		server, err := xmpptest.Start(xmpptest.Config{Mechanisms: []string{"SCRAM-SHA-256", "PLAIN"}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(server.Close)
+		ca := filepath.Join(b.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, server.CA(), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		return &throughput{benchAccount: benchAccount{server.Addr(), server.DirectAddr(), ca, b.TempDir()}, register: server.AddAccount}
+	}
+	server, stop, err := map[string]func(string) (*realServer, func(), error){"prosody": startProsody, "ejabberd": startEjabberd}[name](b.TempDir())
+	if errors.Is(err, errNotInstalled) {
+		b.Skip(err)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(stop)
+	return &throughput{benchAccount: benchAccount{server.starttls, server.direct, server.caFile, b.TempDir()}, register: server.register}
+}
+
+// account makes one that keeps no archive (XEP-0313, section 6), and returns a session
+// of it.
+func (t *throughput) account(b *testing.B) (string, *rawClient) {
+	t.accounts++
+	user := fmt.Sprint("user", t.accounts)
+	if err := t.register(user, scriptPassword); err != nil {
+		b.Fatal(err)
+	}
+	r, err := dialRaw(t.direct, t.ca, user)
+	if err == nil {
+		err = r.request("set", "archive-none", "<prefs xmlns='urn:xmpp:mam:2' default='never'><always/><never/></prefs>")
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return user, r
+}
+
+// reader is an account that is available, and reads.
+func (t *throughput) reader(b *testing.B) (string, *rawClient) {
+	user, r := t.account(b)
+	err := r.write([]byte("<presence/>"))
+	if err == nil {
+		err = r.request("get", "there", "<ping xmlns='urn:xmpp:ping'/>")
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return user + "@localhost", r
+}
+
+// flow runs what sends and what reads, and reports how many messages there were in a
+// second until the first, and until both, have come to their end.
+func flow(b *testing.B, send, read func() error) (sent, both time.Duration) {
+	started := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	err := send()
+	sent = time.Since(started)
+	if err := errors.Join(err, <-done); err != nil {
+		b.Fatal(err)
+	}
+	return sent, time.Since(started)
+}
+
+func perSecond(b *testing.B, d time.Duration, unit string) {
+	b.ReportMetric(float64(b.N*throughputMessages)/d.Seconds(), unit)
+}
+
+// flood sends canned messages, and waits until the server has taken them.
+func (r *rawClient) flood(to string) error {
+	err := r.write(canned(to, throughputMessages))
+	if err == nil {
+		err = r.request("get", "taken", "<ping xmlns='urn:xmpp:ping'/>")
+	}
+	return err
+}
+
+func (t *throughput) ceiling(b *testing.B) {
+	var sent, both time.Duration
+	for b.Loop() {
+		to, reader := t.reader(b)
+		_, writer := t.account(b)
+		s, a := flow(b, func() error { return writer.flood(to) }, func() error { return reader.await("</message>", throughputMessages) })
+		sent, both = sent+s, both+a
+		writer.close()
+		reader.close()
+	}
+	perSecond(b, sent, "sent/s")
+	perSecond(b, both, "read/s")
+}
+
+func (t *throughput) send(b *testing.B) {
+	var u usage
+	var sent, both time.Duration
+	var lines bytes.Buffer
+	for i := range throughputMessages {
+		fmt.Fprintf(&lines, "line %d of a log, about as long as those are\n", i)
+	}
+	for b.Loop() {
+		to, reader := t.reader(b)
+		from, raw := t.account(b)
+		raw.close()
+		c := t.command("send", "-j", from+"@localhost", "--lines", to)
+		c.Stdin = bytes.NewReader(lines.Bytes())
+		s, a := flow(b, func() error { return u.run(c, func() {}) }, func() error { return reader.await("</message>", throughputMessages) })
+		sent, both = sent+s, both+a
+		reader.close()
+	}
+	perSecond(b, sent, "sent/s")
+	perSecond(b, both, "read/s")
+	u.report(b, b.N*throughputMessages, "µs-cpu/message")
+}
+
+func (t *throughput) listen(b *testing.B) {
+	var u usage
+	var both time.Duration
+	for b.Loop() {
+		to, raw := t.account(b)
+		raw.close()
+		_, writer := t.account(b)
+		c := t.command("listen", "-j", to+"@localhost", "--json", "--count", strconv.Itoa(throughputMessages+1))
+		out, err := c.StdoutPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		err = u.run(c, func() {
+			// The flood begins when the first message has come through.
+			lines := bufio.NewReader(out)
+			if err := writer.write(canned(to+"@localhost", 1)); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := lines.ReadBytes('\n'); err != nil {
+				b.Fatal(err)
+			}
+			_, a := flow(b, func() error { return writer.flood(to + "@localhost") }, func() error {
+				_, err := io.Copy(io.Discard, lines)
+				return err
+			})
+			both += a
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		writer.close()
+	}
+	perSecond(b, both, "read/s")
+	u.report(b, b.N*throughputMessages, "µs-cpu/message")
 }

@@ -12,3 +12,5 @@ import (
 func (h *home) confine(*exec.Cmd) error {
 	return fmt.Errorf("interop on %s: %w", runtime.GOOS, errNotInstalled)
 }
+
+func endWithTests(*exec.Cmd) {}

@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -42,17 +43,44 @@ type realServer struct {
 	domain   string // "localhost"
 	logFile  string // all that the server prints
 
-	addAccount func(user, password string) error
+	home       *home
+	command    func(*home) *exec.Cmd
+	process    *process
+	addAccount func(h *home, user, password string) error
 }
 
 // register creates an account. The user must be in its prepared form, as the server stores it,
 // and new.
 func (s *realServer) register(user, password string) error {
-	if err := s.addAccount(user, password); err != nil {
+	if err := s.addAccount(s.home, user, password); err != nil {
 		return fmt.Errorf("register %s with %s: %w", user, s.name, err)
 	}
 	return nil
 }
+
+// run starts the server, on the ports and data of its home, and returns when it is ready.
+func (s *realServer) run() (err error) {
+	if s.process, err = s.home.run(s.command(s.home)); err != nil {
+		return err
+	}
+	if err := s.home.waitReady(s.process); err != nil {
+		s.stop()
+		return fmt.Errorf("%w\n%s", err, s.home.lastOutput())
+	}
+	return nil
+}
+
+// stop ends the server: it may tidy up for a while, but not for long.
+func (s *realServer) stop() { s.process.stop() }
+
+// kill ends the server as a crash does.
+func (s *realServer) kill() {
+	s.signal(os.Kill)
+	<-s.process.done
+}
+
+// signal sends a signal, unless the server has ended.
+func (s *realServer) signal(sig os.Signal) { _ = s.process.cmd.Process.Signal(sig) }
 
 // errNotInstalled says that there is nothing to test against: skip, and say so.
 var errNotInstalled = errors.New("not installed")
@@ -87,6 +115,9 @@ func startEjabberd(dir string) (*realServer, func(), error) {
 	if err != nil || len(code) == 0 {
 		return nil, nil, fmt.Errorf("ejabberd: %w", errNotInstalled)
 	}
+	if sqlite, _ := filepath.Glob("/usr/lib/erlang/lib/p1_sqlite3-*"); len(sqlite) == 0 {
+		return nil, nil, fmt.Errorf("erlang-p1-sqlite3: %w", errNotInstalled)
+	}
 	libraries := filepath.Join(filepath.Dir(code[0]), "..", "..")
 	return start(dir, recipe{
 		name:      "ejabberd",
@@ -102,6 +133,11 @@ func startEjabberd(dir string) (*realServer, func(), error) {
 				"ERL_CRASH_DUMP_BYTES=0",
 				"EJABBERD_CONFIG_PATH=" + h.path("ejabberd.yml"),
 				"EJABBERD_LOG_PATH=" + h.path("ejabberd.log"),
+			}
+			// SQLite waits for the disk at each commit. What a killed process has written
+			// survives it in the kernel: the disk is for power failures.
+			if faster, _ := filepath.Glob("/usr/lib/*/libeatmydata.so"); len(faster) > 0 {
+				cmd.Env = append(cmd.Env, "LD_PRELOAD="+faster[0])
 			}
 			return cmd
 		},
@@ -188,23 +224,21 @@ func (r recipe) start(dir string) (*realServer, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := h.run(r.command(h))
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := h.waitReady(p); err != nil {
-		p.stop()
-		return nil, nil, fmt.Errorf("%w\n%s", err, h.lastOutput())
-	}
-	return &realServer{
+	s := &realServer{
 		name:       r.name,
 		starttls:   loopback(h.StartTLS),
 		direct:     loopback(h.Direct),
 		caFile:     h.path("ca.pem"),
 		domain:     "localhost",
 		logFile:    h.path("output.log"),
-		addAccount: func(user, password string) error { return r.addAccount(h, user, password) },
-	}, p.stop, nil
+		home:       h,
+		command:    r.command,
+		addAccount: r.addAccount,
+	}
+	if err := s.run(); err != nil {
+		return nil, nil, err
+	}
+	return s, s.stop, nil
 }
 
 // home is the directory of one server, which holds everything it reads and writes, and its ports.
@@ -247,16 +281,20 @@ func (r recipe) furnish(dir string) (*home, error) {
 }
 
 // freePorts returns n ports that nothing listens on. All are held until the last one is known, so
-// that they differ.
+// that they differ. They are none of those that the system gives to connections: one could take the
+// port of a server while that is down.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(ports) < n; tries++ {
+		port := 10_000 + mathrand.IntN(20_000)
+		l, err := net.Listen("tcp", loopback(port))
+		switch {
+		case err == nil:
+			defer l.Close()
+			ports = append(ports, port)
+		case tries == 1000:
 			return nil, err
 		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
@@ -405,8 +443,7 @@ func (p *process) hasEnded() bool {
 	}
 }
 
-// stop ends the server: it may tidy up for a while, but not for long. Signals to a process that has
-// ended go nowhere.
+// stop asks the process to end, and makes it end. Signals to one that has ended go nowhere.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {

@@ -237,6 +237,9 @@ func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 		}
 	}
 	d.output(d.env.out.Flush())
+	if errors.Is(d.stopping, context.DeadlineExceeded) && d.tries < d.retries {
+		s.Drop() // the next try is to find the session, and what has arrived in it
+	}
 	return d.stopping
 }
 

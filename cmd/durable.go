@@ -39,6 +39,7 @@ type position struct {
 	After   string           `json:"after"`             // the id in the archive that IDs begins behind, "" if it is not known
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
 	Time    time.Time        `json:"time"`              // when that was, or when the first listener began
+	Behind  bool             `json:"behind,omitempty"`  // the archive has not been read to its end
 
 	seen map[string]bool
 	file *os.File

@@ -254,6 +254,9 @@ func (d *duration) Set(s string) error {
 }
 
 func (d *duration) String() string {
+	if *d == 0 {
+		return "0" // which help does not call a default
+	}
 	// Without the zero units that time.Duration ends in: 2m, not 2m0s.
 	s := time.Duration(*d).String()
 	if strings.HasSuffix(s, "m0s") {

@@ -28,7 +28,7 @@ func TestDuration(t *testing.T) {
 		}
 	}
 	for d, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", 30 * time.Second: "30s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", 500 * time.Millisecond: "500ms",
+		0: "0", time.Second: "1s", 30 * time.Second: "30s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", 500 * time.Millisecond: "500ms",
 	} {
 		if got := (*duration)(&d).String(); got != want {
 			t.Errorf("%s, want %s", got, want)

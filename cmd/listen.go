@@ -63,6 +63,14 @@ account send and receive; by sender, the sent ones are of the account itself.
 
 While it runs it answers disco#info, ping, version and time.
 
+A result is acknowledged to the server only when it was written: until then the
+server has it. A connection that is lost comes back, after waits from one second
+to a minute, and what is missing is read from the archive where the server has
+one; what is lost for certain is said. With --durable NAME the next listener of
+that name goes on where this one stopped, however it stopped: with its session,
+or in the archive, or with what the server has stored. Nothing is lost then, and
+what comes twice has the same stanza_id or id.
+
 With CMD nothing is printed: CMD is run for each result, one at a time and never
 through a shell. It has the line of --json on its standard input, and XMPP_FROM,
 XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment, empty where there is nothing
@@ -90,6 +98,7 @@ connection failed, or one was lost with --no-reconnect, or a listener of that
 no CMD.`,
 		Example: `  xmppkit listen
   xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body
+  xmppkit listen --durable inbox --json >>inbox.ndjson
   xmppkit listen juliet@example.org --reply --exec-timeout 10s -- uptime
   xmppkit listen --anyone -- sh -c 'printf "%s\n" "$XMPP_BODY" >>inbox'`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"xmppkit/output"
@@ -44,7 +45,7 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		if l.elsewhere != "" {
 			there.Server, l.elsewhere = l.elsewhere, ""
 		}
-		started, open := time.Now(), false
+		started, printed, open := time.Now(), l.printed, false
 		err := l.env.session(l.waiting, there, func(_ context.Context, s *xmpp.Session) error {
 			open = true
 			return l.listen(ctx, s)
@@ -55,7 +56,7 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		if !l.comesBack(err) {
 			return l.leave(err)
 		}
-		if time.Since(started) > time.Minute {
+		if l.printed > printed || time.Since(started) > time.Minute {
 			wait.reset()
 		}
 		d := wait.next()
@@ -84,6 +85,10 @@ func (l *listener) comesBack(err error) bool {
 		switch {
 		case stream.Host != "":
 			l.elsewhere = stream.Host
+			return true
+		case stream.Condition == xmpp.PolicyViolation && strings.Contains(stream.Text, "unacked"):
+			// Ejabberd 23.01 sends no more than 5,000 stanzas ahead, though it may have
+			// sent them in half a second. What they are is in the archive.
 			return true
 		case stream.Sent:
 			l.malformed++
@@ -242,7 +247,7 @@ func (l *listener) startClocks() {
 }
 
 // begin becomes available and hands on what has been missed. A session that goes on
-// where another stopped has missed nothing.
+// where another stopped has missed nothing, unless that one was still catching up.
 func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 	soon, cancel := withTimeout(l.waiting, loginTimeout)
 	defer cancel()
@@ -250,6 +255,9 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 		if _, err := s.IQ(soon, enableCarbons()); err != nil {
 			return fmt.Errorf("--carbons: %w", err)
 		}
+	}
+	if s.Resumed() && l.at.Behind {
+		return l.catchUp(ctx, s)
 	}
 	if s.Resumed() {
 		return l.commit(ctx, s)
@@ -260,6 +268,7 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 	}
 	switch missed := l.at.begin(); {
 	case missed && hasArchive && l.kinds["message"]:
+		l.at.Behind = true
 		return l.catchUp(ctx, s)
 	case missed:
 		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
@@ -311,8 +320,12 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 			return fmt.Errorf("read the archive: %w", err)
 		}
 		last := end.complete || end.last == page.after // of a server that does not move on
-		if err := l.takePage(ctx, s, query, last); err != nil || last {
+		if err := l.takePage(ctx, s, query, last); err != nil {
 			return err
+		}
+		if last {
+			l.at.Behind = false
+			return l.note(s)
 		}
 		page.after = end.last
 	}

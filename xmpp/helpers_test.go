@@ -228,6 +228,8 @@ type peer struct {
 	raw  net.Conn
 	conn net.Conn
 	r    *wire.Reader
+
+	reading chan *xmpp.Element // what within has begun to read
 }
 
 // scripted returns options whose connection is served by run, on a goroutine of its
@@ -267,11 +269,31 @@ func (p *peer) open() *xmpp.Element {
 
 // next reads an element; nil at the end.
 func (p *peer) next() *xmpp.Element {
+	if p.reading != nil {
+		defer func() { p.reading = nil }()
+		return <-p.reading
+	}
 	e, _, err := p.r.Next()
 	if err != nil {
 		return nil
 	}
 	return e
+}
+
+// within is next for an element that comes within some time; nil for none.
+func (p *peer) within(d time.Duration) *xmpp.Element {
+	if p.reading == nil {
+		c := make(chan *xmpp.Element, 1)
+		go func(p peer) { c <- p.next() }(peer{r: p.r})
+		p.reading = c
+	}
+	select {
+	case e := <-p.reading:
+		p.reading = nil
+		return e
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // write reports whether somebody has read it.

@@ -53,7 +53,8 @@ type management struct {
 	told     uint64 // of them, those that the server was told
 	held     bool   // Stanzas has yielded something that is not acknowledged
 
-	requested bool // there is an <r/> that was not answered
+	toldAt  time.Time
+	telling bool // it will be told very soon
 
 	sent     uint32
 	unproven []sentStanza
@@ -92,18 +93,44 @@ func (s *Session) Handled() {
 }
 
 // Acknowledge is Handled, and tells the server so where Options.Manage is set: it need
-// not deliver it again. Who keeps Resumption somewhere does so in between, as a server
-// need not take it well when a count goes backwards; see also Options.Acknowledging.
+// not deliver it again. It tells at once, or very soon where it has just told something.
+// Who keeps Resumption somewhere does so in between, as a server need not take it well
+// when a count goes backwards; see also Options.Acknowledging.
 func (s *Session) Acknowledge(ctx context.Context) error {
 	s.Handled()
 	s.mu.Lock()
-	news := s.m.counting && s.m.handled != s.m.told
-	s.mu.Unlock()
-	if !news {
+	news := s.m.handled - s.m.told
+	if !s.m.counting || news == 0 {
+		s.mu.Unlock()
 		return nil
 	}
+	if news < manyUnproven && time.Since(s.m.toldAt) < verySoon {
+		s.tellSoon()
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
 	return s.writeAck(ctx)
 }
+
+// tellSoon sees to it that the server is told very soon. The session is locked.
+func (s *Session) tellSoon() {
+	if s.m.telling {
+		return
+	}
+	s.m.telling = true
+	time.AfterFunc(verySoon, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.m.telling && s.err == nil {
+			s.serving.Go(s.tell)
+		}
+	})
+}
+
+// verySoon is how long an acknowledgement may wait for others, or for a stanza that is
+// just being handled. Each of them costs the server about as much as a message.
+const verySoon = 20 * time.Millisecond
 
 // handle counts as handled all that arrived before the first stanza that waits for
 // somebody. The session is locked.
@@ -148,7 +175,7 @@ func (s *Session) lastAck() []byte {
 func (s *Session) ackXML() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.m.told, s.m.requested = s.m.handled, false
+	s.m.told, s.m.toldAt, s.m.telling = s.m.handled, time.Now(), false
 	a := NewElement(NSManage, "a", "h", strconv.FormatUint(uint64(uint32(s.m.handled)), 10))
 	s.o.traceElement(true, a)
 	return xmlOf([]*Element{a})
@@ -227,37 +254,23 @@ func (s *Session) managed(e *Element) error {
 			s.m.asked, s.o.Manage = false, false
 		}
 	case "r":
-		s.request()
+		s.handle()
+		switch {
+		case s.err != nil || !s.m.counting:
+		case s.m.handled == s.m.received && !s.m.telling && time.Since(s.m.toldAt) >= verySoon:
+			s.m.telling = true
+			s.serving.Go(s.tell)
+		default:
+			s.tellSoon()
+		}
 	case "a":
 		return s.acknowledged(Attr(e, "h"))
 	}
 	return nil
 }
 
-// request sees to it that <r/> is answered: at once, or by the acknowledgement of what
-// waits for somebody, if that comes very soon. The session is locked.
-func (s *Session) request() {
-	if s.err != nil || !s.m.counting || s.m.requested {
-		return
-	}
-	s.m.requested = true
-	if s.handle(); s.m.handled == s.m.received {
-		s.serving.Go(s.answerRequest)
-		return
-	}
-	time.AfterFunc(verySoon, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.m.requested && s.err == nil {
-			s.serving.Go(s.answerRequest)
-		}
-	})
-}
-
-const verySoon = 20 * time.Millisecond
-
-// answerRequest answers all <r/> so far.
-func (s *Session) answerRequest() {
+// tell tells the server what is handled now.
+func (s *Session) tell() {
 	s.mu.Lock()
 	s.handle()
 	s.mu.Unlock()

@@ -66,16 +66,14 @@ func (p *peer) h() string {
 func acked(t testing.TB, s *xmpp.Session, p *peer) string {
 	t.Helper()
 	done := async(func() (bool, error) { return true, s.Acknowledge(t.Context()) })
-	synctest.Wait()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			t.Error(r.err)
-		}
-		return ""
-	default:
+	e := p.within(time.Second)
+	if r := <-done; r.err != nil {
+		t.Error(r.err)
 	}
-	return xmpp.Attr(p.next(), "h")
+	if e == nil {
+		return ""
+	}
+	return xmpp.Attr(e, "h")
 }
 
 // S-13: a stanza counts once it has been handled, and so have all before it; an <r/> is
@@ -88,7 +86,7 @@ func TestAcknowledge(t *testing.T) {
 			o.Acknowledging = func(r *xmpp.Resumption) { kept = append(kept, r.Handled) }
 		})
 		defer func() { // before the server was told
-			if want := []uint32{0, 1, 1, 1}; !slices.Equal(kept, want) {
+			if want := []uint32{0, 1, 1, 1, 4}; !slices.Equal(kept, want) {
 				t.Errorf("kept %d, want %d", kept, want)
 			}
 		}()

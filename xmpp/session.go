@@ -310,8 +310,8 @@ func (s *Session) read() {
 	}
 	close(s.done)
 	s.mu.Unlock()
-	s.cancel()
 	s.answerClose(err)
+	s.cancel()
 }
 
 func (s *Session) readStanzas() error {
@@ -394,6 +394,10 @@ var errClosed = errors.New("the session is closed")
 func (s *Session) lost(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrLost, s.addr, err)
 }
+
+// Drop ends the session without closing its stream, as if the connection was lost: the
+// server keeps it for Options.Resume where it does that.
+func (s *Session) Drop() { s.fail(errors.New("given up")) }
 
 // Close closes the stream, with a last acknowledgement of what was handled. Where
 // something that was sent is unconfirmed it waits, at most half a second, for the
