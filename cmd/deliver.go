@@ -40,8 +40,9 @@ type outgoing struct {
 	line   int           // of the input; 0 where it is not from there
 	grace  time.Duration // for bounces behind the confirmation
 
-	number    int // in the order in which they came
-	limited   int // how often it was refused for the rate
+	number    int  // in the order in which they came
+	doubtful  bool // a session that was lost may have brought it
+	limited   int  // how often it was refused for the rate
 	sent      time.Time
 	confirmed bool
 	rtt       time.Duration
@@ -269,6 +270,7 @@ func (d *delivery) begin(s *xmpp.Session) {
 		return
 	}
 	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
+		m.doubtful = true
 		bounced := m.err != nil
 		if bounced {
 			d.refused(m)
@@ -511,6 +513,7 @@ func (d *delivery) refused(m *outgoing) bool {
 		d.settle(m, m.err)
 		return false
 	}
+	underWay := d.count - d.settled - len(d.pending)
 	d.takeBack([]*outgoing{m})
 	m.limited++
 	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
@@ -518,7 +521,7 @@ func (d *delivery) refused(m *outgoing) bool {
 		wait := d.backoff.next()
 		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
 		d.paused = time.Now().Add(wait)
-		d.window = max(1, min(d.window, windowSize)/2)
+		d.window = max(1, min(d.window, underWay)/2)
 		if !d.deadline.IsZero() {
 			d.deadline = d.deadline.Add(wait)
 		}
@@ -725,12 +728,21 @@ func (d *delivery) abandon(ctx context.Context, cause error) error {
 			d.settle(m, m.err)
 			continue
 		}
+		unknown = append(unknown, m)
+	}
+	d.pending = slices.DeleteFunc(d.pending, func(m *outgoing) bool {
+		if m.doubtful {
+			unknown = append(unknown, m)
+		}
+		return m.doubtful
+	})
+	slices.SortFunc(unknown, inOrder)
+	for _, m := range unknown {
 		e := &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "not confirmed: " + cause.Error()}
 		if stream, ok := errors.AsType[*xmpp.StreamError](cause); ok {
 			e.Condition = stream.Condition
 		}
 		d.print(m, e)
-		unknown = append(unknown, m)
 	}
 	for _, m := range d.pending {
 		d.print(m, &xmpp.StanzaError{Condition: xmpp.RecipientUnavailable, Type: "wait", Text: "not sent: " + cause.Error()})
@@ -776,7 +788,7 @@ func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown [
 	list("not confirmed", unknown)
 	list("not sent", d.pending)
 	switch {
-	case !d.stream || d.ended:
+	case !d.stream || d.ended && d.inputErr == nil:
 	case d.line == 0:
 		e.details = append(e.details, "not sent: any line")
 	default:

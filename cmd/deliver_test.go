@@ -341,6 +341,40 @@ func TestRetryEnds(t *testing.T) {
 	})
 }
 
+// S-12: what a session that was lost may have brought is not said to be unsent, although
+// the next one was lost before it came to it.
+func TestLostTwice(t *testing.T) {
+	for _, format := range []string{"--json", "--json=false"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t, "silence@confirm", "no-resume")
+			s.then = func(heard string) {
+				if n := strings.Count(heard, "<message"); n == windowSize && len(s.conns) == 1 || n > windowSize {
+					s.cut()
+				}
+			}
+			r := s.run(t.Context(), &lines{max: windowSize}, "send", "--lines", format, "--retry", "1", "juliet@localhost")
+			unknown := strings.Count(r.err, "\nxmppkit: not confirmed: line ")
+			if format == "--json" {
+				unknown = len(r.ids(t, func(s sentRecord) bool { return s.Error.Condition == "undefined-condition" }))
+			}
+			if r.code != exitTemporary || len(s.conns) != 2 || unknown != windowSize || strings.Contains(r.out+r.err, "not sent") {
+				t.Errorf("%d, %d are unknown: %.1000s", r.code, unknown, r.err)
+			}
+		})
+	}
+}
+
+// What is behind a wrong line is mentioned where the connection is lost as well.
+func TestLostBehindWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "close@confirm")
+		r := s.run(t.Context(), strings.NewReader("a\nb\n\x00\nc\n"), "send", "--lines", "juliet@localhost")
+		if r.code != exitTemporary || !strings.HasSuffix(r.err, "\nxmppkit: not sent: any line behind line 2\n") {
+			t.Errorf("%d: %s", r.code, r.err)
+		}
+	})
+}
+
 // reply answers each message that comes to other, by what answer makes of it, until the
 // test ends.
 func reply(t *testing.T, other *xmpp.Session, answer func(m *xmpp.Element, n int) []*xmpp.Element) {
@@ -418,6 +452,18 @@ func TestLimit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A few are too many as well: each time half of what was under way is tried, so that no
+// line runs out of tries while others come through.
+func TestLimitOfFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "rate-limit=20")
+		r := s.run(t.Context(), &lines{max: 100}, "send", "--lines", "--json", "--retry", "3", "juliet@localhost")
+		if ids := r.ids(t, func(s sentRecord) bool { return s.OK }); r.code != 0 || len(ids) != 100 {
+			t.Errorf("%d, %d arrived: %s", r.code, len(ids), r.err)
+		}
+	})
 }
 
 // What the own server has no place for is sent again once it has.

@@ -258,14 +258,13 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	if len(targets) == 0 {
 		return nil, errors.New(`there is no "to", and no JID on the command line`)
 	}
-	if typ := fields["type"]; !validType(typ) {
-		return nil, fmt.Errorf(`"type": %q is none of chat, normal, headline`, typ)
-	}
 	var contents []content
 	for _, t := range targets {
 		c := f.content(t, cmp.Or(fields["body"], t.fields.Get("body")))
 		c.subject = cmp.Or(fields["subject"], c.subject)
-		c.typ = cmp.Or(fields["type"], c.typ)
+		if c.typ = cmp.Or(fields["type"], c.typ); !validType(c.typ) {
+			return nil, fmt.Errorf(`"type": %q is none of chat, normal, headline`, c.typ)
+		}
 		c.thread = cmp.Or(fields["thread"], c.thread)
 		c.id = cmp.Or(fields["id"], t.fields.Get("id"))
 		c.url = cmp.Or(fields["url"], c.url)

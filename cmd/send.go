@@ -170,7 +170,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if f.dryRun {
-		return f.print(d.source)
+		return f.print(ctx, d.source)
 	}
 	if d.stream {
 		// The time bounds the login and each wait, not the input.
@@ -365,8 +365,15 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
 }
 
-func (f *sender) print(source <-chan chunk) error {
-	for c := range source {
+func (f *sender) print(ctx context.Context, source <-chan chunk) error {
+	for {
+		var c chunk
+		var more bool
+		select {
+		case c, more = <-source:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		for _, m := range c.messages {
 			b, err := xmpp.XML(m.stanza)
 			if err != nil {
@@ -376,11 +383,10 @@ func (f *sender) print(source <-chan chunk) error {
 				return err
 			}
 		}
-		if c.err != nil {
+		if c.err != nil || !more {
 			return c.err
 		}
 	}
-	return nil
 }
 
 // oneLine writes whatever a terminal could take amiss, line breaks among it, as
