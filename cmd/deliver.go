@@ -81,7 +81,8 @@ type delivery struct {
 	resumed  *flight     // was written by the connection before
 	settling []*outgoing // confirmed and open, the next to be due first
 	held     int         // bytes in them, about
-	tries    int         // to go on, since the last confirmation
+	tries    int         // to go on, since the last progress
+	lacking  int         // what the server had not got when a session was resumed; below 0 if nothing is known
 	backoff  backoff
 	window   int       // what may be in flights that are not back
 	under    int       // flights that are not back
@@ -115,7 +116,7 @@ type news struct {
 func (d *delivery) run(ctx context.Context) error {
 	d.open, d.woke = make(map[string][]*outgoing), make(chan struct{}, 1)
 	d.backoff = backoff{start: time.Second, max: time.Minute}
-	d.window = windowSize
+	d.window, d.lacking = windowSize, -1
 	if !d.stream {
 		d.window = math.MaxInt // all is one flight
 	}
@@ -263,6 +264,14 @@ func (d *delivery) begin(s *xmpp.Session) {
 	d.heard()
 	unconfirmed := d.unconfirmed()
 	if len(unconfirmed) > 0 && s.Resumed() {
+		if d.lacking < 0 {
+			d.lacking = len(unconfirmed)
+		}
+		if s.Lacking() < d.lacking { // the last connection has come further than the one before
+			d.tries = 0
+			d.backoff.reset()
+		}
+		d.lacking = s.Lacking()
 		d.resumed = &flight{messages: unconfirmed, written: true}
 		for _, m := range unconfirmed {
 			d.resumed.bytes += m.size
@@ -411,7 +420,7 @@ func (d *delivery) answered(f *flight) {
 			d.settle(m, nil)
 		}
 	}
-	d.tries = 0
+	d.tries, d.lacking = 0, -1
 	if !limited {
 		d.backoff.reset()
 		if d.window < windowSize {

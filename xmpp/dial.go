@@ -161,13 +161,14 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	defer cancel()
 	_, err = s.Ping(proof, s.Server())
 	if _, answered := errors.AsType[*StanzaError](err); err == nil || answered {
+		s.resend()
 		return s, nil
 	}
 	s.fail(err)
 	<-s.done
 	s.serving.Wait() // or it is told of this one after the next
 	if r := s.Resumption(); r != nil {
-		*o.Resume = *r // what was sent again has been counted anew
+		*o.Resume = *r // the ping has been counted
 	}
 	if ctx.Err() != nil || errors.Is(err, ErrLost) {
 		return nil, err

@@ -58,7 +58,9 @@ type management struct {
 
 	sent      uint32
 	unproven  []sentStanza
-	forgotten bool // more than unproven was not proven: the session cannot be resumed
+	again     []*Element // what is to be sent again, of a session that was resumed
+	lacking   int        // how much that was
+	forgotten bool       // more than unproven was not proven: the session cannot be resumed
 }
 
 const (
@@ -84,11 +86,19 @@ func (s *Session) Resumption() *Resumption {
 		return nil
 	}
 	s.handle()
-	return &Resumption{
+	r := &Resumption{
 		JID: s.jid, ID: s.m.id, Location: s.m.location, Handled: uint32(s.m.handled),
-		sent: s.m.sent, unproven: slices.Clone(s.m.unproven),
+		sent: s.m.sent + uint32(len(s.m.again)), unproven: slices.Clone(s.m.unproven),
 	}
+	for _, e := range s.m.again {
+		r.unproven = append(r.unproven, sentStanza{stanza: e})
+	}
+	return r
 }
+
+// Lacking returns how many of the stanzas that had been sent the server had not got when
+// it resumed the session.
+func (s *Session) Lacking() int { return s.m.lacking }
 
 // Handled says that all that Stanzas has yielded so far has been handled.
 func (s *Session) Handled() {
@@ -325,27 +335,54 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
 			continue // who asked was told that the connection was lost
 		}
-		s.m.sent++
-		s.m.unproven = append(s.m.unproven, sentStanza{1, u.stanza})
+		s.m.again = append(s.m.again, u.stanza)
 	}
+	s.m.lacking = len(s.m.again)
 }
 
-// resend sends again what the server of a resumed session has not got. It is the first
-// flight, but nobody waits for it: where it fails the session has ended, and says so to
-// whoever uses it.
+// recordSize is what fits into one record of TLS. Where a connection is cut between two,
+// and no stanza is in both, Prosody 0.12 can resume the session once more.
+const recordSize = 16 << 10
+
+// resend sends again what the server of a resumed session has not got. Nobody waits for
+// it, but nothing is written before it has: where it fails the session has ended, and
+// says so to whoever uses it.
 func (s *Session) resend() {
-	var again []*Element
-	for _, u := range s.m.unproven {
-		again = append(again, u.stanza)
-		s.o.traceElement(true, u.stanza)
-	}
-	if len(again) == 0 {
+	if len(s.m.again) == 0 {
 		return
 	}
-	s.sent = 1
 	s.writing <- struct{}{}
 	go func() {
 		defer func() { <-s.writing }()
-		_, _ = s.writeBytes(s.ctx, xmlOf(again))
+		for len(s.m.again) > 0 {
+			if _, err := s.writeBytes(s.ctx, s.someAgain()); err != nil {
+				return
+			}
+		}
 	}()
+}
+
+// someAgain takes the next flight of what is to be sent again. It is for who holds the
+// token.
+func (s *Session) someAgain() (b []byte) {
+	s.mu.Lock()
+	s.sent++
+	n := 0
+	for n < len(s.m.again) {
+		more, _ := wire.Append(b, s.m.again[n]) // as before
+		if n > 0 && len(more) > recordSize {
+			break
+		}
+		b = more
+		s.m.sent++
+		s.m.unproven = append(s.m.unproven, sentStanza{s.sent, s.m.again[n]})
+		n++
+	}
+	flight := s.m.again[:n]
+	s.m.again = s.m.again[n:]
+	s.mu.Unlock()
+	for _, e := range flight {
+		s.o.traceElement(true, e)
+	}
+	return b
 }

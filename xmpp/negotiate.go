@@ -51,7 +51,11 @@ type negotiation struct {
 // o.TLS says so. It takes the connection over, and closes it if it fails. ctx
 // bounds the login, not the session. The errors are those of Dial.
 func NewSession(ctx context.Context, c net.Conn, o Options) (*Session, error) {
-	return newNegotiation(ctx, c, o, c.RemoteAddr().String()).start()
+	s, err := newNegotiation(ctx, c, o, c.RemoteAddr().String()).start()
+	if err == nil {
+		s.resend()
+	}
+	return s, err
 }
 
 func newNegotiation(ctx context.Context, c net.Conn, o Options, addr string) *negotiation {
@@ -72,7 +76,6 @@ func (n *negotiation) start() (*Session, error) {
 		n.close(err)
 		return nil, err
 	}
-	s.resend()
 	go s.read()
 	if n.o.KeepAlive > 0 {
 		go s.keepAlive(n.o.KeepAlive)
