@@ -240,6 +240,9 @@ func (p *position) save(session *xmpp.Resumption) error {
 	if n := p.size - len(b); n > 0 {
 		b = slices.Insert(b, len(b)-1, []byte(strings.Repeat(" ", n))...)
 	}
+	if len(b) > maxPosition { // nobody could read it again
+		return stateError(fmt.Errorf("%s: ids of %d bytes are not kept", p.file.Name(), len(b)))
+	}
 	if _, err := p.file.WriteAt(b, 0); err != nil {
 		return stateError(err)
 	}

@@ -70,6 +70,22 @@ func TestPositionBounds(t *testing.T) {
 	}
 }
 
+// What a server wants to be kept cannot make the file one that is never read again.
+func TestPositionTooLarge(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "durable.json")
+	p := mustOpen(t, file)
+	p.pass([]string{"one"})
+	if err := p.save(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.save(&xmpp.Resumption{JID: jid("romeo@localhost/r"), ID: strings.Repeat("x", maxPosition)}); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("saved: %v", err)
+	}
+	if again := mustOpen(t, file); again.Session != nil || !again.has("one") {
+		t.Errorf("%+v", again)
+	}
+}
+
 // A file that cannot be ours is not begun anew: that would hide a loss.
 func TestPositionBroken(t *testing.T) {
 	dir := t.TempDir()
