@@ -72,30 +72,31 @@ type delivery struct {
 	timeout time.Duration
 	retries int
 
-	link     *link
-	ended    bool  // there is no more to come from the source
-	inputErr error // why, if it is not its end
-	count    int   // messages that came
-	line     int   // the last that came
-	pending  []*outgoing
-	resumed  *flight     // was written by the connection before
-	settling []*outgoing // confirmed and open, the next to be due first
-	held     int         // bytes in them, about
-	tries    int         // to go on, since the last progress
-	lacking  int         // what the server had not got when a session was resumed; below 0 if nothing is known
-	backoff  backoff
-	window   int       // what may be in flights that are not back
-	under    int       // flights that are not back
-	messages int       // in them
-	bytes    int       // in them
-	paused   time.Time // until when nothing is written
-	deadline time.Time // for a sign of life or, when the source has ended, for all
-	stopping error     // why nothing more is written in this session
-	settled  int
-	failed   int
-	missing  int         // of those that failed: the receipt
-	failures []*outgoing // all that failed; of a stream the first
-	progress *progress   // nil if nobody looks
+	link      *link
+	ended     bool  // there is no more to come from the source
+	inputErr  error // why, if it is not its end
+	count     int   // messages that came
+	line      int   // the last that came
+	pending   []*outgoing
+	resumed   *flight     // was written by the connection before
+	settling  []*outgoing // confirmed and open, the next to be due first
+	held      int         // bytes in them, about
+	tries     int         // to go on, since the last progress
+	lacking   int         // what the server had not got when a session was resumed; below 0 if nothing is known
+	backoff   backoff
+	window    int       // what may be in flights that are not back
+	under     int       // flights that are not back
+	messages  int       // in them
+	bytes     int       // in them
+	elsewhere string    // where the server has sent us, for one try
+	paused    time.Time // until when nothing is written
+	deadline  time.Time // for a sign of life or, when the source has ended, for all
+	stopping  error     // why nothing more is written in this session
+	settled   int
+	failed    int
+	missing   int         // of those that failed: the receipt
+	failures  []*outgoing // all that failed; of a stream the first
+	progress  *progress   // nil if nobody looks
 
 	account xmpp.JID
 	woke    chan struct{} // holds a token when there is news
@@ -150,14 +151,21 @@ func (d *delivery) attempt(ctx context.Context) error {
 		d.env.spent = 0 // that was of the first attempt
 	}
 	d.env.stdout.ctx = ctx
-	return d.env.attempt(ctx, d.o, d.deliver)
+	o := d.o
+	if d.elsewhere != "" {
+		o.Server, d.elsewhere = d.elsewhere, ""
+	}
+	return d.env.attempt(ctx, o, d.deliver)
 }
 
 // again waits until it is time to try again, unless that is of no use.
 func (d *delivery) again(ctx context.Context, err error) bool {
 	code := classify(ctx, err).code
+	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok {
+		d.elsewhere = stream.Host
+	}
 	switch {
-	case ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err):
+	case ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err) && d.elsewhere == "":
 		return false
 	case code == exitTimeout && d.ended && len(d.pending)+len(d.unconfirmed()) == 0:
 		return false // to send again brings no receipt
@@ -549,11 +557,11 @@ func (d *delivery) idle() time.Duration {
 	if len(d.settling) > 0 {
 		until(d.settling[0].due)
 	}
-	if d.stopping == nil {
+	if d.link.ctx.Err() == nil {
 		until(d.deadline)
-		if time.Now().Before(d.paused) {
-			until(d.paused)
-		}
+	}
+	if d.stopping == nil && time.Now().Before(d.paused) {
+		until(d.paused)
 	}
 	return rest
 }
@@ -569,7 +577,7 @@ func (d *delivery) expire(now time.Time) {
 			d.settle(d.settling[0], nil)
 		}
 	}
-	if d.stopping == nil && past(d.deadline) {
+	if past(d.deadline) && d.link.ctx.Err() == nil {
 		d.stop(errTimeout(d.timeout))
 		d.link.end(d.stopping)
 	}

@@ -23,6 +23,8 @@ const (
 	// keptIDs is how many of them are kept in a file. As many may be in another order
 	// in the archive than they arrived in, so it is read from the first of these on.
 	keptIDs = 32
+	// onePage is what is written at once also by a process that is just being killed.
+	onePage = 4096
 )
 
 // A position is how far a listener has come in what arrives, and in the archive. That of
@@ -186,7 +188,7 @@ func (p *position) trust(ids bool) {
 func (p *position) last() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch after, ids := p.tail(); {
+	switch after, ids := p.tail(keptIDs); {
 	case after != "":
 		return after
 	case len(ids) > 0:
@@ -209,9 +211,9 @@ func (p *position) mark(id string) {
 	p.seen[id] = true
 }
 
-// tail returns the last ids, and what they begin behind.
-func (p *position) tail() (after string, ids []string) {
-	if n := len(p.IDs) - keptIDs; n > 0 {
+// tail returns the last ids, at most so many, and what they begin behind.
+func (p *position) tail(most int) (after string, ids []string) {
+	if n := len(p.IDs) - most; n > 0 {
 		return p.IDs[n-1], p.IDs[n:]
 	}
 	return p.After, p.IDs
@@ -231,12 +233,17 @@ func (p *position) save(session *xmpp.Resumption) error {
 		After string   `json:"after"`
 		IDs   []string `json:"ids"`
 	}{position: p}
-	kept.After, kept.IDs = p.tail()
-	b, err := json.Marshal(kept)
-	if err != nil {
-		return stateError(err)
+	var b []byte
+	for n := keptIDs; ; n /= 2 {
+		kept.After, kept.IDs = p.tail(n)
+		var err error
+		if b, err = json.Marshal(kept); err != nil {
+			return stateError(err)
+		}
+		if b = append(b, '\n'); len(b) <= onePage || n <= 1 {
+			break
+		}
 	}
-	b = append(b, '\n')
 	if n := p.size - len(b); n > 0 {
 		b = slices.Insert(b, len(b)-1, []byte(strings.Repeat(" ", n))...)
 	}

@@ -56,6 +56,23 @@ func TestPosition(t *testing.T) {
 	}
 }
 
+// Long ids are kept as long as they fit into what is written at once.
+func TestPositionPage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "durable.json")
+	p := mustOpen(t, file)
+	for i := range 100 {
+		p.pass([]string{strings.Repeat("x", 300) + fmt.Sprint(i)})
+	}
+	if err := p.save(nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	again := mustOpen(t, file)
+	if err != nil || info.Size() > onePage || len(again.IDs) < 8 || again.IDs[len(again.IDs)-1] != p.IDs[99] {
+		t.Errorf("%v, %d bytes, %d ids", err, info.Size(), len(again.IDs))
+	}
+}
+
 // The memory of what has come is bounded.
 func TestPositionBounds(t *testing.T) {
 	p := newPosition(jid("romeo@localhost"))
@@ -134,7 +151,7 @@ func FuzzPosition(f *testing.F) {
 			return
 		}
 		p.pass([]string{"new"})
-		_, ids := p.tail()
+		_, ids := p.tail(keptIDs)
 		if !slices.Contains(ids, "new") || p.Session != nil && p.Session.ID == "" {
 			t.Errorf("%+v", p)
 		}

@@ -272,7 +272,7 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 	switch {
 	case missed && hasArchive && l.kinds["message"]:
 		return l.catchUp(ctx, s)
-	case missed:
+	case missed && l.kinds["message"]:
 		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
 	}
 	l.at.caughtUp()
