@@ -279,16 +279,12 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 	return l.commit(ctx, s) // by now it is known how to resume the session
 }
 
-// enter becomes available and asks what the account has: ids that can be trusted
-// (XEP-0359), and an archive with those ids.
+// enter asks what the account has, ids that can be trusted (XEP-0359) and an archive with
+// those ids, and becomes available. Not before: what was stored would come in front of
+// the answer, and be more than can wait for it.
 func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool, err error) {
-	var first []*xmpp.Element
-	if !l.noPresence {
-		first = append(first, newPresence("", "", l.priority))
-	}
-	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
 	request := xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query"))
-	info, err := s.IQ(ctx, request, first...)
+	info, err := s.IQ(ctx, request)
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return false, err
 	}
@@ -302,6 +298,12 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 		}
 	}
 	l.at.trust(hasIDs)
+	if !l.noPresence {
+		// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
+		if err := s.Send(ctx, newPresence("", "", l.priority)); err != nil {
+			return false, err
+		}
+	}
 	return hasArchive && hasIDs, nil
 }
 
