@@ -129,7 +129,9 @@ func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) 
 		}
 		h.owed, h.owedTo = reply, f
 	}
-	_, err := s.Ping(ctx, s.Server(), h.owed)
+	soon, cancel := withTimeout(ctx, loginTimeout)
+	defer cancel()
+	_, err := s.Ping(soon, s.Server(), h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {
 		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
 	}

@@ -108,9 +108,13 @@ func (l *listener) comesBack(err error) bool {
 // session is over. The time is that of waiting: it does not end a command that runs.
 func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	l.startClocks()
+	first := !l.connected
 	l.connected, l.pending = true, nil
-	if err := l.begin(ctx, s); err != nil {
+	if err := l.begin(ctx, s, first); err != nil {
 		return l.end(s, err, false)
+	}
+	if l.idleTimer != nil {
+		l.idleTimer.Reset(time.Duration(l.idle)) // it is not over what was just asked for
 	}
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(l.waiting) {
@@ -247,13 +251,13 @@ func (l *listener) startClocks() {
 		time.AfterFunc(time.Duration(l.total), func() { l.stop(errElapsed) })
 	}
 	if l.idle > 0 {
-		l.idleTimer = time.AfterFunc(time.Duration(l.idle), func() { l.stop(errElapsed) })
+		l.idleTimer = time.AfterFunc(time.Duration(l.idle)+time.Duration(loginTimeout), func() { l.stop(errElapsed) })
 	}
 }
 
 // begin becomes available and hands on what has been missed. A session that goes on
 // where another stopped has missed nothing, unless that one was still catching up.
-func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
+func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error {
 	missed := l.at.begin(s.Resumed()) // before anything is sent that can make the session resumable
 	soon, cancel := withTimeout(l.waiting, loginTimeout)
 	defer cancel()
@@ -263,6 +267,11 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session) error {
 		}
 	}
 	if s.Resumed() && !missed {
+		if first && !l.noPresence { // it may have been another priority
+			if err := s.Send(ctx, newPresence("", "", l.priority)); err != nil {
+				return err
+			}
+		}
 		return l.commit(ctx, s)
 	}
 	hasArchive, err := l.enter(soon, s)
