@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -595,13 +596,21 @@ func (t *throughput) listen(b *testing.B) {
 		to, raw := t.account(b)
 		raw.close()
 		_, writer := t.account(b)
-		c := t.command("listen", "-j", to+"@localhost", "--json", "--count", strconv.Itoa(throughputMessages+1))
+		c := t.command("listen", "-v", "-j", to+"@localhost", "--json", "--count", strconv.Itoa(throughputMessages+1))
 		out, err := c.StdoutPipe()
 		if err != nil {
 			b.Fatal(err)
 		}
+		c.Stderr = nil
+		talk, err := c.StderrPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
 		err = u.run(c, func() {
-			// The flood begins when the first message has come through.
+			// A headline is for who is there. The flood begins when the first has come through.
+			for steps := bufio.NewScanner(talk); steps.Scan() && !strings.Contains(steps.Text(), "listening"); {
+			}
+			time.Sleep(100 * time.Millisecond)
 			lines := bufio.NewReader(out)
 			if err := writer.write(canned(to+"@localhost", 1)); err != nil {
 				b.Fatal(err)
