@@ -610,6 +610,7 @@ func (t *throughput) listen(b *testing.B) {
 			// A headline is for who is there. The flood begins when the first has come through.
 			for steps := bufio.NewScanner(talk); steps.Scan() && !strings.Contains(steps.Text(), "listening"); {
 			}
+			go io.Copy(io.Discard, talk)
 			time.Sleep(100 * time.Millisecond)
 			lines := bufio.NewReader(out)
 			if err := writer.write(canned(to+"@localhost", 1)); err != nil {
