@@ -57,7 +57,7 @@ type Options struct {
 	AllowPlain  bool             // use SASL PLAIN where the server offers nothing better
 
 	// HandleIQ answers an incoming request: by Result, by Refusal, or nil for
-	// service-unavailable. It runs on a goroutine of its own, which Close waits
+	// service-unavailable. It runs on one of a few goroutines, which Close waits
 	// for. Pings from the own server and account are answered without it.
 	HandleIQ func(context.Context, *Element) *Element
 

@@ -162,8 +162,8 @@ func (s *Session) asked(c *call) JID {
 }
 
 // dispatch gives an iq to whom it belongs and reports whether it is a request, and
-// so of interest to Stanzas as well.
-func (s *Session) dispatch(iq *Element) bool {
+// so of interest to Stanzas as well. The iq takes so much memory.
+func (s *Session) dispatch(iq *Element, cost int64) bool {
 	switch Attr(iq, "type") {
 	case "result", "error":
 		s.deliver(iq)
@@ -172,11 +172,7 @@ func (s *Session) dispatch(iq *Element) bool {
 		if Attr(iq, "id") == "" {
 			return false // cannot be answered
 		}
-		s.mu.Lock()
-		if s.err == nil && (fromOwnServer(iq, s.jid) || s.served.allow(time.Now())) {
-			s.serving.Go(func() { s.serve(iq) })
-		}
-		s.mu.Unlock()
+		s.requested(iq, cost)
 		return true
 	}
 	return false
@@ -226,49 +222,4 @@ func sender(stanza *Element, account JID) (JID, error) {
 		return account.Bare(), nil
 	}
 	return ParseJID(from)
-}
-
-// serve answers a request, each exactly once (RFC 6120, section 8.2.3). Who wants to
-// know of a roster push finds it among the Stanzas.
-func (s *Session) serve(iq *Element) {
-	var answer *Element
-	var payload *Element
-	n := 0
-	for payload = range Elements(iq) {
-		n++
-	}
-	switch {
-	case n != 1:
-		answer = Refusal(iq, "modify", BadRequest)
-	case Is(payload, NSPing, "ping") && Attr(iq, "type") == "get" && fromOwnServer(iq, s.jid):
-		answer = Result(iq)
-	case Is(payload, NSRoster, "query") && Attr(iq, "type") == "set":
-		if _, _, ok := rosterPush(iq, s.jid); !ok {
-			return // RFC 6121, section 2.1.6: of a forged push nothing is said
-		}
-		answer = Result(iq)
-	case s.o.HandleIQ != nil:
-		answer = s.o.HandleIQ(s.ctx, iq)
-	}
-	if answer == nil {
-		answer = Refusal(iq, "cancel", ServiceUnavailable)
-	}
-	// If it cannot be written, the session ends and says so to whoever uses it.
-	_ = s.Send(s.ctx, answer)
-}
-
-// rate bounds the answers to requests, so that a flood of them is not echoed.
-type rate struct {
-	second time.Time
-	n      int
-}
-
-const maxAnswers = 20 // a second
-
-func (r *rate) allow(now time.Time) bool {
-	if now.Sub(r.second) >= time.Second {
-		r.second, r.n = now, 0
-	}
-	r.n++
-	return r.n <= maxAnswers
 }

@@ -55,18 +55,18 @@ type Session struct {
 	closed  bool          // </stream:stream> is out; belongs to who writes
 	wrote   time.Time     // when something was written last; belongs to who writes
 
-	mu      sync.Mutex
-	sent    int // flights
-	proven  int // of them, those that the answer to a later request has confirmed
-	m       management
-	queue   []arrived
-	queued  int64         // what the queue takes
-	ready   chan struct{} // holds a token when the queue may have got something
-	pending map[string]*call
-	served  rate
-	serving sync.WaitGroup
-	err     error         // why the session ended
-	done    chan struct{} // closed when it has
+	mu       sync.Mutex
+	sent     int // flights
+	proven   int // of them, those that the answer to a later request has confirmed
+	m        management
+	queue    []arrived
+	queued   int64         // what the queue takes
+	ready    chan struct{} // holds a token when the queue may have got something
+	pending  map[string]*call
+	requests requests
+	serving  sync.WaitGroup
+	err      error         // why the session ended
+	done     chan struct{} // closed when it has
 }
 
 // An arrived stanza waits for Stanzas.
@@ -342,7 +342,7 @@ func (s *Session) arrive(e *Element, cost int64) error {
 	if err != nil {
 		s.ignored++ // of nobody it could be attributed to (RFC 7622, section 4)
 	}
-	take := err == nil && (e.Tag != "iq" || s.dispatch(e)) && (s.o.Take == nil || s.o.Take(e))
+	take := err == nil && (e.Tag != "iq" || s.dispatch(e, cost)) && (s.o.Take == nil || s.o.Take(e))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if take && s.queued+cost > queueBudget { // it is not counted, so a managed session is sent it again
@@ -376,6 +376,11 @@ func (s *Session) answerClose(err error) {
 	s.conn.Close()
 	if s.ignored > 0 {
 		s.o.trace("ignored %d stanzas: answers to nothing that was asked, or without a valid sender", s.ignored)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.requests.unanswered; n > 0 {
+		s.o.trace("left %d requests unanswered: they came too fast", n)
 	}
 }
 

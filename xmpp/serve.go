@@ -1,0 +1,146 @@
+package xmpp
+
+import "time"
+
+// Requests arrive as fast as a peer likes, and an answer may have to wait until the
+// server reads. So what works on answers is bounded, and what waits for that is
+// bounded; the requests beyond stay unanswered.
+const (
+	maxServing = 8       // goroutines that answer
+	maxOthers  = 7       // of them, those that answer others than the own server
+	maxBacklog = 4 << 20 // bytes of memory in requests of the own server, and in those of others; one may have more
+	maxAnswers = 20      // to others, a second: a flood is not echoed
+)
+
+// requests are those that have no answer yet. Those of the own server, pings and
+// roster pushes, do not wait for those of others.
+type requests struct {
+	own, others backlog
+	rate        rate
+	running     int // goroutines
+	unanswered  int // requests that were too many
+}
+
+// A backlog is requests of one origin.
+type backlog struct {
+	waiting []request
+	serving int
+	cost    int64 // in memory, of those that wait and those that are served
+}
+
+type request struct {
+	iq   *Element
+	cost int64
+	of   *backlog
+}
+
+// requested is told of a request that has arrived.
+func (s *Session) requested(iq *Element, cost int64) {
+	own := fromOwnServer(iq, s.jid)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	if !s.requests.add(request{iq: iq, cost: cost}, own) {
+		s.requests.unanswered++
+		return
+	}
+	if s.requests.running < maxServing {
+		s.requests.running++
+		s.serving.Go(s.serveAll)
+	}
+}
+
+// add reports whether a request is to be answered.
+func (r *requests) add(q request, own bool) bool {
+	q.of = &r.own
+	if !own {
+		if q.of = &r.others; !r.rate.allow(time.Now()) {
+			return false
+		}
+	}
+	if q.of.cost > 0 && q.of.cost+q.cost > maxBacklog {
+		return false
+	}
+	q.of.cost += q.cost
+	q.of.waiting = append(q.of.waiting, q)
+	return true
+}
+
+// next takes the request to answer next, if there is one.
+func (r *requests) next() (q request, ok bool) {
+	b := &r.own
+	if len(b.waiting) == 0 {
+		b = &r.others
+	}
+	if len(b.waiting) == 0 || b == &r.others && b.serving == maxOthers {
+		return q, false
+	}
+	q = b.waiting[0]
+	b.waiting[0] = request{}
+	b.waiting = b.waiting[1:]
+	b.serving++
+	return q, true
+}
+
+// serveAll answers requests as long as there are any.
+func (s *Session) serveAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		q, ok := s.requests.next()
+		if !ok {
+			s.requests.running--
+			return
+		}
+		s.mu.Unlock()
+		s.serve(q.iq)
+		s.mu.Lock()
+		q.of.serving--
+		q.of.cost -= q.cost
+	}
+}
+
+// serve answers a request, each exactly once (RFC 6120, section 8.2.3). Who wants to
+// know of a roster push finds it among the Stanzas.
+func (s *Session) serve(iq *Element) {
+	var answer *Element
+	var payload *Element
+	n := 0
+	for payload = range Elements(iq) {
+		n++
+	}
+	switch {
+	case n != 1:
+		answer = Refusal(iq, "modify", BadRequest)
+	case Is(payload, NSPing, "ping") && Attr(iq, "type") == "get" && fromOwnServer(iq, s.jid):
+		answer = Result(iq)
+	case Is(payload, NSRoster, "query") && Attr(iq, "type") == "set":
+		if _, _, ok := rosterPush(iq, s.jid); !ok {
+			return // RFC 6121, section 2.1.6: of a forged push nothing is said
+		}
+		answer = Result(iq)
+	case s.o.HandleIQ != nil:
+		answer = s.o.HandleIQ(s.ctx, iq)
+	}
+	if answer == nil {
+		answer = Refusal(iq, "cancel", ServiceUnavailable)
+	}
+	// If it cannot be written, the session ends and says so to whoever uses it.
+	_ = s.Send(s.ctx, answer)
+}
+
+// rate bounds the answers to requests.
+type rate struct {
+	second time.Time
+	n      int
+}
+
+func (r *rate) allow(now time.Time) bool {
+	if now.Sub(r.second) >= time.Second {
+		r.second, r.n = now, 0
+	}
+	r.n++
+	return r.n <= maxAnswers
+}
