@@ -140,6 +140,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	o.HandleIQ = answerRequest
+	o.Take = func(e *xmpp.Element) bool { return e.Tag != "iq" || l.kinds["iq"] } // a flood of requests is not kept
 	o.Manage, o.KeepAlive = true, time.Duration(l.keepAlive)
 	if l.at = newPosition(o.JID); l.durable != "" {
 		if l.at, err = l.env.openPosition(l.durable, o.JID); err != nil {

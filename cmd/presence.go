@@ -195,6 +195,7 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	o.HandleIQ = answerRequest
+	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
 	p.env.lastUntilStopped(cmd)
 	err = p.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error { return p.hold(ctx, s, presence) })
 	if errors.Is(err, errElapsed) || cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
