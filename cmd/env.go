@@ -141,7 +141,8 @@ type flags struct {
 	pins            []string
 	allowPlain      bool
 	timeout         duration
-	login           duration // bounds the login where timeout bounds nothing
+	timeoutGiven    bool     // by the flag: it bounds the whole also of what lasts by its nature
+	login           duration // bounds the login and each wait where timeout bounds nothing
 	json            bool
 	quiet           bool
 	verbose         int
@@ -172,7 +173,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
 	fs.StringArrayVar(&f.pins, "tls-pin", nil, "accept exactly the certificate with this key: `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
 	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, where nothing better is offered [XMPP_ALLOW_PLAIN]")
-	fs.Var(&f.timeout, "timeout", "`DURATION` that the whole command may take, 0 for any; of what runs until it is stopped 30s bound the login [XMPP_TIMEOUT]")
+	fs.Var(&f.timeout, "timeout", "give up after `DURATION`, 0 for no limit; without this flag, what runs until it is stopped is limited only in its login and each wait for the server [XMPP_TIMEOUT]")
 	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
 	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; twice: also what is said, without secrets")
@@ -184,6 +185,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 // applyEnvironment sets from the environment what no flag has set.
 func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 	env.flagSet = cmd.Flags()
+	env.flags.timeoutGiven = env.flagSet.Changed("timeout")
 	for _, e := range environment {
 		f := cmd.Flags().Lookup(e[0])
 		value := env.Getenv(e[1])

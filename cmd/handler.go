@@ -129,7 +129,7 @@ func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) 
 		}
 		h.owed, h.owedTo = reply, f
 	}
-	soon, cancel := withTimeout(ctx, loginTimeout)
+	soon, cancel := h.env.withinWait(ctx)
 	defer cancel()
 	_, err := s.Ping(soon, s.Server(), h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {

@@ -149,7 +149,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 		defer l.at.close()
 		o.Resumable = resumableFor
 	}
-	l.env.lastUntilStopped(cmd)
+	l.env.lastUntilStopped()
 	whole, cancel := l.env.withinTimeout(cmd.Context())
 	defer cancel()
 	ctx, stop := context.WithCancelCause(whole)

@@ -196,7 +196,7 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 	}
 	o.HandleIQ = answerRequest
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
-	p.env.lastUntilStopped(cmd)
+	p.env.lastUntilStopped()
 	err = p.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error { return p.hold(ctx, s, presence) })
 	if errors.Is(err, errElapsed) || cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
@@ -239,7 +239,9 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(p.total), errElapsed)
 		defer cancel()
 	}
-	_, err := s.Ping(ctx, s.Server(), presence)
+	soon, cancel := p.env.withinWait(ctx)
+	defer cancel()
+	_, err := s.Ping(soon, s.Server(), presence)
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
 		return err
 	}

@@ -90,9 +90,10 @@ object with any of the keys to, body, subject, type, thread, id and url, as
 listen --json prints it; others are ignored, and the command line fills in what
 is missing. They are sent as they are read, blank lines are skipped, and the end
 of the input is success. At most 1,000 messages, and about 1 MiB, are on their
-way without a confirmation; until there is place again nothing is read. Here
---timeout bounds the login, each wait for a confirmation, and all that is left
-when the input has ended.
+way without a confirmation; until there is place again nothing is read. Here the
+flag --timeout limits the whole command. Without it the login, each wait for a
+confirmation, and what is left when the input has ended take at most 30s, or what
+XMPP_TIMEOUT or the configuration file says.
 
 It exits with 0 only if the own server has confirmed that it processed every
 message and none was bounced. That a message was accepted does not say that it
@@ -172,13 +173,15 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	if f.dryRun {
 		return f.print(ctx, d.source)
 	}
-	if d.stream {
-		// The time bounds the login and each wait, not the input.
-		d.timeout = time.Duration(f.env.flags.timeout)
-		f.env.flags.login = f.env.flags.timeout
-		d.progress = f.env.newProgress()
+	if !d.stream {
+		return d.run(cmd.Context())
 	}
-	return d.run(cmd.Context())
+	d.timeout = time.Duration(f.env.flags.timeout) // of each wait
+	d.progress = f.env.newProgress()
+	f.env.lastUntilStopped()
+	whole, cancelWhole := f.env.withinTimeout(cmd.Context())
+	defer cancelWhole()
+	return d.run(whole)
 }
 
 // graces returns how long bounces of a message are waited for, behind its

@@ -9,8 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"xmppkit/xmpp"
 )
 
@@ -168,12 +166,18 @@ func of(account xmpp.JID, err error) error {
 	return fmt.Errorf("%s: %w", account.Bare(), err)
 }
 
-// lastUntilStopped lets a command last, unless --timeout was given: only its login
-// is bounded then.
-func (env *Env) lastUntilStopped(cmd *cobra.Command) {
-	if !cmd.Flags().Changed("timeout") {
-		env.flags.timeout, env.flags.login = 0, loginTimeout
+// lastUntilStopped lets a command last, unless the flag --timeout was given. What the
+// default, the file or XMPP_TIMEOUT says bounds its login then, and each of its waits
+// for the server.
+func (env *Env) lastUntilStopped() {
+	if !env.flags.timeoutGiven {
+		env.flags.timeout, env.flags.login = 0, env.flags.timeout
 	}
+}
+
+// withinWait bounds a wait for the server of a command that lasts.
+func (env *Env) withinWait(ctx context.Context) (context.Context, context.CancelFunc) {
+	return withTimeout(ctx, env.flags.login)
 }
 
 const loginTimeout = duration(30 * time.Second)

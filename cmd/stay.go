@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		if !l.comesBack(err) {
 			return l.leave(err)
 		}
+		l.env.flags.login = cmp.Or(l.env.flags.login, loginTimeout) // a server that is silent now may not be the next time
 		if l.printed > printed || time.Since(started) > time.Minute {
 			wait.reset()
 		}
@@ -251,7 +253,7 @@ func (l *listener) startClocks() {
 		time.AfterFunc(time.Duration(l.total), func() { l.stop(errElapsed) })
 	}
 	if l.idle > 0 {
-		l.idleTimer = time.AfterFunc(time.Duration(l.idle)+time.Duration(loginTimeout), func() { l.stop(errElapsed) })
+		l.idleTimer = time.AfterFunc(time.Duration(l.idle+cmp.Or(l.env.flags.login, loginTimeout)), func() { l.stop(errElapsed) })
 	}
 }
 
@@ -259,7 +261,7 @@ func (l *listener) startClocks() {
 // where another stopped has missed nothing, unless that one was still catching up.
 func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error {
 	missed := l.at.begin(s.Resumed()) // before anything is sent that can make the session resumable
-	soon, cancel := withTimeout(l.waiting, loginTimeout)
+	soon, cancel := l.env.withinWait(l.waiting)
 	defer cancel()
 	if l.carbons { // also of a session that was another listener's
 		if _, err := s.IQ(soon, enableCarbons()); err != nil {
@@ -344,7 +346,7 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 
 // ask asks for a page of the archive. What is on it has arrived when this returns.
 func (l *listener) ask(s *xmpp.Session, page archivePage) (query string, end archiveEnd, err error) {
-	soon, cancel := withTimeout(l.waiting, loginTimeout)
+	soon, cancel := l.env.withinWait(l.waiting)
 	defer cancel()
 	iq, query := page.query()
 	answer, err := s.IQ(soon, iq)
