@@ -101,6 +101,8 @@ func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
 		return cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 	case "JID":
 		return env.completeContacts
+	case "GROUP":
+		return env.completeGroups
 	}
 	return cobra.NoFileCompletions
 }
@@ -135,16 +137,30 @@ func (env *Env) completeArgs(cmd *cobra.Command, args []string, toComplete strin
 }
 
 func (env *Env) completeContacts(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var all []string
+	for _, c := range env.knownContacts(cmd) {
+		all = append(all, c.JID.String())
+	}
+	return completions(all, toComplete)
+}
+
+func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var all []string
+	for _, c := range env.knownContacts(cmd) {
+		all = append(all, c.Groups...)
+	}
+	slices.Sort(all)
+	all = slices.DeleteFunc(slices.Compact(all), func(g string) bool { return strings.ContainsAny(g, "\t\n\r") })
+	return completions(all, toComplete)
+}
+
+func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {
 	env.settle(cmd)
 	account, err := xmpp.ParseJID(env.flags.jid)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil
 	}
-	var contacts []string
-	for _, c := range env.cachedContacts(account) {
-		contacts = append(contacts, c.String())
-	}
-	return completions(contacts, toComplete)
+	return env.cachedContacts(account)
 }
 
 // settle finds out of which account a command line is, as far as it can be known. What

@@ -80,16 +80,12 @@ func (env *Env) keepRoster(r, known *xmpp.Roster) {
 	}
 }
 
-// cachedContacts returns the addresses of the roster that was kept, for completion:
-// it connects to nothing.
-func (env *Env) cachedContacts(account xmpp.JID) []xmpp.JID {
+// cachedContacts returns the contacts of the roster that was kept, for completion: it
+// connects to nothing.
+func (env *Env) cachedContacts(account xmpp.JID) []xmpp.Contact {
 	r := env.cachedRoster(account)
 	if r == nil {
 		return nil
 	}
-	var jids []xmpp.JID
-	for _, c := range r.Sorted() {
-		jids = append(jids, c.JID)
-	}
-	return jids
+	return r.Sorted()
 }

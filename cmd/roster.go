@@ -41,7 +41,7 @@ Exit codes: 0; 124 the time was over.`,
 		RunE:    l.run,
 	}
 	for _, c := range []*cobra.Command{cmd, list} {
-		c.Flags().StringVar(&l.group, "group", "", "only the contacts in the group `NAME`")
+		c.Flags().StringVar(&l.group, "group", "", "only the contacts in the `GROUP`")
 		c.Flags().StringVar(&l.subscription, "subscription", "", "only the contacts with the subscription `STATE`: none, to, from or both")
 		c.Flags().BoolVar(&l.presence, "presence", false, "also where they are online; this session is seen by them meanwhile, and takes no messages")
 	}
@@ -117,7 +117,8 @@ type adder struct {
 	env       *Env
 	to        xmpp.JID
 	name      string
-	groups    []string
+	in, out   []string // groups to add and to take out
+	all       []string // or all of them
 	subscribe bool
 	flags     interface{ Changed(name string) bool } // which of them were given
 }
@@ -128,28 +129,32 @@ func newRosterAddCmd(env *Env) *cobra.Command {
 		Use:   "add [flags] JID",
 		Short: "Add a contact, or change its name and groups",
 		Long: `Add puts JID on the roster and prints what stands there now. Of a contact that is
-there already, what the flags do not name is kept; --group names all of its
-groups, and --group '' takes it out of them.
+there already, what the flags do not name is kept.
+
+--group adds the contact to a group, and --ungroup takes it out of one, if it is
+in it. --set-group replaces all of its groups; --set-group '' leaves none. Each is
+repeatable. A comma is part of a name, and names are compared exactly.
 
 With --subscribe it also asks the contact to see its presence, unless that is so.
 
 Exit codes: 0; 1 if the request was refused at once.`,
-		Example: `  xmppkit roster add --name Juliet --group Verona --subscribe juliet@example.org`,
-		Args:    args(1, 1, "JID"),
-		RunE:    a.run,
+		Example: `  xmppkit roster add --name Juliet --group Verona --subscribe juliet@example.org
+  xmppkit roster add --group Friends --ungroup Verona juliet@example.org`,
+		Args: args(1, 1, "JID"),
+		RunE: a.run,
 	}
 	cmd.Flags().StringVar(&a.name, "name", "", "the `NAME` to show for the contact")
-	cmd.Flags().StringArrayVar(&a.groups, "group", nil, "a `GROUP` that the contact is in; repeatable")
+	cmd.Flags().StringArrayVar(&a.in, "group", nil, "add the contact to the `GROUP`; repeatable")
+	cmd.Flags().StringArrayVar(&a.out, "ungroup", nil, "take the contact out of the `GROUP`; repeatable")
+	cmd.Flags().StringArrayVar(&a.all, "set-group", nil, "replace all of its groups by the `GROUP`; repeatable, '' for none")
 	cmd.Flags().BoolVar(&a.subscribe, "subscribe", false, "ask the contact to see its presence")
 	a.flags = cmd.Flags()
 	return cmd
 }
 
 func (a *adder) run(cmd *cobra.Command, args []string) error {
-	for _, text := range append([]string{a.name}, a.groups...) {
-		if err := xmpp.CheckText(text); err != nil {
-			return dataError("--name, --group: %w", err)
-		}
+	if err := a.check(); err != nil {
+		return err
 	}
 	o, err := a.env.account(cmd.Context())
 	if err != nil {
@@ -161,15 +166,47 @@ func (a *adder) run(cmd *cobra.Command, args []string) error {
 	return a.env.withPeople(cmd.Context(), o, nil, a.add)
 }
 
+// check refuses what is wrong on the command line.
+func (a *adder) check() error {
+	for _, text := range slices.Concat([]string{a.name}, a.in, a.out, a.all) {
+		if err := xmpp.CheckText(text); err != nil {
+			return dataError("--name, --group, --ungroup, --set-group: %w", err)
+		}
+	}
+	for _, g := range a.in {
+		if slices.Contains(a.out, g) {
+			return usageError("--group and --ungroup of %q exclude each other", g)
+		}
+	}
+	switch {
+	case a.flags.Changed("set-group") && (a.flags.Changed("group") || a.flags.Changed("ungroup")):
+		return usageError("--set-group excludes --group and --ungroup")
+	case slices.Contains(a.in, ""), slices.Contains(a.out, ""):
+		err := usageError("--group, --ungroup: want the name of a group")
+		err.hint = "--set-group '' takes the contact out of all groups"
+		return err
+	}
+	return nil
+}
+
+// groups returns the groups of a contact that is in some, sorted, each once.
+func (a *adder) groups(now []string) []string {
+	if a.flags.Changed("set-group") {
+		now = a.all
+	}
+	now = slices.Concat(now, a.in)
+	slices.Sort(now)
+	return slices.DeleteFunc(slices.Compact(now), func(g string) bool {
+		return slices.Contains(a.out, g) || g == "" && a.flags.Changed("set-group")
+	})
+}
+
 func (a *adder) add(ctx context.Context, p *people) error {
 	c := p.contact(a.to)
 	if a.flags.Changed("name") {
 		c.Name = a.name
 	}
-	if a.flags.Changed("group") {
-		slices.Sort(a.groups)
-		c.Groups = slices.DeleteFunc(slices.Compact(a.groups), func(g string) bool { return g == "" })
-	}
+	c.Groups = a.groups(c.Groups)
 	if err := p.change(ctx, c); err != nil {
 		return fmt.Errorf("add %s: %w", a.to, err)
 	}
