@@ -156,6 +156,11 @@ func (env *Env) warn(format string, args ...any) {
 	})
 }
 
+// warnSkipped reports a stanza that somebody sent and that is over a limit of ours.
+func (env *Env) warnSkipped(stanza *xmpp.Element, from xmpp.JID, over error) {
+	env.warn("skipped a %s from %s: %v", stanza.Tag, from.Bare(), over)
+}
+
 func (env *Env) printError(r errorRecord) {
 	p := output.NewPrinter(env.Err, env.flags.json, false)
 	if p.Print(r) == nil {
@@ -172,6 +177,7 @@ func classify(ctx context.Context, err error) *exitError {
 		stream *xmpp.StreamError
 		auth   *xmpp.AuthError
 		stanza *xmpp.StanzaError
+		limit  *xmpp.LimitError
 	)
 	is := func(code int, class, hint string) *exitError {
 		return &exitError{code: code, class: class, err: err, hint: hint}
@@ -196,6 +202,8 @@ func classify(ctx context.Context, err error) *exitError {
 		return is(code, "stream", hint)
 	case errors.As(err, &stanza):
 		return is(stanzaCode(stanza), "stanza", "")
+	case errors.As(err, &limit):
+		return is(exitProtocol, "stanza", "")
 	case errors.Is(err, xmpp.ErrTooLarge):
 		return is(exitData, "data", "send less at a time")
 	case errors.Is(err, xmpp.ErrLost):

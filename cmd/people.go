@@ -27,6 +27,7 @@ const maxPresences = 1 << 15
 
 // people is what a session learns about the contacts of its account.
 type people struct {
+	env     *Env
 	s       *xmpp.Session
 	roster  *xmpp.Roster
 	pushed  map[xmpp.JID]bool          // whose item has changed since something was said
@@ -50,7 +51,7 @@ func (env *Env) withPeople(ctx context.Context, o xmpp.Options, more []*xmpp.Ele
 			return fmt.Errorf("get the roster: %w", err)
 		}
 		p := &people{
-			s: s, roster: roster, pushed: make(map[xmpp.JID]bool),
+			env: env, s: s, roster: roster, pushed: make(map[xmpp.JID]bool),
 			present: make(map[xmpp.JID]resources), refused: make(map[xmpp.JID]*xmpp.Element),
 		}
 		if err := p.learn(ctx, 0); err != nil {
@@ -74,14 +75,18 @@ func (p *people) learn(ctx context.Context, quiet time.Duration) error {
 	// Where somebody always comes or goes it is never quiet.
 	defer time.AfterFunc(max(4*quiet, 2*time.Second), func() { stop(errQuiet) }).Stop()
 	for e, err := range p.s.Stanzas(ctx) {
-		if quiet == 0 && err != nil || errors.Is(err, errQuiet) {
+		switch {
+		case e == nil && (quiet == 0 || errors.Is(err, errQuiet)):
 			return nil
-		}
-		if err != nil {
+		case e == nil:
 			return err
+		case err != nil && e.Tag == "presence":
+			p.env.warnSkipped(e, addressIn(e, "from"), err)
+		case err == nil:
+			p.take(e)
 		}
-		if p.take(e); p.seen > maxPresences {
-			return &xmpp.StreamError{Condition: xmpp.PolicyViolation, Text: fmt.Sprintf("more than %d presences", maxPresences), Sent: true}
+		if p.seen > maxPresences {
+			return &xmpp.LimitError{Reason: fmt.Sprintf("too many presences (more than %d)", maxPresences)}
 		}
 		if p.s.Queued() == 0 && quiet > 0 {
 			timer.Reset(quiet)

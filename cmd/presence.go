@@ -252,7 +252,7 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 		defer p.takeLeave(ctx, s)
 	}
 	for e, err := range s.Stanzas(ctx) {
-		if err != nil {
+		if e == nil {
 			return err
 		}
 		if from, _ := s.From(e); e.Tag == "presence" && xmpp.Attr(e, "type") == "error" && bounces(from, p.jid, s.JID()) {

@@ -120,8 +120,8 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	}
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(l.waiting) {
-		if err == nil {
-			if err = l.take(ctx, s, e); err != nil && err != errEnough {
+		if e != nil {
+			if err = l.take(ctx, s, received{e, err}); err != nil && err != errEnough {
 				return l.end(s, err, false)
 			}
 		}
@@ -180,17 +180,46 @@ func (l *listener) note(s *xmpp.Session) error {
 	return l.at.save(s.Resumption())
 }
 
+// A received stanza is one that is not whole where it is over a limit.
+type received struct {
+	stanza *xmpp.Element
+	over   error
+}
+
 // take hands on a stanza that has arrived by itself.
-func (l *listener) take(ctx context.Context, s *xmpp.Session, e *xmpp.Element) error {
+func (l *listener) take(ctx context.Context, s *xmpp.Session, r received) error {
 	l.uncommitted++
-	if e.Tag != "presence" || xmpp.Attr(e, "from") != s.JID().String() {
+	if r.stanza.Tag == "message" { // presences come with each login
 		l.malformed = 0
 	}
-	a, ok := l.unpack(s.JID(), e)
-	if !ok {
+	a, ok := l.unpack(s.JID(), r.stanza)
+	switch {
+	case !ok:
+		return nil
+	case r.over != nil:
+		l.skip(s.JID(), a, r.over)
 		return nil
 	}
 	return l.handOn(ctx, s, a)
+}
+
+// skip reports a stanza that is over a limit, and passes its place in the archive: nothing
+// that comes after it waits for it.
+func (l *listener) skip(own xmpp.JID, a arrival, over error) {
+	if a.id != "" {
+		if l.at.has(a.id) {
+			return
+		}
+		l.at.mark(a.id)
+		l.pending = append(l.pending, a.id)
+	}
+	from := addressIn(a.stanza, "from")
+	if from.IsZero() {
+		from = own.Bare() // RFC 6120, section 8.1.2.1
+	}
+	if l.kinds[a.stanza.Tag] && (len(l.from) == 0 || l.from[from.Bare()]) {
+		l.env.warnSkipped(a.stanza, from, over)
+	}
 }
 
 // handOn prints the result of a stanza, or runs the command for it, unless that was done
@@ -364,11 +393,11 @@ func (l *listener) ask(s *xmpp.Session, page archivePage) (query string, end arc
 // came by itself, unless that is in the archive and so on a page to come.
 func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, last bool) error {
 	ready, err := l.ready(s)
-	var live []*xmpp.Element
-	for _, e := range ready {
-		a, ok := archiveResult(s.JID(), query, e)
+	var live []received
+	for _, r := range ready {
+		a, ok := archiveResult(s.JID(), query, r.stanza)
 		if !ok {
-			live = append(live, e)
+			live = append(live, r)
 			continue
 		}
 		carbon, ok := a.missed(s.JID(), l.carbons)
@@ -376,15 +405,19 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 			l.pending = append(l.pending, a.id)
 			continue
 		}
+		if r.over != nil {
+			l.skip(s.JID(), arrival{a.message, carbon, a.id}, r.over)
+			continue
+		}
 		if err := l.handOn(ctx, s, arrival{a.message, carbon, a.id}); err != nil {
 			return err
 		}
 	}
-	for _, e := range live {
-		if a, ok := l.unpack(s.JID(), e); ok && a.id != "" && !last {
+	for _, r := range live {
+		if a, ok := l.unpack(s.JID(), r.stanza); ok && a.id != "" && !last {
 			continue
 		}
-		if err := l.take(ctx, s, e); err != nil {
+		if err := l.take(ctx, s, r); err != nil {
 			return err
 		}
 	}
@@ -398,16 +431,16 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 }
 
 // ready returns what has arrived, and why nothing more will if that is known.
-func (l *listener) ready(s *xmpp.Session) (all []*xmpp.Element, err error) {
+func (l *listener) ready(s *xmpp.Session) (all []received, err error) {
 	left := s.Queued()
 	if left == 0 {
 		return nil, nil
 	}
 	for e, err := range s.Stanzas(l.waiting) {
-		if err != nil {
+		if e == nil {
 			return all, err
 		}
-		if all = append(all, e); len(all) == left {
+		if all = append(all, received{e, err}); len(all) == left {
 			break
 		}
 	}

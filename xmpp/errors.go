@@ -53,6 +53,14 @@ type notSent struct{ error }
 func (e notSent) Unwrap() error        { return e.error }
 func (e notSent) Is(target error) bool { return target == ErrNotSent }
 
+// A LimitError says that a stanza, which somebody wrote and the server relayed, is over a
+// limit of ours, or has names that no namespace explains. It says nothing of the stream.
+type LimitError struct {
+	Reason string // such as "nested too deeply (more than 32 levels)"
+}
+
+func (e *LimitError) Error() string { return e.Reason }
+
 // A StanzaError is the answer of type error to a stanza (RFC 6120, section 8.3).
 type StanzaError struct {
 	Condition Condition

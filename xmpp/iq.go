@@ -15,13 +15,15 @@ type call struct {
 }
 
 type reply struct {
-	iq *Element
-	at time.Time
+	iq   *Element
+	over *LimitError // nil where it is whole
+	at   time.Time
 }
 
 // IQ sends a request and waits for the answer, which must be of the same id and
 // from whom the request went to: answers of others are ignored (RFC 6120, sections
-// 8.1.3 and 8.2.3). An answer of type error is returned as a *StanzaError.
+// 8.1.3 and 8.2.3). An answer of type error is returned as a *StanzaError, and one that
+// is over a limit as a *LimitError.
 //
 // A request without an id is given one. Elements go out before it, in the same flight.
 func (s *Session) IQ(ctx context.Context, iq *Element, before ...*Element) (*Element, error) {
@@ -150,6 +152,9 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 	if Attr(r.iq, "type") == "error" {
 		return nil, r.at, ErrorOf(r.iq)
 	}
+	if r.over != nil {
+		return nil, r.at, fmt.Errorf("the answer of %s is over a limit: %w", s.asked(c), r.over)
+	}
 	return r.iq, r.at, nil
 }
 
@@ -162,23 +167,27 @@ func (s *Session) asked(c *call) JID {
 }
 
 // dispatch gives an iq to whom it belongs and reports whether it is a request, and
-// so of interest to Stanzas as well. The iq takes so much memory.
-func (s *Session) dispatch(iq *Element, cost int64) bool {
+// so of interest to Stanzas as well.
+func (s *Session) dispatch(a arrived) bool {
+	iq := a.stanza
 	switch Attr(iq, "type") {
 	case "result", "error":
-		s.deliver(iq)
+		s.deliver(iq, a.over)
 		return false
 	case "get", "set":
 		if Attr(iq, "id") == "" {
 			return false // cannot be answered
 		}
-		s.requested(iq, cost)
+		if a.over != nil {
+			prune(iq)
+		}
+		s.requested(a)
 		return true
 	}
 	return false
 }
 
-func (s *Session) deliver(iq *Element) {
+func (s *Session) deliver(iq *Element, over *LimitError) {
 	from, err := s.From(iq)
 	if err != nil {
 		return
@@ -188,7 +197,7 @@ func (s *Session) deliver(iq *Element) {
 	id := Attr(iq, "id")
 	if c := s.pending[id]; c != nil && s.answersFor(from, c.to) {
 		delete(s.pending, id)
-		c.answer <- reply{iq, time.Now()}
+		c.answer <- reply{iq, over, time.Now()}
 	} else {
 		s.ignored++
 	}

@@ -21,7 +21,7 @@ import (
 // Limits of what a server may send (RFC 6120, section 13.12, leaves them to us).
 var (
 	loginLimits   = wire.Limits{Stanza: 64 << 10, Total: 256 << 10}
-	sessionLimits = wire.Limits{Stanza: 10 << 20}
+	sessionLimits = wire.Limits{Stanza: 10 << 20, End: 64 << 20, Nodes: 1 << 20}
 )
 
 // startTLSBudget bounds the wait for <proceed/> from a server that offers no
@@ -517,8 +517,11 @@ func (n *negotiation) next() (*Element, error) {
 	if err != nil {
 		return nil, n.readError(err)
 	}
-	if Is(e, NSStream, "error") {
+	switch flaw := n.r.Flaw(); {
+	case Is(e, NSStream, "error"):
 		return nil, streamError(e, n.secured())
+	case flaw != "": // so far the server says all of this itself
+		return nil, &StreamError{Condition: PolicyViolation, Text: flaw, Sent: true}
 	}
 	return e, nil
 }

@@ -1,6 +1,7 @@
 package xmpp_test
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -48,6 +49,27 @@ func TestRosterPush(t *testing.T) {
 			t.Errorf("%s: %v, the roster is then %+v", name, ok, r)
 		}
 	}
+}
+
+// A roster of 40,000 contacts is large, and none of the server's faults.
+func TestLargeRoster(t *testing.T) {
+	const n = 40_000
+	var items strings.Builder
+	for i := range n {
+		fmt.Fprintf(&items, "<item jid='contact%d@localhost' name='Contact %d' subscription='both'><group>Friends</group></item>", i, i)
+	}
+	bubble(t, func(t *testing.T) {
+		s, p := connect(t)
+		go func() {
+			get, ping := p.next(), p.next()
+			p.write("<iq type='result' id='" + xmpp.Attr(get, "id") + "'><query xmlns='jabber:iq:roster'>" + items.String() + "</query></iq>" +
+				"<iq type='result' from='localhost' id='" + xmpp.Attr(ping, "id") + "'/>")
+		}()
+		r, err := s.Roster(t.Context(), nil)
+		if err != nil || len(r.Contacts) != n {
+			t.Fatalf("%v, of %d bytes", err, items.Len())
+		}
+	})
 }
 
 func TestRosterItems(t *testing.T) {

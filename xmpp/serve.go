@@ -30,19 +30,20 @@ type backlog struct {
 
 type request struct {
 	iq   *Element
+	over bool // a limit, so that what is asked is not known
 	cost int64
 	of   *backlog
 }
 
 // requested is told of a request that has arrived.
-func (s *Session) requested(iq *Element, cost int64) {
-	own := fromOwnServer(iq, s.jid)
+func (s *Session) requested(a arrived) {
+	own := fromOwnServer(a.stanza, s.jid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return
 	}
-	if !s.requests.add(request{iq: iq, cost: cost}, own) {
+	if !s.requests.add(request{iq: a.stanza, over: a.over != nil, cost: a.cost}, own) {
 		s.requests.unanswered++
 		return
 	}
@@ -95,7 +96,7 @@ func (s *Session) serveAll() {
 			return
 		}
 		s.mu.Unlock()
-		s.serve(q.iq)
+		s.serve(q)
 		s.mu.Lock()
 		q.of.serving--
 		q.of.cost -= q.cost
@@ -104,7 +105,8 @@ func (s *Session) serveAll() {
 
 // serve answers a request, each exactly once (RFC 6120, section 8.2.3). Who wants to
 // know of a roster push finds it among the Stanzas.
-func (s *Session) serve(iq *Element) {
+func (s *Session) serve(q request) {
+	iq := q.iq
 	var answer *Element
 	var payload *Element
 	n := 0
@@ -112,6 +114,8 @@ func (s *Session) serve(iq *Element) {
 		n++
 	}
 	switch {
+	case q.over:
+		answer = Refusal(iq, "modify", PolicyViolation)
 	case n != 1:
 		answer = Refusal(iq, "modify", BadRequest)
 	case Is(payload, NSPing, "ping") && Attr(iq, "type") == "get" && fromOwnServer(iq, s.jid):

@@ -72,8 +72,9 @@ type Session struct {
 // An arrived stanza waits for Stanzas.
 type arrived struct {
 	stanza *Element
-	cost   int64  // in memory, in bytes, about
-	number uint64 // by the count of XEP-0198; 0 where nothing is counted
+	over   *LimitError // nil where the stanza is whole
+	cost   int64       // in memory, in bytes, about
+	number uint64      // by the count of XEP-0198; 0 where nothing is counted
 }
 
 func newSession(n *negotiation, bound JID, features *Element) *Session {
@@ -228,12 +229,16 @@ func (o *Options) end(c net.Conn, xml string) error {
 // Stanzas yields what arrives: messages, presences and requests, in their order.
 // Where the session ends, or ctx does, it yields what has arrived by then, and
 // at last the reason with a nil element.
+//
+// A stanza over a limit comes with a *LimitError, and is not whole: it has its
+// addresses, its id and what else is within the limits, so that it can be reported
+// and its place in an archive passed. More follows.
 func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
 	return func(yield func(*Element, error) bool) {
 		for {
 			end := s.await(ctx)
 			for n := s.Queued(); n > 0; n-- {
-				if e := s.dequeue(); e != nil && !yield(e, nil) {
+				if a := s.dequeue(); a.stanza != nil && !a.yield(yield) {
 					return
 				}
 			}
@@ -273,18 +278,26 @@ func (s *Session) Queued() int {
 	return len(s.queue)
 }
 
-func (s *Session) dequeue() *Element {
+func (a arrived) yield(yield func(*Element, error) bool) bool {
+	if a.over != nil {
+		return yield(a.stanza, a.over)
+	}
+	return yield(a.stanza, nil)
+}
+
+// dequeue returns the next that waits, if there is one.
+func (s *Session) dequeue() arrived {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		return nil
+		return arrived{}
 	}
 	a := s.queue[0]
 	s.queue[0].stanza = nil
 	s.queue = s.queue[1:]
 	s.queued -= a.cost
 	s.m.held = true
-	return a.stanza
+	return a
 }
 
 // wake hands over what has been queued. It is called when the reader is about to
@@ -328,7 +341,11 @@ func (s *Session) readStanzas() error {
 		case !IsStanza(e): // RFC 6120, section 4.8.4
 			s.ignored++
 		default:
-			err = s.arrive(e, size+partSize*int64(s.r.Parts()))
+			a := arrived{stanza: e, cost: size + partSize*int64(s.r.Parts())}
+			if flaw := s.r.Flaw(); flaw != "" {
+				a.over = &LimitError{flaw}
+			}
+			err = s.arrive(a)
 		}
 		if err != nil {
 			return err
@@ -337,25 +354,32 @@ func (s *Session) readStanzas() error {
 }
 
 // arrive counts a stanza and gives it to whom it is for.
-func (s *Session) arrive(e *Element, cost int64) error {
+func (s *Session) arrive(a arrived) error {
+	e := a.stanza
 	_, err := s.From(e)
 	if err != nil {
 		s.ignored++ // of nobody it could be attributed to (RFC 7622, section 4)
 	}
-	take := err == nil && (e.Tag != "iq" || s.dispatch(e, cost)) && (s.o.Take == nil || s.o.Take(e))
+	take := err == nil && (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
+	if take && a.over != nil {
+		if e.Tag != "iq" { // that may be being answered
+			prune(e)
+		}
+		a.cost = prunedCost
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if take && s.queued+cost > queueBudget { // it is not counted, so a managed session is sent it again
+	// One stanza that is large always has room: whoever wrote it must not end the session.
+	if take && s.queued > 0 && s.queued+a.cost > queueBudget { // it is not counted, so a managed session is sent it again
 		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
 	}
-	a := arrived{stanza: e, cost: cost}
 	if s.m.counting {
 		s.m.received++
 		a.number = s.m.received
 	}
 	if take {
 		s.queue = append(s.queue, a)
-		s.queued += cost
+		s.queued += a.cost
 	}
 	return nil
 }

@@ -647,10 +647,9 @@ func TestMalformed(t *testing.T) {
 		"<message><body>&nbsp;</body></message>":              "restricted-xml",
 		"<message><body>\xff</body></message>":                "unsupported-encoding",
 		"<message><body>\x00</body></message>":                "not-well-formed",
-		strings.Repeat("<x>", 40):                             "policy-violation",
-		"<message " + strings.Repeat("x", 300) + "='1'/>":     "policy-violation",
+		strings.Repeat("<x>", 40) + "</y>":                    "not-well-formed",
 		"<stream:stream>":                                     "not-well-formed",
-		"<message><body>" + strings.Repeat("x", 10<<20) + "<": "policy-violation",
+		"<message><body>" + strings.Repeat("x", 64<<20) + "<": "policy-violation",
 	} {
 		bubble(t, func(t *testing.T) {
 			s, p := connect(t)
@@ -671,6 +670,58 @@ func TestMalformed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What somebody wrote and the server relayed is skipped where it is over a limit: counted,
+// reported in its turn, and nothing that comes after it is lost. In an answer it is the
+// failure of that one.
+func TestOverLimit(t *testing.T) {
+	deep := strings.Repeat("<y>", 33) + strings.Repeat("</y>", 33)
+	for in, reason := range map[string]string{
+		"<message id='x' from='carol@localhost/c'><body>x</body><x xmlns='u'>" + deep + "</x></message>":      "nested too deeply (more than 32 levels)",
+		"<presence id='x' from='carol@localhost/c'><" + strings.Repeat("n", 300) + "/></presence>":            "name too long (more than 256 bytes)",
+		"<message id='x' from='carol@localhost/c'><a><p:b/></a></message>":                                    "undeclared prefix",
+		"<message id='x' from='carol@localhost/c'><body>" + strings.Repeat("x", 10<<20) + "</body></message>": "too large (more than 10 MiB)",
+		"<message id='x' from='carol@localhost/c'>" + strings.Repeat("<y/>", 1<<19) + "</message>":            "too many parts (more than 1048576)",
+	} {
+		bubble(t, func(t *testing.T) {
+			s, p := connect(t)
+			call := async(ping(s, s.Server()))
+			id := xmpp.Attr(p.next(), "id")
+			go p.write("<message id='1'/>" + in + "<message id='2'/><iq type='result' from='localhost' id='" + id + "'/>")
+			if got := <-call; got.err != nil {
+				t.Fatal(got.err)
+			}
+			var ids []string
+			for e, err := range s.Stanzas(t.Context()) {
+				over, ok := errors.AsType[*xmpp.LimitError](err)
+				if id := xmpp.Attr(e, "id"); ok != (id == "x") || ok && (over.Reason != reason || xmpp.Attr(e, "from") != "carol@localhost/c") {
+					t.Errorf("%s: %v, want %s", id, err, reason)
+				}
+				if ids = append(ids, xmpp.Attr(e, "id")); len(ids) == 3 {
+					break
+				}
+			}
+			if !slices.Equal(ids, []string{"1", "x", "2"}) {
+				t.Errorf("%.60q: %q", in, ids)
+			}
+		})
+	}
+	bubble(t, func(t *testing.T) {
+		s, p := connect(t)
+		for in, want := range map[string]string{
+			"<iq type='result' from='localhost' id='ID'><x xmlns='u'>" + deep + "</x></iq>":                                                                           "the answer of localhost is over a limit: nested too deeply (more than 32 levels)",
+			"<iq type='error' from='localhost' id='ID'><x xmlns='u'>" + deep + "</x><error type='wait'><resource-constraint xmlns='" + stanzasNS + "'/></error></iq>": "resource-constraint",
+		} {
+			call := async(ping(s, s.Server()))
+			p.write(strings.ReplaceAll(in, "ID", xmpp.Attr(p.next(), "id")))
+			if got := <-call; got.err == nil || got.err.Error() != want {
+				t.Errorf("got %v, want %s", got.err, want)
+			}
+		}
+		p.write("<iq type='get' from='localhost' id='7'><x xmlns='u'>" + deep + "</x></iq>")
+		p.expect("<iq xmlns='jabber:client' type='error' id='7' to='localhost'><error type='modify'><policy-violation xmlns='" + stanzasNS + "'/></error></iq>")
+	})
 }
 
 // an end without </stream:stream>, in the middle of a stanza too, is a loss.

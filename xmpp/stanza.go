@@ -1,5 +1,11 @@
 package xmpp
 
+import (
+	"slices"
+
+	"github.com/beevik/etree"
+)
+
 // IsStanza reports whether e is a message, presence or iq of a client stream. An
 // element of that name in another namespace is not (RFC 6120, section 4.8.4).
 func IsStanza(e *Element) bool {
@@ -40,4 +46,32 @@ func answer(request *Element, typ string) *Element {
 		a.CreateAttr("to", from)
 	}
 	return a
+}
+
+const (
+	nsForward = "urn:xmpp:forward:0" // XEP-0297
+
+	// What is kept of an element that is not whole: so many children from its beginning,
+	// and as many from its end, where a server puts its own.
+	keptChildren = 64
+	// prunedCost is about what that takes in memory.
+	prunedCost = 64 << 10
+)
+
+// prune reduces a stanza that is not whole to what tells whom it is from and what its id
+// is: the start tags of its children, and those of a stanza that is forwarded in it.
+func prune(e *Element) {
+	children := slices.Collect(Elements(e))
+	if n := len(children); n > 2*keptChildren {
+		children = slices.Concat(children[:keptChildren], children[n-keptChildren:])
+	}
+	e.Child = make([]etree.Token, 0, len(children))
+	for _, c := range children {
+		e.AddChild(c)
+		if Is(e, nsForward, "forwarded") || Is(c, nsForward, "forwarded") || Child(c, nsForward, "forwarded") != nil {
+			prune(c)
+		} else {
+			c.Child = nil
+		}
+	}
 }

@@ -105,6 +105,9 @@ func (c *conn) header(phases ...string) string {
 // next reads an element.
 func (c *conn) next() (*xmpp.Element, error) {
 	e, _, err := c.r.Next()
+	if flaw := c.r.Flaw(); err == nil && flaw != "" {
+		err = streamError{string(xmpp.PolicyViolation), flaw}
+	}
 	return e, wireError(err)
 }
 
@@ -416,7 +419,7 @@ func (c *conn) bindResource(e *xmpp.Element, resource string) (bool, error) {
 
 // session is all the rest of the stream.
 func (c *conn) session() error {
-	c.r.SetLimits(wire.Limits{Stanza: 10 << 20})
+	c.r.SetLimits(wire.Limits{Stanza: 10 << 20, Depth: 10_000, Attrs: 10_000}) // as real servers relay it
 	for {
 		e, err := c.next()
 		if err != nil {

@@ -22,6 +22,9 @@ func addSeeds(f *testing.F, add func(doc string)) {
 		add(openStream + c.body + endStream)
 		add(`<s xmlns:p='u' xmlns:q='u' p:x='1'>` + c.body + `</s>`)
 	}
+	for _, c := range flawedBodies {
+		add(openStream + c.body + endStream)
+	}
 	for _, body := range []string{
 		"<a\u0132/>",                        // a name of the fifth edition only
 		"<a b='\r\n'>\r\n&#13;</a>",         // what attributes make of line ends
@@ -57,6 +60,12 @@ func FuzzReader(f *testing.F) {
 				return
 			}
 			want, wantErr := oracleNext(d)
+			if r.Flaw() != "" { // a part is missing, and encoding/xml may not take it at all
+				if wantErr != nil {
+					return
+				}
+				continue
+			}
 			if err == io.EOF {
 				if !errors.Is(wantErr, io.EOF) {
 					t.Fatalf("%q: the end, and encoding/xml says %v", doc, wantErr)
@@ -162,7 +171,7 @@ func FuzzRoundTrip(f *testing.F) {
 }
 
 // FuzzSplit checks that it does not matter how the bytes of a stream, well
-// formed or not, come in (X-13).
+// formed or not, come in .
 func FuzzSplit(f *testing.F) {
 	addSeeds(f, func(doc string) {
 		f.Add([]byte(doc), []byte{1, 7}, uint16(0))

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 func repeat(s string, n int) string { return strings.Repeat(s, n) }
 
-// X-10: what has exactly the limit passes, and one more does not.
+// What has exactly the limit passes; one more, and the stanza is not whole, or the stream
+// ends where that limit is its own.
 func TestLimits(t *testing.T) {
 	attrs := func(n int) (s string) {
 		for i := range n {
@@ -32,7 +34,7 @@ func TestLimits(t *testing.T) {
 		"depth":          {Limits{}, func(n int) string { return repeat("<a>", n) + repeat("</a>", n) }, 32},
 		"depth, empty":   {Limits{Depth: 3}, func(n int) string { return repeat("<a>", n-1) + "<a/>" + repeat("</a>", n-1) }, 3},
 		"attrs":          {Limits{}, func(n int) string { return "<a" + attrs(n) + "/>" }, 64},
-		"declarations":   {Limits{Attrs: 5}, func(n int) string { return "<a xmlns='u' xmlns:p='u'" + attrs(n-2) + "/>" }, 5},
+		"declarations":   {Limits{Attrs: 5}, func(n int) string { return "<a xmlns='u' xmlns:p='u'" + attrs(n-1) + "/>" }, 5},
 		"name":           {Limits{}, func(n int) string { return "<" + repeat("x", n) + "/>" }, 256},
 		"qualified name": {Limits{}, func(n int) string { return "<stream:" + repeat("x", n-7) + "/>" }, 256},
 		"attribute name": {Limits{}, func(n int) string { return "<a " + repeat("x", n) + "=''/>" }, 256},
@@ -50,9 +52,29 @@ func TestLimits(t *testing.T) {
 					t.Errorf("%d: %v", n, err)
 				}
 			}
-			checkFailure(t, openStream+c.body(c.limit+1)+endStream, policy, c.limits)
+			over := openStream + c.body(c.limit+1)
+			switch name, _, _ := strings.Cut(name, ","); name {
+			case "stanza", "total", "name", "qualified name", "namespace":
+				checkFailure(t, over+endStream, policy, c.limits)
+			default:
+				checkFlaw(t, over, "more than "+strconv.Itoa(flawLimit(c.limits, name)), c.limits)
+			}
 		})
 	}
+}
+
+// flawLimit is the limit that a flaw names.
+func flawLimit(l Limits, name string) int {
+	l = l.withDefaults()
+	switch {
+	case name == "depth":
+		return l.Depth
+	case name == "attrs", name == "declarations":
+		return l.Attrs
+	case name == "nodes":
+		return l.Nodes
+	}
+	return maxName
 }
 
 // X-10: limits before the first stanza.
@@ -186,8 +208,8 @@ func TestDepth(t *testing.T) {
 	if err != nil || len(out) != len(body)+len(` xmlns="jabber:client"`)-len("</a>")+len("/") {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
-	checkFailure(t, openStream+body, policy, Limits{Stanza: 10 << 20, Depth: depth - 1})
-	checkFailure(t, openStream+body, policy, Limits{})
+	checkFlaw(t, openStream+body, "nested too deeply (more than 999 levels)", Limits{Stanza: 10 << 20, Depth: 999})
+	checkFlaw(t, openStream+body, "nested too deeply (more than 32 levels)", Limits{Stanza: 10 << 20})
 }
 
 // Memory is allocated for stanzas, not for their parts.

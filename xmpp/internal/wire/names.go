@@ -2,7 +2,9 @@ package wire
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/beevik/etree"
@@ -13,6 +15,9 @@ const (
 	nsXML   = "http://www.w3.org/XML/1998/namespace"
 	nsXMLNS = "http://www.w3.org/2000/xmlns/"
 )
+
+// nsForward is the namespace of stanzas in stanzas (XEP-0297).
+const nsForward = "urn:xmpp:forward:0"
 
 // Names and namespaces are few and come again and again, so each is checked
 // and allocated once and remembered in a slot, until another takes that.
@@ -36,7 +41,10 @@ func (q qname) prefix() string { return q.full[:max(q.colon, 0)] }
 func (q qname) local() string  { return q.full[q.colon+1:] }
 
 // A decl is a namespace declaration; its key is "xmlns" or "xmlns:prefix".
-type decl struct{ key, prefix, uri string }
+type decl struct {
+	key, prefix, uri string
+	unusable         bool // what has the prefix cannot be kept
+}
 
 // An attr is an attribute as it was written.
 type attr struct {
@@ -50,25 +58,36 @@ type frame struct {
 	name  qname
 	ns    string
 	scope int // the number of declarations in force around it
+
+	base     int  // how deep the stanza is nested that it is, or is in
+	forwards bool // its children are stanzas (XEP-0297)
 }
 
-// name reads a qualified name.
-func (r *Reader) name() qname {
-	b := r.span()
+// name reads a qualified name, which is the zero one where it cannot be kept. The sum is
+// that of the whole name, and is taken only then.
+func (r *Reader) name() (q qname, sum uint64) {
+	b, ok := r.span()
+	if !ok {
+		r.cut(policy, fmt.Sprintf("name too long (more than %d bytes)", maxName))
+		return qname{}, r.skipName()
+	}
 	known := &r.names[slot(b)]
 	if len(b) > 0 && known.full == string(b) {
-		return *known
+		return *known, 0
 	}
-	q := qname{full: string(b), colon: bytes.IndexByte(b, ':')}
+	q = qname{full: string(b), colon: bytes.IndexByte(b, ':')}
 	switch {
 	case !utf8.ValidString(q.full):
 		r.fail(badEncoding, "invalid UTF-8")
-	case !isNCName(q.local()) || q.colon >= 0 && !isNCName(q.prefix()):
+	case !isNCName(strings.ReplaceAll(q.full, ":", "_")):
 		r.fail(notWellFormed, "malformed name")
+	case !isNCName(q.local()) || q.colon >= 0 && !isNCName(q.prefix()):
+		r.cut(notWellFormed, "name with a misplaced colon")
+		return qname{}, r.sum(q.full)
 	default:
 		*known = q
 	}
-	return q
+	return q, 0
 }
 
 // declare puts a namespace declaration with the value just read in force.
@@ -77,52 +96,60 @@ func (r *Reader) declare(key qname, scope int) {
 	if *known != string(r.val) {
 		*known = string(r.val[:min(len(r.val), maxName+1)])
 	}
-	uri := *known
-	d := decl{key: key.full, prefix: key.local(), uri: uri}
+	d := decl{key: key.full, prefix: key.local(), uri: *known}
 	if key.colon < 0 {
 		d.prefix = ""
 	}
-	switch {
-	case len(uri) > maxName:
-		r.fail(policy, "namespace name too long")
-	case d.prefix == "xmlns" || uri == nsXMLNS || (d.prefix == "xml") != (uri == nsXML):
-		r.fail(notWellFormed, "redefinition of a reserved prefix")
-	case d.prefix != "" && uri == "":
-		r.fail(notWellFormed, "prefix without a namespace")
-	case slices.ContainsFunc(r.decls[scope:], func(o decl) bool { return o.prefix == d.prefix }):
+	if slices.ContainsFunc(r.decls[scope:], func(o decl) bool { return o.prefix == d.prefix }) {
 		r.fail(notWellFormed, "duplicate attribute")
+		return
+	}
+	switch {
+	case len(d.uri) > maxName:
+		r.cut(policy, fmt.Sprintf("namespace name too long (more than %d bytes)", maxName))
+		d.uri, d.unusable = "", true
+	case d.prefix == "xmlns" || d.uri == nsXMLNS || (d.prefix == "xml") != (d.uri == nsXML):
+		r.cut(notWellFormed, "redefinition of a reserved prefix")
+		d.uri, d.unusable = "", true
+	case d.prefix != "" && d.uri == "":
+		r.cut(notWellFormed, "prefix without a namespace")
+		d.unusable = true
 	}
 	r.decls = append(r.decls, d)
 }
 
-// resolve returns the innermost declaration of a prefix. The empty one needs
-// none: it means no namespace then.
-func (r *Reader) resolve(prefix string) decl {
+// resolve returns the innermost declaration of a prefix, and whether it is of use. The
+// empty prefix needs none: it means no namespace then.
+func (r *Reader) resolve(prefix string) (decl, bool) {
 	for i := len(r.decls) - 1; i >= 0; i-- {
 		if r.decls[i].prefix == prefix {
-			return r.decls[i]
+			return r.decls[i], !r.decls[i].unusable
 		}
 	}
 	if prefix != "" {
-		r.fail(notWellFormed, "undeclared prefix")
+		r.cut(notWellFormed, "undeclared prefix")
 	}
-	return decl{}
+	return decl{}, prefix == ""
 }
 
-// open makes an element of the start tag that was read, in canonical form, and
-// opens it.
-func (r *Reader) open(name qname, scope int) *etree.Element {
+// openElement makes an element of the start tag that was read, in canonical form, and
+// opens it. It returns nil where the element cannot be kept.
+func (r *Reader) openElement(name qname, scope int) *etree.Element {
 	depth := len(r.stack)
 	if depth == 0 {
-		r.contentNS = r.resolve("").uri
+		content, _ := r.resolve("")
+		r.contentNS = content.uri
 	}
-	ns := r.elementNS(name)
+	ns, ok := r.elementNS(name)
+	if !ok {
+		return nil
+	}
 	foreign, hasLang := r.resolveAttrs()
 	needsNS := depth < 2 || ns != r.stack[depth-1].ns
 	// RFC 6120, section 8.1.5: a stanza without a language has the stream's.
 	needsLang := depth == 1 && ns == r.contentNS && r.lang != "" && !hasLang
 	n := len(r.attrs) + foreign + btoi(needsNS) + btoi(needsLang)
-	if r.count(2 + n); r.err != nil {
+	if !r.count(2 + n) {
 		return nil
 	}
 	e := r.element(name.local())
@@ -139,7 +166,10 @@ func (r *Reader) open(name qname, scope int) *etree.Element {
 	if needsLang {
 		e.CreateAttr("xml:lang", r.lang)
 	}
-	r.stack = append(r.stack, frame{e: e, name: name, ns: ns, scope: scope})
+	r.stack = append(r.stack, frame{
+		e: e, name: name, ns: ns, scope: scope,
+		base: r.baseDepth(), forwards: name.local() == "forwarded" && ns == nsForward,
+	})
 	return e
 }
 
@@ -150,51 +180,81 @@ func btoi(b bool) int {
 	return 0
 }
 
-// count counts the parts of a stanza.
-func (r *Reader) count(n int) {
-	if r.nodes += n; r.nodes > r.limits.Nodes {
-		r.fail(policy, "too many elements, attributes and texts")
+// count counts the parts of a stanza, and reports whether there may be so many. What is
+// kept beyond the limit is bounded otherwise.
+func (r *Reader) count(n int) bool {
+	if r.nodes += n; r.nodes <= r.limits.Nodes || r.full {
+		return r.err == nil
 	}
+	r.cut(policy, fmt.Sprintf("too many parts (more than %d)", r.limits.Nodes))
+	r.full = true
+	return r.err == nil && len(r.stack) <= r.baseDepth()+2
 }
 
-func (r *Reader) elementNS(name qname) string {
+// elementNS returns the namespace of an element, unless it cannot be one of the stream.
+func (r *Reader) elementNS(name qname) (ns string, ok bool) {
+	if name.full == "" {
+		if len(r.stack) < 2 { // this is no stanza, so there is none to be left out
+			r.fail(policy, "name too long")
+		}
+		return "", false
+	}
 	prefix := name.prefix()
-	ns := r.resolve(prefix).uri
+	d, ok := r.resolve(prefix)
 	switch depth := len(r.stack); {
-	case depth > 0 && prefix != "" && ns == r.contentNS:
+	case !ok && depth < 2:
+		r.fail(policy, "stanza in a namespace that cannot be kept")
+	case !ok: // a flaw of the declaration, or of its absence
+	case depth > 0 && prefix != "" && d.uri == r.contentNS:
 		// RFC 6120, section 4.8.5: there are parsers that take this for a
 		// stanza and parsers that do not.
-		r.fail(badPrefix, "prefix for the content namespace")
-	case ns == nsXML: // and could not be written without its prefix
-		r.fail(badPrefix, "element in the XML namespace")
-	case depth == 1 && ns == r.stack[0].ns && name.local() == r.stack[0].name.local():
+		r.cut(badPrefix, "prefix for the content namespace")
+		ok = false
+	case d.uri == nsXML: // and could not be written without its prefix
+		r.cut(badPrefix, "element in the XML namespace")
+		ok = false
+	case depth == 1 && d.uri == r.stack[0].ns && name.local() == r.stack[0].name.local():
 		// Its children would be stanzas for some and no stanzas for us.
 		r.fail(notWellFormed, "second stream header")
 	}
-	return ns
+	return d.uri, ok && r.err == nil
 }
 
-// resolveAttrs finds the namespaces of the attributes. Those without a prefix
-// have none, whatever the default namespace is. It returns how many have a
-// prefix that needs to be declared, and whether one is xml:lang.
+// resolveAttrs finds the namespaces of the attributes, and drops those that have none.
+// Those without a prefix are in no namespace, whatever the default one is. It returns
+// how many have a prefix that needs to be declared, and whether one is xml:lang.
 func (r *Reader) resolveAttrs() (foreign int, hasLang bool) {
-	for i := range r.attrs {
-		a := &r.attrs[i]
+	kept := r.attrs[:0]
+	for _, a := range r.attrs {
+		ok := true
 		switch prefix := a.name.prefix(); prefix {
 		case "":
 		case "xml":
 			a.ns = nsXML
-			hasLang = hasLang || a.name.local() == "lang"
 		default:
-			a.ns = r.resolve(prefix).uri
-			foreign++
+			var d decl
+			d, ok = r.resolve(prefix)
+			a.ns = d.uri
 		}
-		for j := range i {
-			if b := &r.attrs[j]; a.name.local() == b.name.local() && a.ns == b.ns {
+		for i := range kept {
+			if b := &kept[i]; a.name.full == b.name.full {
 				r.fail(notWellFormed, "duplicate attribute")
+			} else if a.name.local() == b.name.local() && a.ns == b.ns {
+				r.cut(notWellFormed, "duplicate attribute")
+				ok = false
 			}
 		}
+		if !ok {
+			continue
+		}
+		kept = append(kept, a)
+		if a.ns == nsXML {
+			hasLang = hasLang || a.name.local() == "lang"
+		} else if a.ns != "" {
+			foreign++
+		}
 	}
+	r.attrs = kept
 	return foreign, hasLang
 }
 
@@ -202,7 +262,7 @@ func (r *Reader) resolveAttrs() (foreign int, hasLang bool) {
 func (r *Reader) declareUsed(e *etree.Element) {
 	for i := range r.attrs {
 		if prefix := r.attrs[i].name.prefix(); prefix != "" && prefix != "xml" {
-			d := r.resolve(prefix)
+			d, _ := r.resolve(prefix)
 			e.CreateAttr(d.key, d.uri)
 		}
 	}
@@ -220,12 +280,9 @@ func (r *Reader) element(tag string) *etree.Element {
 	return e
 }
 
-// addText adds val to the innermost open element, unless it is empty.
+// addText adds val to the innermost open element, unless it is empty or is not kept.
 func (r *Reader) addText() {
-	if len(r.val) == 0 {
-		return
-	}
-	if r.count(1); r.err != nil {
+	if len(r.val) == 0 || r.full || !r.count(1) || r.full {
 		return
 	}
 	t := &r.storage.texts.take(1)[0]

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 
@@ -28,8 +29,9 @@ const (
 )
 
 // Limits bound what a peer can make a Reader hold. They are counted while
-// reading: what exceeds one fails at the first byte too many. A field that is
-// not positive takes its default.
+// reading. A stanza that exceeds one is read to its end and pruned: see
+// Reader.Flaw. A stream header, or a stream, that exceeds one fails at the
+// first byte too many. A field that is not positive takes its default.
 //
 // Besides, names and namespace names have at most 256 bytes, and at most 1 KiB
 // of white space comes before the stream header.
@@ -37,14 +39,19 @@ type Limits struct {
 	// Stanza is the size in bytes of a first-level child of the stream with
 	// its tags, and of the stream header. Default: 64 KiB.
 	Stanza int64
+	// End is the size in bytes at which reading past a stanza that is too large
+	// is given up: the stream fails. Default: Stanza.
+	End int64
 	// Total is the size in bytes of the whole stream so far, white space
 	// between stanzas included. Default: unlimited.
 	Total int64
-	// Depth is how deep elements are nested; a stanza has depth 1.
-	// Default: 32.
+	// Depth is how deep elements are nested; a stanza has depth 1, and so has a
+	// stanza that is forwarded in another (XEP-0297): what is accepted by itself
+	// is accepted in a carbon copy and in an archive. Default: 32.
 	Depth int
-	// Attrs is the number of attributes of an element, namespace declarations
-	// included. Default: 64.
+	// Attrs is the number of attributes of an element, declarations of prefixes
+	// included. That of the default namespace does not count, as it depends on
+	// where the element stands. Default: 64.
 	Attrs int
 	// Nodes is the number of parts a stanza becomes: a text or attribute is
 	// one, an element is two, and an attribute with a prefix is two, for it
@@ -55,8 +62,10 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
+	l.Stanza = cmp.Or(max(l.Stanza, 0), 64<<10)
 	return Limits{
-		Stanza: cmp.Or(max(l.Stanza, 0), 64<<10),
+		Stanza: l.Stanza,
+		End:    max(l.End, l.Stanza),
 		Total:  cmp.Or(max(l.Total, 0), math.MaxInt64),
 		Depth:  cmp.Or(max(l.Depth, 0), 32),
 		Attrs:  cmp.Or(max(l.Attrs, 0), 64),
@@ -86,6 +95,11 @@ func (e *SyntaxError) Error() string {
 // their element declares it; declarations nobody uses are gone. Adjacent text
 // and CDATA are one CharData.
 //
+// What is well-formed but over a limit, or has names that no namespace explains,
+// ends nothing: a server relays what others wrote. The part in question is left
+// out, the rest is read as usual, and Flaw tells why the stanza is not whole. Who
+// wants whole stanzas only still learns whom it is from, and what its id is.
+//
 // Inside, the first error sticks: it ends the readable part of the buffer, and
 // every method returns zero values from then on. As a NUL byte is never legal,
 // peek needs no second result to say so.
@@ -99,8 +113,10 @@ type Reader struct {
 	buf              []byte
 	pos, end, filled int
 	base             int64  // offset of buf[0] in the stream
+	start            int64  // offset of the stanza
 	limit            int64  // offset of the first byte too many
-	cause            string // why it is
+	cause            string // why it is; "" for Limits.Stanza
+	soft             bool   // only of what is kept: the stanza may go on
 
 	started   bool   // the header has been read
 	contentNS string // its default namespace
@@ -110,11 +126,18 @@ type Reader struct {
 	decls []decl  // namespace declarations in force, the innermost last
 	attrs []attr  // the attributes of the start tag being read
 	val   []byte  // the text or attribute value being read
+	raw   int     // where in val the characters begin that stood as they are
 
 	names   [slots]qname
 	uris    [slots]string
 	nodes   int // of this stanza, so far
 	storage storage
+
+	flaw    string // why the stanza is not whole
+	full    bool   // nothing more of it is kept, but some start tags
+	tags    int    // how many of those were kept
+	cropped bool   // val is not whole
+	skipped ghosts // elements that are being skipped
 }
 
 // NewReader returns a Reader of the stream that src delivers.
@@ -124,6 +147,8 @@ func NewReader(src io.Reader, l Limits) *Reader {
 		limits: l.withDefaults(),
 		buf:    make([]byte, bufferSize),
 		decls:  []decl{{key: "xmlns:xml", prefix: "xml", uri: nsXML}},
+
+		skipped: ghosts{seed: maphash.MakeSeed()},
 	}
 }
 
@@ -143,6 +168,12 @@ func (r *Reader) Buffered() int { return r.filled - r.pos }
 // Parts returns how many parts, as Limits.Nodes counts them, the stanza has that
 // Next returned last.
 func (r *Reader) Parts() int { return r.nodes }
+
+// Flaw returns why the stanza that Next returned last is not whole, or "": a
+// phrase such as "nested too deeply (more than 32 levels)". What is left of it are
+// all parts within the limits. Of a stanza that is too large these are those that
+// came before it was, and of its later children the start tags.
+func (r *Reader) Flaw() string { return r.flaw }
 
 // Header reads the start tag of the stream, and the XML declaration if there
 // is one. It has to be called once, before Next, and has the same errors
@@ -186,6 +217,7 @@ func (r *Reader) Next() (*etree.Element, int64, error) {
 	} else if len(r.stack) == 0 {
 		r.die(io.EOF) // the header was an empty element
 	}
+	r.soft = false
 	r.bound(math.MaxInt64, "")
 	r.findTag("text between stanzas")
 	start := r.offset()
@@ -218,8 +250,10 @@ func (r *Reader) child() *etree.Element {
 
 // begin starts a stanza or the header: its limits, and memory of its own.
 func (r *Reader) begin() {
-	r.bound(r.limits.Stanza, "stanza too large")
-	r.nodes = 0
+	r.start = r.offset()
+	r.bound(r.limits.Stanza, "")
+	r.soft = len(r.stack) > 0 && r.limits.End > r.limits.Stanza && r.limit < r.limits.Total
+	r.nodes, r.flaw, r.full, r.tags = 0, "", false, 0
 	if r.storage.values.used > bufferSize {
 		r.val, r.attrs = nil, nil // what one large stanza needed, the next may not
 	}
@@ -229,6 +263,17 @@ func (r *Reader) begin() {
 // fail makes the reader die of a SyntaxError here.
 func (r *Reader) fail(condition, reason string) {
 	r.die(&SyntaxError{Condition: condition, Reason: reason, Offset: r.offset()})
+}
+
+// cut leaves out what is being read, which is over a limit or has a name that cannot be
+// kept. In the stream header, and in what makes a first-level child what it is, that is
+// the end.
+func (r *Reader) cut(condition, reason string) {
+	if depth := len(r.stack); depth == 0 || depth == 1 && condition != policy {
+		r.fail(condition, reason)
+		return
+	}
+	r.flaw = cmp.Or(r.flaw, reason)
 }
 
 // die makes err the reader's last word, unless it has spoken it.
@@ -265,6 +310,28 @@ func (r *Reader) clip() {
 	}
 }
 
+// overrun is what happens at the limit: from here on nothing is kept or, at the hard
+// end, the reader dies. It reports whether more may be read.
+func (r *Reader) overrun() bool {
+	reason := cmp.Or(r.cause, tooLarge(r.limits.Stanza))
+	if !r.soft {
+		r.fail(policy, reason)
+		return false
+	}
+	r.cut(policy, reason)
+	r.soft, r.full = false, true
+	r.limit, r.cause = min(r.start+r.limits.End, r.limits.Total), tooLarge(r.limits.End)
+	r.clip()
+	return true
+}
+
+func tooLarge(limit int64) string {
+	if limit < 1<<20 {
+		return fmt.Sprintf("too large (more than %d bytes)", limit)
+	}
+	return fmt.Sprintf("too large (more than %d MiB)", limit>>20)
+}
+
 // more adds at least one byte to buf[pos:end] and may move it to the front.
 // It is empty then, or the beginning of a token far smaller than the buffer.
 func (r *Reader) more() {
@@ -272,8 +339,9 @@ func (r *Reader) more() {
 	case r.err != nil:
 		return
 	case r.base+int64(r.end) >= r.limit:
-		r.fail(policy, r.cause)
-		return
+		if end := r.end; !r.overrun() || r.end > end {
+			return
+		}
 	}
 	copy(r.buf, r.buf[r.pos:r.filled])
 	r.base += int64(r.pos)

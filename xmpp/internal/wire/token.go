@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -102,6 +103,7 @@ func (r *Reader) expect(c byte, otherwise string) {
 // content reads text up to the next tag, and that tag.
 func (r *Reader) content() {
 	r.text()
+	r.addText()
 	if r.peek() == '/' {
 		r.endTag()
 	} else {
@@ -109,23 +111,73 @@ func (r *Reader) content() {
 	}
 }
 
-// startTag reads a start tag after its '<' and opens the element.
+// startTag reads a start tag after its '<' and opens the element, or skips it where it
+// cannot be kept.
 func (r *Reader) startTag() *etree.Element {
-	if len(r.stack) > r.limits.Depth {
-		r.fail(policy, "elements nested too deeply")
+	if !r.keeps() {
+		r.skipElement()
+		return nil
 	}
-	name := r.name()
+	name, sum := r.name()
 	scope := len(r.decls)
-	empty := r.attributes(scope)
-	e := r.open(name, scope)
-	if empty && r.err == nil {
+	empty := r.attributes(scope, true)
+	e := r.openElement(name, scope)
+	switch {
+	case r.err != nil:
+		return nil
+	case e == nil:
+		r.decls = r.decls[:scope]
+		if name.full != "" {
+			sum = r.sum(name.full)
+		}
+		if !empty {
+			r.skipContent(sum)
+		}
+	case empty:
 		r.close()
 	}
 	return e
 }
 
-// attributes reads the attributes of a start tag and its end.
-func (r *Reader) attributes(scope int) (empty bool) {
+// What is kept of a stanza that is too large.
+const (
+	maxTags = 64   // start tags
+	maxKept = 1024 // bytes of each attribute
+)
+
+// keeps reports whether the element that begins can be one of the stanza. Of a stanza
+// that is too large, its direct children still are: they say what its id is.
+func (r *Reader) keeps() bool {
+	depth := len(r.stack)
+	base := r.baseDepth()
+	if depth-base > r.limits.Depth {
+		r.cut(policy, fmt.Sprintf("nested too deeply (more than %d levels)", r.limits.Depth))
+		return false
+	}
+	if r.full && (depth != base+2 || r.tags == maxTags) {
+		return false
+	}
+	if r.full {
+		r.tags++
+	}
+	return true
+}
+
+// baseDepth is how deep the innermost stanza is nested that the next element is, or is
+// in. Only so many are forwarded in each other.
+func (r *Reader) baseDepth() int {
+	depth := len(r.stack)
+	if depth == 0 {
+		return 0
+	}
+	if parent := &r.stack[depth-1]; !parent.forwards || depth > 3*r.limits.Depth {
+		return parent.base
+	}
+	return depth - 1
+}
+
+// attributes reads the attributes of a start tag and its end, and keeps them if told to.
+func (r *Reader) attributes(scope int, keep bool) (empty bool) {
 	r.attrs = r.attrs[:0]
 	for n := 0; r.err == nil; n++ {
 		spaced := r.space()
@@ -139,31 +191,42 @@ func (r *Reader) attributes(scope int) (empty bool) {
 			return true
 		case !spaced:
 			r.fail(notWellFormed, "no white space before an attribute")
-		case n == r.limits.Attrs:
-			r.fail(policy, "too many attributes")
+		case keep && n < r.limits.Attrs:
+			if r.attribute(scope) == "xmlns" {
+				n--
+			}
 		default:
-			r.attribute(scope)
+			r.skipAttribute(keep)
 		}
 	}
 	return false
 }
 
-func (r *Reader) attribute(scope int) {
-	name := r.name()
+// attribute reads an attribute and returns its name.
+func (r *Reader) attribute(scope int) string {
+	name, _ := r.name()
+	r.value()
+	switch {
+	case name.full == "" || r.full && (r.cropped || len(r.val) > maxKept):
+	case name.full == "xmlns" || name.prefix() == "xmlns":
+		r.declare(name, scope)
+	default:
+		r.attrs = append(r.attrs, attr{name: name, value: r.storage.values.take(r.val)})
+	}
+	return name.full
+}
+
+// value reads what follows the name of an attribute.
+func (r *Reader) value() {
 	r.space()
 	r.expect('=', "attribute without a value")
 	r.space()
 	r.quoted()
-	if name.full == "xmlns" || name.prefix() == "xmlns" {
-		r.declare(name, scope)
-	} else {
-		r.attrs = append(r.attrs, attr{name: name, value: r.storage.values.take(r.val)})
-	}
 }
 
 // quoted reads an attribute value.
 func (r *Reader) quoted() {
-	r.val = r.val[:0]
+	r.clear()
 	quote, plain := r.peek(), byte(inQuot)
 	switch quote {
 	case '"':
@@ -188,6 +251,8 @@ func (r *Reader) quoted() {
 	}
 }
 
+const mismatch = "end tag that does not match"
+
 // endTag reads an end tag after its '<' and closes the element.
 func (r *Reader) endTag() {
 	r.pos++ // the '/'
@@ -196,7 +261,7 @@ func (r *Reader) endTag() {
 		w := r.buf[r.pos:r.end]
 		n = min(len(w), len(name))
 		if string(w[:n]) != name[:n] {
-			r.fail(notWellFormed, "end tag that does not match")
+			r.fail(notWellFormed, mismatch)
 		} else if n < len(name) {
 			r.more()
 		}
@@ -206,50 +271,51 @@ func (r *Reader) endTag() {
 	}
 	r.pos += len(name)
 	r.space()
-	r.expect('>', "end tag that does not match")
+	r.expect('>', mismatch)
 	if r.err == nil {
 		r.close()
 	}
 }
 
 // text reads character data and CDATA sections, up to and including the '<' of
-// the next tag, and adds them to the open element as one text.
+// the next tag.
 func (r *Reader) text() {
-	r.val = r.val[:0]
-	raw := 0 // where in val the characters begin that stood as they are
+	r.clear()
 	for {
 		switch r.chars(inText) {
 		case '>':
-			if bytes.HasSuffix(r.val[raw:], []byte("]]")) {
+			if bytes.HasSuffix(r.val[r.raw:], []byte("]]")) {
 				r.fail(notWellFormed, "']]>' in text")
 				return
 			}
 			r.keep(1)
 		case '&':
 			r.reference()
-			raw = len(r.val)
+			r.raw = len(r.val)
 		case '<':
 			r.pos++
 			if c := r.peek(); c != '!' && c != '?' {
-				r.addText()
 				return
 			}
 			r.cdata()
-			raw = len(r.val)
+			r.raw = len(r.val)
 		default:
 			return
 		}
 	}
 }
 
+// clear begins a new val.
+func (r *Reader) clear() { r.val, r.raw, r.cropped = r.val[:0], 0, false }
+
 // cdata reads a CDATA section after its '<'. RFC 6120 does not prohibit those.
 func (r *Reader) cdata() {
 	r.cdataStart()
-	start := len(r.val)
+	r.raw = len(r.val)
 	for r.chars(inCDATA) == '>' {
 		r.pos++
-		if text, end := bytes.CutSuffix(r.val[start:], []byte("]]")); end {
-			r.val = r.val[:start+len(text)]
+		if text, end := bytes.CutSuffix(r.val[r.raw:], []byte("]]")); end {
+			r.val = r.val[:r.raw+len(text)]
 			return
 		}
 		r.write([]byte{'>'})
@@ -305,10 +371,20 @@ func (r *Reader) keep(n int) {
 // write adds p to val. A large val quadruples: what append leaves behind when
 // it grows by a quarter is several times the limit.
 func (r *Reader) write(p []byte) {
+	if r.full && len(r.val) > maxKept {
+		r.crop()
+	}
 	if n := len(r.val); n >= bufferSize && n+len(p) > cap(r.val) {
 		r.val = slices.Grow(r.val, int(min(3*int64(n), r.limit-r.offset())))
 	}
 	r.val = append(r.val, p...)
+}
+
+// crop drops val, which is not kept, but for its last two bytes: "]]>" has to be found.
+func (r *Reader) crop() {
+	n := len(r.val) - 2
+	r.val = append(r.val[:0], r.val[n:]...)
+	r.raw, r.cropped = max(0, r.raw-n), true
 }
 
 // runes adds the characters beyond ASCII that come next to val. One cut by the
@@ -358,7 +434,11 @@ func (r *Reader) reference() {
 	if numeric {
 		r.pos++
 	}
-	name := string(r.span())
+	b, ok := r.span()
+	if !ok {
+		r.fail(policy, "name too long")
+	}
+	name := string(b)
 	switch c := r.peek(); {
 	case c != ';' || !numeric && !isNCName(name):
 		r.fail(notWellFormed, "malformed reference")
@@ -392,9 +472,9 @@ func charReference(s string) (c rune, ok bool) {
 	return rune(n), err == nil && n <= utf8.MaxRune && isChar(rune(n))
 }
 
-// span consumes the bytes of a name. They are valid until more is called,
-// which peeking at the byte after them does not do.
-func (r *Reader) span() []byte {
+// span consumes the bytes of a name, unless they are too many, which is not ok. They
+// are valid until more is called, which peeking at the byte after them does not do.
+func (r *Reader) span() (name []byte, ok bool) {
 	n := 0
 	for r.err == nil {
 		w := r.buf[r.pos:r.end]
@@ -403,13 +483,13 @@ func (r *Reader) span() []byte {
 		}
 		switch {
 		case n > maxName:
-			r.fail(policy, "name too long")
+			return nil, false
 		case n < len(w):
 			r.pos += n
-			return w[:n]
+			return w[:n], true
 		default:
 			r.more()
 		}
 	}
-	return nil
+	return nil, true
 }
