@@ -150,7 +150,7 @@ func (d *delivery) attempt(ctx context.Context) error {
 		defer cancel()
 		d.env.spent = 0 // that was of the first attempt
 	}
-	d.env.stdout.ctx = ctx
+	d.env.stdout.until(ctx)
 	o := d.o
 	if d.elsewhere != "" {
 		o.Server, d.elsewhere = d.elsewhere, ""

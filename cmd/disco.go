@@ -219,6 +219,9 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 	if err := d.check(cmd); err != nil {
 		return err
 	}
+	if len(d.has) > 0 { // else it only lists
+		d.env.finishes()
+	}
 	targets, err := parseTargets(args)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,8 +45,10 @@ type Env struct {
 	spent   time.Duration  // of --timeout, before the connection
 	flagSet *pflag.FlagSet // of the command that runs
 	inUsed  bool           // the command reads In itself
+	started time.Time
 	stdout  *stoppableWriter
 	out     *output.Printer // to stdout
+	talk    *talker         // to Err
 }
 
 // System is the environment of a real process.
@@ -68,11 +69,6 @@ func System() *Env {
 	}
 }
 
-// A closedWriter stands for a standard output that was closed from the start.
-type closedWriter struct{}
-
-func (closedWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
-
 // Signals are those that end a command in good order. A hangup that is ignored, as
 // by nohup(1), stays so.
 func Signals() []os.Signal {
@@ -82,39 +78,6 @@ func Signals() []os.Signal {
 	}
 	return signals
 }
-
-// A stoppableWriter gives up on a reader that does not read when its context ends.
-type stoppableWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (s *stoppableWriter) Write(b []byte) (int, error) {
-	type result struct {
-		n   int
-		err error
-	}
-	done := make(chan result, 1)
-	b = bytes.Clone(b) // it may be written long after this has returned
-	go func() {
-		n, err := s.w.Write(b)
-		done <- result{n, err}
-	}()
-	select {
-	case r := <-done:
-		return r.n, r.err
-	case <-s.ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.n, r.err
-	case <-time.After(stalled):
-		return 0, context.Cause(s.ctx)
-	}
-}
-
-// stalled is how long a reader of standard output is given when all is over.
-const stalled = 200 * time.Millisecond
 
 // takeEnvironment returns the environment, and takes the password out of what the
 // programs that are started inherit.
@@ -198,7 +161,7 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 			}
 		}
 	}
-	env.stdout = &stoppableWriter{cmd.Context(), env.Out}
+	env.bound(cmd.Context())
 	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
 	return nil
 }
@@ -222,7 +185,7 @@ func (env *Env) print(r output.Record) error {
 // trace prints a step of the connection, for --verbose.
 func (env *Env) trace(format string, args ...any) {
 	if env.flags.verbose > 0 && !env.flags.quiet {
-		fmt.Fprintf(env.Err, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(env.talk, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -236,7 +199,7 @@ func (env *Env) traceXML() func(out bool, xml string) {
 		if out {
 			direction = ">"
 		}
-		fmt.Fprintf(env.Err, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
+		fmt.Fprintf(env.talk, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
 	}
 }
 

@@ -118,6 +118,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
 	}
+	env.talk.last()
 	e := classify(ctx, err)
 	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.lines != nil && env.flags.json {
 		env.printDetails(e)
@@ -162,9 +163,9 @@ func (env *Env) warnSkipped(stanza *xmpp.Element, from xmpp.JID, over error) {
 }
 
 func (env *Env) printError(r errorRecord) {
-	p := output.NewPrinter(env.Err, env.flags.json, false)
+	p := output.NewPrinter(env.talk, env.flags.json, false)
 	if p.Print(r) == nil {
-		_ = p.Flush() // there is nowhere left to say that it failed
+		_ = p.Flush()
 	}
 }
 

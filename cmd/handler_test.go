@@ -29,6 +29,7 @@ func newHandled(t *testing.T, args ...string) *handled {
 	t.Helper()
 	d := new(handled)
 	env := &Env{Out: &d.out, Err: &d.err, Getenv: os.Getenv}
+	env.open(t.Context())
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		t.Fatal(err)

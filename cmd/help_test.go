@@ -160,6 +160,7 @@ func TestHelpExitCodes(t *testing.T) {
 	for _, code := range want {
 		var b bytes.Buffer
 		env := &Env{Err: &b, flags: flags{json: true}}
+		env.open(t.Context())
 		env.report(t.Context(), &exitError{code: code, err: os.ErrInvalid})
 		var r struct{ Retryable bool }
 		if b.Len() > 0 && json.Unmarshal(b.Bytes(), &r) != nil || r.Retryable != (got[code] == "yes") {

@@ -152,17 +152,10 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	l.env.lastUntilStopped()
 	whole, cancel := l.env.withinTimeout(cmd.Context())
 	defer cancel()
-	ctx, stop := context.WithCancelCause(whole)
-	defer stop(nil)
-	if l.env.OutGone != nil {
-		go func() {
-			if l.env.OutGone(ctx) {
-				stop(errReaderGone)
-			}
-		}()
-	}
+	ctx, stop := l.env.whileRead(whole)
+	defer stop()
 	l.waiting, l.stop = context.WithCancelCause(ctx)
-	l.env.stdout.ctx = l.waiting
+	l.env.stdout.until(l.waiting)
 	err = l.stay(ctx, o)
 	return l.outcome(cmd.Context(), err)
 }

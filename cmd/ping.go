@@ -139,6 +139,11 @@ errors; --timeout also bounds many pings, so raise it with --count.`,
 }
 
 func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
+	if p.count > 1 { // what lists for long does not wait for its next line to find out
+		var stop context.CancelFunc
+		ctx, stop = p.env.whileRead(ctx)
+		defer stop()
+	}
 	stats := &pingStats{Kind: "ping_stats", JID: p.to.String()}
 	var last pingRecord
 	var err error

@@ -63,6 +63,9 @@ func (w *watcher) run(cmd *cobra.Command, args []string) error {
 	for _, t := range targets {
 		w.names = append(w.names, t.jid)
 	}
+	if len(w.names) > 0 { // else it only lists
+		w.env.finishes()
+	}
 	o, err := w.env.account(cmd.Context())
 	if err != nil {
 		return err
@@ -186,6 +189,7 @@ Exit codes: 0 stopped by SIGINT, SIGTERM or --for; 75 the connection was lost.`,
 }
 
 func (p *setter) run(cmd *cobra.Command, _ []string) error {
+	p.env.finishes()
 	presence, err := p.presence(cmd)
 	if err != nil {
 		return err
@@ -304,6 +308,7 @@ func (say saying) command(env *Env) *cobra.Command {
 		Example: "  xmppkit presence " + say.name + " juliet@example.org",
 		Args:    args(1, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			env.finishes()
 			o, err := env.account(cmd.Context())
 			if err != nil {
 				return err

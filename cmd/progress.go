@@ -2,13 +2,12 @@ package cmd
 
 import (
 	"fmt"
-	"io"
 	"time"
 )
 
 // A progress is one line on a terminal that is written over and over.
 type progress struct {
-	w       io.Writer
+	talk    *talker
 	started time.Time
 	shown   bool
 }
@@ -21,19 +20,19 @@ func (env *Env) newProgress() *progress {
 	if !env.ErrTerminal || env.Terminal || env.flags.quiet || env.flags.verbose > 0 {
 		return nil
 	}
-	return &progress{w: env.Err, started: time.Now()}
+	return &progress{talk: env.talk, started: time.Now()}
 }
 
 func (p *progress) show(sent, unconfirmed int) {
 	rate := float64(sent) / max(time.Since(p.started).Seconds(), 0.001)
-	fmt.Fprintf(p.w, "\r%d sent, %.0f/s, %d unconfirmed\x1b[K", sent, rate, unconfirmed)
+	fmt.Fprintf(p.talk, "\r%d sent, %.0f/s, %d unconfirmed\x1b[K", sent, rate, unconfirmed)
 	p.shown = true
 }
 
 // clear makes place for something else.
 func (p *progress) clear() {
 	if p.shown {
-		fmt.Fprint(p.w, "\r\x1b[K")
+		fmt.Fprint(p.talk, "\r\x1b[K")
 		p.shown = false
 	}
 }

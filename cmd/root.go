@@ -20,6 +20,7 @@ import (
 
 // Main runs the program with its arguments and returns the exit code.
 func Main(ctx context.Context, env *Env, args []string) (code int) {
+	env.open(ctx)
 	defer func() {
 		if r := recover(); r != nil {
 			code = env.report(ctx, &exitError{code: exitBug, class: "bug", err: fmt.Errorf("panic: %v", r),
@@ -30,13 +31,13 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	root.SetArgs(args)
 	// What is wrong with the arguments is said before they are parsed to the end.
 	env.flags.json = slices.Contains(args, "--json") || env.Getenv("XMPP_JSON") == "1"
-	help := &output.Writer{W: env.Out}
+	help := &output.Writer{W: &helpWriter{env: env, ctx: ctx}}
 	root.SetOut(help)
 	err := root.ExecuteContext(ctx)
 	if help.Err != nil {
 		err = help.Err
 	}
-	return env.report(ctx, err)
+	return env.report(ctx, env.outcome(err))
 }
 
 func newRootCmd(env *Env) *cobra.Command {
@@ -76,7 +77,7 @@ Exit codes: 0; 2 there is no such command or flag.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(env.In)
-	root.SetErr(env.Err)
+	root.SetErr(env.talk)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelpCmd(env, root))
 	env.addFlags(root.PersistentFlags())

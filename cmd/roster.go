@@ -153,6 +153,7 @@ Exit codes: 0; 1 if the request was refused at once.`,
 }
 
 func (a *adder) run(cmd *cobra.Command, args []string) error {
+	a.env.finishes()
 	if err := a.check(); err != nil {
 		return err
 	}
@@ -234,6 +235,7 @@ Exit codes: 0; 1 if there is no such contact.`,
 		Example: `  xmppkit roster remove tybalt@example.org`,
 		Args:    args(1, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			env.finishes()
 			o, err := env.account(cmd.Context())
 			if err != nil {
 				return err

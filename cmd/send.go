@@ -154,6 +154,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	f.env.inUsed = !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
 	d := &delivery{env: f.env, stream: f.lines || f.inputJSON, receipt: f.receipt, retries: f.retry}
 	if !f.dryRun {
+		f.env.finishes()
 		if f.env.flags.json {
 			err = f.env.needOutput()
 		}

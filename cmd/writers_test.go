@@ -1,0 +1,130 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xmppkit/output"
+)
+
+// A slowReader takes so long for each write; what is closed takes none.
+type slowReader struct {
+	bytes.Buffer
+	wait func()
+}
+
+func (s *slowReader) Write(b []byte) (int, error) {
+	s.wait()
+	return s.Buffer.Write(b)
+}
+
+// A reader of standard error that is slow gets all; one that stalls misses what is said
+// meanwhile, is told so, and holds up nobody.
+func TestTalker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started := time.Now()
+		slow := &slowReader{wait: func() { time.Sleep(300 * time.Millisecond) }}
+		talk := &talker{w: slow, over: func() bool { return false }}
+		long := strings.Repeat("x", 10*talkPart) + "\n"
+		io.WriteString(talk, long)
+		io.WriteString(talk, "end\n")
+		if slow.String() != long+"end\n" || time.Since(started) > 4*time.Second {
+			t.Errorf("%d bytes after %s", slow.Len(), time.Since(started))
+		}
+
+		// Not beyond the end of the command.
+		started = time.Now()
+		talk.over = func() bool { return true }
+		if io.WriteString(talk, long); time.Since(started) > talkWait {
+			t.Errorf("took %s", time.Since(started))
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+
+		started = time.Now()
+		read := make(chan struct{})
+		stuck := &slowReader{wait: func() { <-read }}
+		talk = &talker{w: stuck, over: func() bool { return false }}
+		for range 1000 {
+			io.WriteString(talk, "a line\n")
+		}
+		if talk.last(); time.Since(started) > 2*talkWait {
+			t.Errorf("1000 lines took %s", time.Since(started))
+		}
+		close(read)
+		talk.last()
+		io.WriteString(talk, "b\n")
+		if got, want := stuck.String(), "a line\nxmppkit: * standard error was not read: left out 999 writes\nb\n"; got != want {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// What cannot be written is the answer only where there is no better one.
+func TestOutcome(t *testing.T) {
+	gone, full := error(syscall.EPIPE), error(syscall.ENOSPC)
+	no, refused := noError("no"), dataError("bad")
+	for _, test := range []struct {
+		name      string
+		err, lost error
+		want      int
+	}{
+		{"fine", nil, nil, 0},
+		{"what lists has no reader any more", &output.WriteError{Err: gone}, nil, 0},
+		{"what lists has no reader any more, as was noticed", errReaderGone, nil, 0},
+		{"what lists cannot be written", &output.WriteError{Err: full}, nil, exitOutput},
+		{"what changes lost a result", nil, gone, exitOutput},
+		{"what changes lost a result to a full disk", nil, full, exitOutput},
+		{"it has an answer", no, gone, exitNo},
+		{"its answer is in what was lost", no, full, exitOutput},
+		{"it failed", refused, gone, exitData},
+		{"it failed, and the disk is full", refused, full, exitData},
+	} {
+		env := &Env{Out: io.Discard, Err: io.Discard}
+		env.open(t.Context())
+		env.stdout.lost = test.lost
+		if got := env.report(t.Context(), env.outcome(test.err)); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// A failed write ends what lists, and not what finishes its work. Nothing follows it.
+func TestStoppableWriter(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	fail := &brokenPipe{}
+	w := &stoppableWriter{w: fail, ctx: ctx}
+	if _, err := w.Write([]byte("a")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("%v", err)
+	}
+	w.finish = true
+	for range 3 {
+		if n, err := w.Write([]byte("a")); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	if fail.writes != 2 || !errors.Is(w.lost, syscall.EPIPE) {
+		t.Errorf("%d writes, %v", fail.writes, w.lost)
+	}
+	// That its time is over ends both.
+	stuck := &slowReader{wait: func() { <-ctx.Done(); select {} }}
+	w = &stoppableWriter{w: stuck, ctx: ctx, finish: true}
+	cancel(errTimeout(1))
+	if _, err := w.Write([]byte("a")); !errors.Is(err, errTimeout(1)) || w.lost != nil {
+		t.Errorf("%v, %v", err, w.lost)
+	}
+}
+
+type brokenPipe struct{ writes int }
+
+func (f *brokenPipe) Write([]byte) (int, error) {
+	f.writes++
+	return 0, syscall.EPIPE
+}
