@@ -1,8 +1,9 @@
 package cmd
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"xmppkit/xmpp"
@@ -51,19 +52,28 @@ type archived struct {
 	message *xmpp.Element // a stanza of its own, with the stamp of the archive
 }
 
-// archiveResult reads a result of the open query, "" for none. It takes only the own
-// account's word (XEP-0313, section 8), and an id to go on from has to be in it.
-func archiveResult(own xmpp.JID, query string, e *xmpp.Element) (archived, bool) {
+// resultOf returns the result of the open query that a stanza is, or nil; query is "" for
+// none. It takes only the own account's word (XEP-0313, section 8).
+func resultOf(own xmpp.JID, query string, e *xmpp.Element) *xmpp.Element {
 	results := xmpp.Children(e, nsArchive, "result")
 	account := xmpp.Attr(e, "from") == "" || addressIn(e, "from") == own.Bare()
 	if !account || len(results) != 1 || query == "" || xmpp.Attr(results[0], "queryid") != query || xmpp.Attr(e, "type") == "error" {
+		return nil
+	}
+	return results[0]
+}
+
+// archiveResult reads a result of the open query. An id to go on from has to be in it.
+func archiveResult(own xmpp.JID, query string, e *xmpp.Element) (archived, bool) {
+	result := resultOf(own, query, e)
+	if result == nil {
 		return archived{}, false
 	}
-	a := archived{id: xmpp.Attr(results[0], "id"), message: forwarded(results[0])}
+	a := archived{id: xmpp.Attr(result, "id"), message: forwarded(result)}
 	if a.id == "" || a.message == nil {
 		return archived{}, false
 	}
-	delay := xmpp.Child(xmpp.Child(results[0], nsForward, "forwarded"), nsDelay, "delay")
+	delay := xmpp.Child(xmpp.Child(result, nsForward, "forwarded"), nsDelay, "delay")
 	if delay != nil {
 		stamp := xmpp.NewElement(nsDelay, "delay", "from", own.Bare().String(), "stamp", xmpp.Attr(delay, "stamp"))
 		xmpp.Add(a.message, stamp)
@@ -87,26 +97,60 @@ func (a archived) missed(own xmpp.JID, carbons bool) (carbon string, ok bool) {
 
 // archiveEnd is what the answer to a query says of its page.
 type archiveEnd struct {
-	complete bool   // nothing is behind it
-	last     string // the id of its last message, to go on after; "" where it is empty
-	count    int    // of the messages on all pages; -1 where the server does not say
+	complete bool   // there is nothing after it
+	last     string // the id of its last message, to go on after; "" where the server names none
 }
 
-// endOfArchive reads the <fin/> in the answer to a query. An empty page has nothing
-// behind it, whatever the server says, as there is nothing to go on after.
+// endOfArchive reads the <fin/> in the answer to a query. How many messages there are is
+// not asked of it: a server may estimate that (XEP-0059, section 2.7).
 func endOfArchive(answer *xmpp.Element) (end archiveEnd, ok bool) {
 	fin := xmpp.Child(answer, nsArchive, "fin")
 	if fin == nil {
 		return archiveEnd{}, false
 	}
-	set := xmpp.Child(fin, nsPages, "set")
-	end.last, _ = xmpp.Text(set, nsPages, "last")
+	end.last, _ = xmpp.Text(xmpp.Child(fin, nsPages, "set"), nsPages, "last")
 	complete := xmpp.Attr(fin, "complete")
-	end.complete = complete == "true" || complete == "1" || end.last == ""
-	text, _ := xmpp.Text(set, nsPages, "count")
-	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
-	if end.count = int(n); err != nil {
-		end.count = -1
-	}
+	end.complete = complete == "true" || complete == "1"
 	return end, true
+}
+
+// archiveError is the failure to read the archive. That an item is not found says nothing
+// of a recipient here.
+func archiveError(err error) error {
+	err = fmt.Errorf("read the archive: %w", err)
+	if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound {
+		return &exitError{
+			code: exitUnavailable, class: "stanza", err: err,
+			hint: "the server announces an archive and does not find it: ask who runs the server",
+		}
+	}
+	return err
+}
+
+// errCircle says that the pages of the archive have no end.
+func errCircle() error {
+	return &exitError{
+		code: exitProtocol, class: "stanza", err: errors.New("read the archive: its pages come again and again"),
+		hint: "the archive of the server is broken: tell who runs the server",
+	}
+}
+
+// A circle notices pages that come again. It remembers one page, and then one after twice
+// as many (Brent's algorithm): so it needs little memory, and notices a circle after at
+// most three times as many pages as are in it and before it.
+type circle struct {
+	pages        int
+	last, lastID string
+}
+
+// closed reports whether a page ends where the remembered one did: in what the server
+// says of it, or in what is on it.
+func (c *circle) closed(last, lastID string) bool {
+	if last != "" && last == c.last || lastID != "" && lastID == c.lastID {
+		return true
+	}
+	if c.pages++; c.pages&(c.pages-1) == 0 {
+		c.last, c.lastID = last, lastID
+	}
+	return false
 }

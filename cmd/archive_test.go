@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -137,17 +138,18 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// The end of a page, as Prosody and ejabberd write it, and as none should.
+// The end of a page, as Prosody and ejabberd write it, and as none should. No count of
+// messages has a say in it.
 func TestEndOfArchive(t *testing.T) {
 	page := func(set string) string { return "<set xmlns='http://jabber.org/protocol/rsm'>" + set + "</set>" }
 	for content, want := range map[string]archiveEnd{
-		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>": {true, "a9", 9},
-		"<fin xmlns='urn:xmpp:mam:2' complete='1'>" + page("<first index='0'>a1</first><last>a9</last>") + "</fin>":          {true, "a9", -1},
-		"<fin xmlns='urn:xmpp:mam:2'>" + page("<first>a1</first><last>a9</last><count>90</count>") + "</fin>":                {false, "a9", 90},
-		"<fin xmlns='urn:xmpp:mam:2' complete='false'>" + page("<last>a9</last><count>99999999999</count>") + "</fin>":       {false, "a9", -1},
-		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<count>0</count>") + "</fin>":                                 {true, "", 0},
-		"<fin xmlns='urn:xmpp:mam:2'>" + page("<count>-5</count>") + "</fin>":                                                {true, "", -1},
-		"<fin xmlns='urn:xmpp:mam:2'/>": {true, "", -1},
+		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>": {true, "a9"},
+		"<fin xmlns='urn:xmpp:mam:2' complete='1'>" + page("<first index='0'>a1</first><last>a9</last>") + "</fin>":          {true, "a9"},
+		"<fin xmlns='urn:xmpp:mam:2'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>":                 {false, "a9"},
+		"<fin xmlns='urn:xmpp:mam:2' complete='false'>" + page("<last>a9</last><count>0</count>") + "</fin>":                 {false, "a9"},
+		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<count>0</count>") + "</fin>":                                 {true, ""},
+		"<fin xmlns='urn:xmpp:mam:2'>" + page("<count>-5</count>") + "</fin>":                                                {false, ""},
+		"<fin xmlns='urn:xmpp:mam:2'/>": {false, ""},
 	} {
 		answer := element("<message>" + content + "</message>")
 		answer.Tag = "iq"
@@ -158,6 +160,37 @@ func TestEndOfArchive(t *testing.T) {
 	for _, content := range []string{"", "<fin xmlns='urn:xmpp:mam:1' complete='true'/>"} {
 		if _, ok := endOfArchive(element("<message>" + content + "</message>")); ok {
 			t.Errorf("%q: an end", content)
+		}
+	}
+}
+
+// Pages that come again are noticed, whatever the length of the circle and of the way into
+// it; pages that do not are none.
+func TestCircle(t *testing.T) {
+	for tail := range 7 {
+		for length := 1; length < 20; length++ {
+			for name, page := range map[string]func(n, id int) (string, string){
+				"both": func(_, id int) (string, string) { return fmt.Sprint(id), fmt.Sprint(id) },
+				"last": func(n, id int) (string, string) { return fmt.Sprint(id), "" },
+				"ids":  func(n, id int) (string, string) { return fmt.Sprint("fresh", n), fmt.Sprint(id) },
+			} {
+				var c circle
+				n := 0
+				for ; n < 1000; n++ {
+					if c.closed(page(n, min(n, tail+(n-tail)%length))) {
+						break
+					}
+				}
+				if n <= tail || n > 3*(tail+length) {
+					t.Errorf("%s, %d and then %d in a circle: noticed after %d pages", name, tail, length, n)
+				}
+			}
+		}
+	}
+	var c circle
+	for n := range 10_000 {
+		if c.closed(fmt.Sprint("last", n), fmt.Sprint("id", n)) || c.closed("", "") {
+			t.Fatalf("page %d: a circle", n)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestDiscoPages(t *testing.T) {
 	for set, want := range map[string]bool{
 		"":                               false,
 		"<count>3</count>":               true,
-		"<count>2</count>":               true,
+		"<count>2</count>":               false,
 		"<count>4</count>":               false,
 		"<count>many</count>":            false,
 		"<count> 3</count>":              false,
@@ -66,7 +66,7 @@ func TestDiscoPages(t *testing.T) {
 		"<count xmlns='urn:x'>3</count>": false,
 	} {
 		q := discoQuery(t, "<set xmlns='http://jabber.org/protocol/rsm'>"+set+"</set>")
-		if got := complete(xmpp.Child(q, nsRSM, "set"), 3); got != want {
+		if got := counted(xmpp.Child(q, nsRSM, "set"), 3); got != want {
 			t.Errorf("3 items of %s are complete: %v", set, got)
 		}
 	}

@@ -23,6 +23,8 @@ const (
 	// keptIDs is how many of them are kept in a file. As many may be in another order
 	// in the archive than they arrived in, so it is read from the first of these on.
 	keptIDs = 32
+	// longID is how many bytes of an id are kept. A server with longer ones repeats more.
+	longID = 1000
 	// onePage is what is written at once also by a process that is just being killed.
 	onePage = 4096
 )
@@ -149,6 +151,9 @@ func (p *position) pass(ids []string) {
 	defer p.mu.Unlock()
 	p.Time = time.Now().UTC()
 	for _, id := range ids {
+		if len(id) > longID {
+			continue
+		}
 		if p.IDs = append(p.IDs, id); len(p.IDs) > manyIDs {
 			delete(p.seen, p.IDs[0])
 			p.After, p.IDs = p.IDs[0], p.IDs[1:]

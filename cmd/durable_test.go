@@ -91,7 +91,7 @@ func TestPositionBounds(t *testing.T) {
 func TestPositionTooLarge(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "durable.json")
 	p := mustOpen(t, file)
-	p.pass([]string{"one"})
+	p.pass([]string{"one", strings.Repeat("x", maxPosition)})
 	if err := p.save(nil); err != nil {
 		t.Fatal(err)
 	}

@@ -347,29 +347,37 @@ func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool,
 	return hasArchive && hasIDs, nil
 }
 
-// catchUp hands on what the archive has behind the last message that was handed on. What
+// catchUp hands on what the archive has after the last message that was handed on. What
 // arrives by itself meanwhile is in it as well, if it was not too late for the last page.
 func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 	page := archivePage{after: l.at.last(), max: archivePageSize}
-	for {
+	var pages circle
+	for gone := ""; ; {
 		if page.after == "" {
 			page.start = l.at.Time.Add(-clockSkew)
 		}
 		query, end, err := l.ask(s, page)
 		if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
-				s.JID().Bare(), page.after, l.at.Time.Format(time.RFC3339))
-			page.after = ""
+			gone, page.after = page.after, ""
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read the archive: %w", err)
+			return archiveError(err)
 		}
-		last := end.complete || end.last == page.after // of a server that does not move on
-		if err := l.takePage(ctx, s, query, last); err != nil || last {
+		if gone != "" {
+			l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
+				s.JID().Bare(), gone, l.at.Time.Format(time.RFC3339))
+			gone = ""
+		}
+		got := l.arrived(s, query)
+		got.last = end.complete || len(got.results) == 0
+		if err := l.takePage(ctx, s, query, got); err != nil || got.last {
 			return err
 		}
-		page.after = end.last
+		page.after = cmp.Or(end.last, got.lastID)
+		if page.after == "" || pages.closed(end.last, got.lastID) {
+			return errCircle()
+		}
 	}
 }
 
@@ -389,60 +397,80 @@ func (l *listener) ask(s *xmpp.Session, page archivePage) (query string, end arc
 	return query, end, err
 }
 
+// A pageful is what has arrived by the end of a page of the archive.
+type pageful struct {
+	results []received
+	lastID  string // of the last result
+	last    bool   // it is the last page of the archive
+	live    []received
+	err     error // why nothing more will arrive, if that is known
+}
+
+// arrived returns what has arrived by the end of a page.
+func (l *listener) arrived(s *xmpp.Session, query string) (got pageful) {
+	left := s.Queued()
+	if left == 0 {
+		return got
+	}
+	for e, err := range s.Stanzas(l.waiting) {
+		if e == nil {
+			got.err = err
+			break
+		}
+		if result := resultOf(s.JID(), query, e); result != nil {
+			got.results = append(got.results, received{e, err})
+			got.lastID = cmp.Or(xmpp.Attr(result, "id"), got.lastID)
+		} else {
+			got.live = append(got.live, received{e, err})
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	return got
+}
+
 // takePage hands on what has arrived by the end of a page: first the page, and then what
 // came by itself, unless that is in the archive and so on a page to come.
-func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, last bool) error {
-	ready, err := l.ready(s)
-	var live []received
-	for _, r := range ready {
-		a, ok := archiveResult(s.JID(), query, r.stanza)
-		if !ok {
-			live = append(live, r)
-			continue
-		}
-		carbon, ok := a.missed(s.JID(), l.carbons)
-		if !ok {
-			l.pending = append(l.pending, a.id)
-			continue
-		}
-		if r.over != nil {
-			l.skip(s.JID(), arrival{a.message, carbon, a.id}, r.over)
-			continue
-		}
-		if err := l.handOn(ctx, s, arrival{a.message, carbon, a.id}); err != nil {
+func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, got pageful) error {
+	for _, r := range got.results {
+		if err := l.takeResult(ctx, s, query, r); err != nil {
 			return err
 		}
 	}
-	for _, r := range live {
-		if a, ok := l.unpack(s.JID(), r.stanza); ok && a.id != "" && !last {
+	for _, r := range got.live {
+		if a, ok := l.unpack(s.JID(), r.stanza); ok && a.id != "" && !got.last {
 			continue
 		}
 		if err := l.take(ctx, s, r); err != nil {
 			return err
 		}
 	}
-	if err != nil {
-		return err
+	if got.err != nil {
+		return got.err
 	}
-	if last {
+	if got.last {
 		l.at.caughtUp()
 	}
 	return l.commit(ctx, s)
 }
 
-// ready returns what has arrived, and why nothing more will if that is known.
-func (l *listener) ready(s *xmpp.Session) (all []received, err error) {
-	left := s.Queued()
-	if left == 0 {
-		return nil, nil
+// takeResult hands on a message out of the archive.
+func (l *listener) takeResult(ctx context.Context, s *xmpp.Session, query string, r received) error {
+	a, ok := archiveResult(s.JID(), query, r.stanza)
+	if !ok {
+		id := xmpp.Attr(resultOf(s.JID(), query, r.stanza), "id")
+		l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), id)
+		return nil
 	}
-	for e, err := range s.Stanzas(l.waiting) {
-		if e == nil {
-			return all, err
-		}
-		if all = append(all, received{e, err}); len(all) == left {
-			break
-		}
+	carbon, ok := a.missed(s.JID(), l.carbons)
+	switch {
+	case !ok:
+		l.pending = append(l.pending, a.id)
+		return nil
+	case r.over != nil:
+		l.skip(s.JID(), arrival{a.message, carbon, a.id}, r.over)
+		return nil
 	}
-	return all, nil
+	return l.handOn(ctx, s, arrival{a.message, carbon, a.id})
 }

@@ -149,6 +149,10 @@ func (w *walk) fetchInfo(ctx context.Context, a *answer) {
 // fetchItems asks for a page at a time, as servers that know XEP-0059 may cut a long
 // list for who does not: ejabberd 23.01 does, at 100 rooms. The others ignore it (RFC
 // 6120, section 8.4).
+//
+// The list ends with a page that is empty or names no last item. The server's count ends
+// it only where a page brings nothing new: a server may estimate it (XEP-0059, section
+// 2.7), and one that is too small would cut the list.
 func (w *walk) fetchItems(ctx context.Context, a *answer) {
 	seen := make(map[string]bool)
 	for after := ""; ; {
@@ -166,20 +170,23 @@ func (w *walk) fetchItems(ctx context.Context, a *answer) {
 		set = xmpp.Child(query, nsRSM, "set")
 		after, _ = xmpp.Text(set, nsRSM, "last")
 		switch {
-		case after == "" || complete(set, len(a.items)):
+		case after == "" || xmpp.Child(query, nsDiscoItems, "item") == nil:
 			return
-		case fresh == 0:
+		case fresh > 0:
+		case counted(set, len(a.items)): // it has one page, and does not know <after/>
+			return
+		default:
 			a.err = brokenAnswer("a page of the list comes again and again")
 			return
 		}
 	}
 }
 
-// complete reports whether so many items are all that there are.
-func complete(set *xmpp.Element, items int) bool {
+// counted reports whether so many items are all that there are by the server's count.
+func counted(set *xmpp.Element, items int) bool {
 	text, _ := xmpp.Text(set, nsRSM, "count")
 	count, err := strconv.Atoi(text)
-	return err == nil && items >= count
+	return err == nil && items == count
 }
 
 // addItems adds the items of a page that are not there yet, and returns how many.

@@ -154,7 +154,16 @@ func (c *conn) query(e, query *xmpp.Element) {
 		return
 	}
 	page, count, complete, ok := c.user.page(f)
-	if !ok {
+	fault, _ := c.faults.value("archive")
+	switch {
+	case fault == "silence":
+		return
+	case fault == "wait":
+		c.bounce(e, "wait", "internal-server-error")
+		return
+	case fault == "circle" || fault == "stuck" || fault == "fake" || fault == "endless" || fault == "bare":
+		page, complete = c.user.badPage(f, fault), false
+	case !ok || fault == "not-found" && f.after == "":
 		c.bounce(e, "cancel", "item-not-found")
 		return
 	}
@@ -169,7 +178,30 @@ func (c *conn) query(e, query *xmpp.Element) {
 		}
 		c.respond(c.found(m, xmpp.Attr(query, "queryid")))
 	}
-	c.respond(result(e, "", xmpp.Add(fin, resultSet(first, last, strconv.Itoa(count)))))
+	if fault == "fake" || fault == "endless" {
+		last = xmpp.NewID()
+	}
+	if fault != "bare" {
+		xmpp.Add(fin, resultSet(first, last, strconv.Itoa(count)))
+	}
+	c.respond(result(e, "", fin))
+}
+
+// badPage is a page of an archive that misbehaves: of two messages, or none.
+func (a *account) badPage(f filter, fault string) (page []archived) {
+	f.max = min(f.max, 2)
+	switch fault {
+	case "endless":
+		return nil
+	case "stuck", "fake":
+		f.after = ""
+	}
+	page, _, _, _ = a.page(f)
+	if len(page) == 0 && fault == "circle" {
+		f.after = ""
+		page, _, _, _ = a.page(f)
+	}
+	return page
 }
 
 // found is a message that was found.

@@ -28,12 +28,13 @@ type conn struct {
 	done   chan struct{} // closed when all is over
 
 	// For the serving goroutine alone.
-	r       *wire.Reader
-	dirty   []*outbox // those it put something into since the last flush
-	opened  bool      // our header of the present stream is out
-	user    *account  // who has logged in
-	started bool      // a stanza came after bind
-	abrupt  bool      // close without closing TLS
+	r         *wire.Reader
+	dirty     []*outbox // those it put something into since the last flush
+	opened    bool      // our header of the present stream is out
+	user      *account  // who has logged in
+	started   bool      // a stanza came after bind
+	infoAsked bool      // disco#info of the account
+	abrupt    bool      // close without closing TLS
 
 	// Guarded by s.mu.
 	bound *session // nil before bind, and after the session has ended or gone elsewhere

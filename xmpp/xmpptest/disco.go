@@ -29,6 +29,9 @@ func (c *conn) disco(request *xmpp.Element, user *account) (payload *xmpp.Elemen
 		return nil, "item-not-found"
 	case xmpp.Namespace(request) == xmpp.NSDiscoInfo:
 		payload = c.discoInfo(user)
+		if kind, ok := c.faults.value("account-info"); ok && user != nil {
+			return c.accountInfo(kind, payload)
+		}
 	case user != nil:
 		payload = resources(user)
 	default:
@@ -86,6 +89,9 @@ func (c *conn) discoItems(request *xmpp.Element, node string, width int) *xmpp.E
 		first = 1
 	case "endless":
 		width, count = math.MaxInt32, ""
+	}
+	if lie, ok := c.faults.value("disco-count"); ok {
+		count = lie
 	}
 	last := min(first+page-1, width)
 	for i := first; i <= last; i++ {
@@ -158,6 +164,24 @@ func (c *conn) discoInfo(user *account) *xmpp.Element {
 		xmpp.Add(info, c.contacts())
 	}
 	return info
+}
+
+// accountInfo is the answer to disco#info of an account with a fault of that kind.
+func (c *conn) accountInfo(kind string, info *xmpp.Element) (payload *xmpp.Element, condition string) {
+	asked := c.infoAsked
+	c.infoAsked = true
+	switch kind {
+	case "once":
+		if asked {
+			return info, ""
+		}
+		return nil, "wait"
+	case "empty":
+		return &xmpp.Element{}, ""
+	case "cancel":
+		return nil, ""
+	}
+	return nil, kind
 }
 
 // contacts is the form of XEP-0157 (XEP-0128).

@@ -99,11 +99,14 @@ func kinds() []kind {
 
 		{"no-carbons", "", "", "refuses to send carbon copies (XEP-0280)"},
 		{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
+		{"archive", "", "circle|stuck|fake|endless|bare|not-found|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered"},
+		{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or there is none"},
 		{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
 
 		{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
 		{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
 		{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},
+		{"disco-count", "", "N", "the count of a list of disco items in pages (XEP-0059) is N"},
 		{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered"},
 		{"disco-text", "", "TEXT", "what disco names is named so: identities, items, a feature, the value of a field"},
 

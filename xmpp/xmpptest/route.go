@@ -245,6 +245,8 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	}
 	switch {
 	case condition == "silence":
+	case condition == "wait":
+		c.bounce(e, "wait", "internal-server-error")
 	case answer == nil:
 		c.bounce(e, "cancel", cmp.Or(condition, "service-unavailable"))
 	default:
