@@ -187,7 +187,7 @@ func isLimit(err error) bool {
 		return !e.Sent && limit(e.Condition)
 	}
 	e, ok := errors.AsType[*xmpp.StanzaError](err)
-	return ok && (e.Type == "wait" || limit(e.Condition))
+	return ok && (e.Type == "wait" || e.Condition == xmpp.RemoteServerNotFound || limit(e.Condition))
 }
 
 // deliver is what is done in a session. It returns when all is settled, or when the

@@ -197,8 +197,8 @@ nothing for 10 seconds.
 --has prints nothing but what is missing, and with --json or --info the info.
 
 Exit codes: 0 all is there; 1 a part of it failed, or a feature is missing; if
-JID itself refuses, 67 it is not there, 68 no such server, 69 or 77 refused; 76 more
-than 64 MiB of answers.`,
+JID itself refuses, 67 it is not there, 75 its server cannot be reached, 69 or 77
+refused; 76 more than 64 MiB of answers.`,
 		Example: `  xmppkit disco
   xmppkit disco --has urn:xmpp:mam:2 --has urn:xmpp:carbons:2
   xmppkit disco --tree --info --json | jq -r 'select(.features?|index("http://jabber.org/protocol/muc")).jid'`,

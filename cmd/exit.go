@@ -202,7 +202,11 @@ func classify(ctx context.Context, err error) *exitError {
 		code, hint := streamCode(stream)
 		return is(code, "stream", hint)
 	case errors.As(err, &stanza):
-		return is(stanzaCode(stanza), "stanza", "")
+		hint := ""
+		if stanza.Condition == xmpp.RemoteServerNotFound {
+			hint = unreachable
+		}
+		return is(stanzaCode(stanza), "stanza", hint)
 	case errors.As(err, &limit):
 		return is(exitProtocol, "stanza", "")
 	case errors.Is(err, xmpp.ErrTooLarge):
@@ -286,14 +290,16 @@ func streamCode(e *xmpp.StreamError) (code int, hint string) {
 	return exitProtocol, ""
 }
 
+// unreachable is the hint for a server that another one cannot reach.
+const unreachable = "check the domain; if it is right, try again later"
+
 // stanzaCode follows RFC 6120, section 8.3.
 func stanzaCode(e *xmpp.StanzaError) int {
 	switch e.Condition {
 	case xmpp.ItemNotFound:
 		return exitNoUser
-	case xmpp.RemoteServerNotFound:
-		return exitNoHost
-	case xmpp.ResourceConstraint:
+	case xmpp.RemoteServerNotFound, xmpp.ResourceConstraint:
+		// Servers say the first also of one that is only down for the moment.
 		return exitTemporary
 	case xmpp.Conflict, xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented, xmpp.Gone:
 		if e.Type != "wait" {

@@ -51,7 +51,7 @@ func TestStanzaCodes(t *testing.T) {
 	other := [6]int{77, 69, 69, 69, 75, 69}
 	conditions := map[xmpp.Condition][6]int{
 		"item-not-found":          {67, 67, 67, 67, 67, 67},
-		"remote-server-not-found": {68, 68, 68, 68, 68, 68},
+		"remote-server-not-found": {75, 75, 75, 75, 75, 75},
 		"resource-constraint":     {75, 75, 75, 75, 75, 75},
 		"conflict":                refused, "feature-not-implemented": refused, "gone": refused, "service-unavailable": refused,
 		"forbidden": forbidden, "not-allowed": forbidden, "not-authorized": forbidden, "policy-violation": forbidden,

@@ -207,7 +207,7 @@ func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord
 func whoAnswered(to xmpp.JID, e *xmpp.StanzaError) string {
 	switch e.Condition {
 	case xmpp.RemoteServerNotFound, xmpp.RemoteServerTimeout:
-		return "the own server cannot reach " + to.Domain
+		return "your server cannot reach " + to.Domain
 	case xmpp.Gone:
 		return "it is no longer at this address"
 	case xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented:

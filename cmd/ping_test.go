@@ -64,8 +64,8 @@ func TestWhoAnswered(t *testing.T) {
 		{xmpp.JID{Domain: "h"}, xmpp.FeatureNotImplemented, "it is there, but does not answer pings"},
 		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.ServiceUnavailable, "the server is there; the account does not exist, or does not answer pings"},
 		{xmpp.JID{Local: "a", Domain: "h", Resource: "r"}, xmpp.ServiceUnavailable, "it is offline, or it does not answer pings"},
-		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.RemoteServerNotFound, "the own server cannot reach h"},
-		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.RemoteServerTimeout, "the own server cannot reach h"},
+		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.RemoteServerNotFound, "your server cannot reach h"},
+		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.RemoteServerTimeout, "your server cannot reach h"},
 		{xmpp.JID{Domain: "h"}, xmpp.Gone, "it is no longer at this address"},
 		{xmpp.JID{Domain: "h"}, "forbidden", ""},
 	} {

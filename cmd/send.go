@@ -109,7 +109,7 @@ much at a time is also sent again later, and slower. A signal ends it when what
 was sent is confirmed, or after half a second.
 
 Exit codes: 0 all were taken; 1 some were bounced; if all were bounced 67 no such
-account, 68 no such server, 69 or 77 refused; 65 a line of the input is wrong:
+account, 75 no such server or it is down, 69 or 77 refused; 65 a line of the input is wrong:
 what came before it has been sent; 75 the connection was lost before the
 confirmation; 124 the time was over before it, or before a receipt.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
@@ -426,12 +426,12 @@ func bounceError(account xmpp.JID, m *outgoing) *exitError {
 	if m.err.Condition == xmpp.ServiceUnavailable && m.to.Local != "" && m.to.Resource == "" {
 		e.code = exitNoUser
 	}
-	switch e.code {
-	case exitNoUser:
+	switch {
+	case e.code == exitNoUser:
 		e.hint = "there is no such account, or it takes no messages while it is offline"
-	case exitNoHost:
-		e.hint = fmt.Sprintf("%s does not find %s", account.Domain, m.to.Domain)
-	case exitTemporary:
+	case m.err.Condition == xmpp.RemoteServerNotFound:
+		e.hint = fmt.Sprintf("%s cannot reach %s: %s", account.Domain, m.to.Domain, unreachable)
+	case e.code == exitTemporary:
 		e.hint = "try again"
 	}
 	return e
