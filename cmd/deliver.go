@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,8 @@ type outgoing struct {
 	to     xmpp.JID
 	stanza *xmpp.Element
 	size   int           // about
-	line   int           // of the input; 0 where it is not from there
+	first  int           // line of the input; 0 where it is not from there
+	line   int           // the last one, where several are one message
 	grace  time.Duration // for bounces behind the confirmation
 
 	number    int  // in the order in which they came
@@ -76,7 +78,6 @@ type delivery struct {
 	ended     bool  // there is no more to come from the source
 	inputErr  error // why, if it is not its end
 	count     int   // messages that came
-	line      int   // the last that came
 	pending   []*outgoing
 	resumed   *flight     // was written by the connection before
 	settling  []*outgoing // confirmed and open, the next to be due first
@@ -95,7 +96,10 @@ type delivery struct {
 	settled   int
 	failed    int
 	missing   int         // of those that failed: the receipt
+	to        xmpp.JID    // of the first message
+	several   bool        // there is more than one recipient
 	failures  []*outgoing // all that failed; of a stream the first
+	code      int         // of all that failed, or exitNo where they differ
 	progress  *progress   // nil if nobody looks
 
 	account xmpp.JID
@@ -160,12 +164,13 @@ func (d *delivery) attempt(ctx context.Context) error {
 
 // again waits until it is time to try again, unless that is of no use.
 func (d *delivery) again(ctx context.Context, err error) bool {
+	d.takeStock()
 	code := classify(ctx, err).code
 	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok {
 		d.elsewhere = stream.Host
 	}
 	switch {
-	case ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err) && d.elsewhere == "":
+	case d.done(), ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err) && d.elsewhere == "":
 		return false
 	case code == exitTimeout && d.ended && len(d.pending)+len(d.unconfirmed()) == 0:
 		return false // to send again brings no receipt
@@ -177,6 +182,16 @@ func (d *delivery) again(ctx context.Context, err error) bool {
 	wait := d.backoff.next()
 	d.env.trace("try %d of %d in %s: %s", d.tries, d.retries, wait.Round(time.Millisecond), err)
 	return sleep(ctx, wait) == nil
+}
+
+// takeStock handles, after a session has ended, all that came in it.
+func (d *delivery) takeStock() {
+	d.heard()
+	for _, m := range d.unconfirmed() {
+		if m.err != nil { // the bounce is as true without the confirmation
+			d.refused(m)
+		}
+	}
 }
 
 // isLimit reports whether an error says that it was too much at a time (XEP-0205,
@@ -254,7 +269,7 @@ func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 
 // done reports whether all is settled.
 func (d *delivery) done() bool {
-	return d.ended && len(d.pending) == 0 && d.under == 0 && d.resumed == nil && len(d.settling) == 0
+	return d.ended && len(d.pending) == 0 && len(d.open) == 0
 }
 
 // wants reports whether there is place for more from the source.
@@ -269,7 +284,6 @@ func (d *delivery) begin(s *xmpp.Session) {
 	if d.ended {
 		d.deadline = d.within(d.timeout)
 	}
-	d.heard()
 	unconfirmed := d.unconfirmed()
 	if len(unconfirmed) > 0 && s.Resumed() {
 		if d.lacking < 0 {
@@ -286,14 +300,10 @@ func (d *delivery) begin(s *xmpp.Session) {
 		}
 		return
 	}
-	d.takeBack(slices.DeleteFunc(unconfirmed, func(m *outgoing) bool {
+	for _, m := range unconfirmed {
 		m.doubtful = true
-		bounced := m.err != nil
-		if bounced {
-			d.refused(m)
-		}
-		return bounced
-	}))
+	}
+	d.takeBack(unconfirmed)
 }
 
 // unconfirmed returns the open messages that are not confirmed, in order.
@@ -328,7 +338,9 @@ func (d *delivery) accept(c chunk, ok bool) {
 			break
 		}
 		d.count++
-		m.number, d.line = d.count, m.line
+		m.number = d.count
+		d.to = cmp.Or(d.to, m.to)
+		d.several = d.several || m.to != d.to
 		d.pending = append(d.pending, m)
 	}
 	if d.inputErr = c.err; !ok || c.err != nil {
@@ -572,7 +584,7 @@ func (d *delivery) expire(now time.Time) {
 	past := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	for len(d.settling) > 0 && past(d.settling[0].due) {
 		if d.receipt {
-			d.settle(d.settling[0], d.noReceipt(errTimeout(d.timeout)))
+			d.settle(d.settling[0], leftover{record: d.noReceipt()}.why(errTimeout(d.timeout)))
 		} else {
 			d.settle(d.settling[0], nil)
 		}
@@ -640,11 +652,15 @@ func (d *delivery) settle(m *outgoing, err *xmpp.StanzaError) {
 			d.missing++
 		}
 		m.err = err
+		e := d.failure(m)
 		if !d.stream || d.failures == nil {
 			d.failures = append(d.failures, m)
 		}
 		if d.stream {
-			d.say(d.failure(m).Error())
+			d.say(e.Error())
+		}
+		if d.code = cmp.Or(d.code, e.code); d.code != e.code {
+			d.code = exitNo
 		}
 	}
 	d.print(m, err)
@@ -685,21 +701,32 @@ func (d *delivery) outcome() error {
 	}
 	slices.SortFunc(d.failures, inOrder)
 	first := d.failure(d.failures[0])
-	var lines []string
-	for _, m := range d.failures {
-		lines = append(lines, fmt.Sprintf("%s: %s", d.account, d.failure(m)))
+	lines := []string{fmt.Sprintf("%d of %d messages failed", d.failed, d.settled)}
+	if !d.stream { // else each has been reported
+		lines = nil
+		for _, m := range d.failures {
+			lines = append(lines, d.failure(m).Error())
+		}
+		if d.failed > 1 && d.failed == d.settled {
+			lines = append(lines, fmt.Sprintf("%d of %d messages failed", d.failed, d.settled))
+		}
 	}
-	if d.stream { // each has been said
-		first.err = fmt.Errorf("%d of %d messages failed, the first: %w", d.failed, d.settled, first.err)
-		lines = []string{fmt.Sprintf("%s: %d of %d messages failed", d.account, d.failed, d.settled)}
+	for i := range lines {
+		lines[i] = fmt.Sprintf("%s: %s", d.account, lines[i])
 	}
+	sum := &exitError{code: d.code, class: first.class, hint: first.hint, lines: lines}
 	switch {
-	case d.failed == d.settled:
+	case d.settled == 1 && !d.stream:
 		return first
-	case d.missing > 0:
-		return &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled), details: lines, hint: "--timeout allows more"}
+	case d.missing > 0: // the time was over, whatever became of the others
+		sum.code, sum.class, sum.hint = exitTimeout, "timeout", "--timeout allows more"
+		sum.err = fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled)
+	case d.failed < d.settled, d.code == exitNo:
+		return noError(lines...)
+	default:
+		sum.err = fmt.Errorf("%d of %d messages failed, the first: %w", d.failed, d.settled, first.err)
 	}
-	return noError(lines...)
+	return sum
 }
 
 // failure is the error of a message that failed.
@@ -716,10 +743,6 @@ func (d *delivery) failure(m *outgoing) *exitError {
 	return e
 }
 
-func (d *delivery) noReceipt(cause error) *xmpp.StanzaError {
-	return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: fmt.Sprintf("taken by %s, but no receipt has come: %s", d.account.Domain, cause)}
-}
-
 // abandon says of each message that is left how far it came, and returns the error.
 func (d *delivery) abandon(ctx context.Context, cause error) error {
 	if ctx.Err() != nil {
@@ -730,86 +753,21 @@ func (d *delivery) abandon(ctx context.Context, cause error) error {
 		return cause // nobody reads, or nothing was sent
 	}
 	d.retries = 0
-	d.heard()
-	taken := len(d.settling)
-	for _, m := range slices.Clone(d.settling) {
-		if d.receipt {
-			d.settle(m, d.noReceipt(cause))
-		} else {
-			d.settle(m, nil)
-		}
+	d.takeStock()
+	if err := d.env.out.Flush(); err != nil {
+		return err
 	}
-	var unknown []*outgoing
-	for _, m := range d.unconfirmed() {
-		if m.err != nil {
-			d.settle(m, m.err)
-			continue
-		}
-		unknown = append(unknown, m)
+	if d.done() && ctx.Err() == nil {
+		return d.outcome() // it does not matter any more how the session ended
 	}
-	d.pending = slices.DeleteFunc(d.pending, func(m *outgoing) bool {
-		if m.doubtful {
-			unknown = append(unknown, m)
+	left := d.leftovers()
+	for _, l := range left {
+		for _, m := range l.messages {
+			d.print(m, l.why(cause))
 		}
-		return m.doubtful
-	})
-	slices.SortFunc(unknown, inOrder)
-	for _, m := range unknown {
-		e := &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "not confirmed: " + cause.Error()}
-		if stream, ok := errors.AsType[*xmpp.StreamError](cause); ok {
-			e.Condition = stream.Condition
-		}
-		d.print(m, e)
-	}
-	for _, m := range d.pending {
-		d.print(m, &xmpp.StanzaError{Condition: xmpp.RecipientUnavailable, Type: "wait", Text: "not sent: " + cause.Error()})
 	}
 	if err := d.env.out.Flush(); err != nil {
 		return err
 	}
-	return d.broken(ctx, cause, taken, unknown)
-}
-
-// broken is the error of a delivery that was broken off.
-func (d *delivery) broken(ctx context.Context, cause error, taken int, unknown []*outgoing) error {
-	e := classify(ctx, cause)
-	switch {
-	case len(unknown) == 1 && len(d.pending) == 0:
-		e.err = fmt.Errorf("not confirmed, it may or may not have been sent: message %s: %w", unknown[0].id(), cause)
-	case len(unknown) > 0:
-		e.err = fmt.Errorf("not confirmed, they may or may not have been sent: %d messages: %w", len(unknown), cause)
-	case len(d.pending) > 0:
-		e.err = fmt.Errorf("not sent: %d messages: %w", len(d.pending), cause)
-	case taken > 0 && d.receipt:
-		e.err = fmt.Errorf("taken by %s, but %d messages have no receipt: %w", d.account.Domain, taken, cause)
-	case taken > 0:
-		e.err = fmt.Errorf("taken by %s, but not all bounces can be known: %w", d.account.Domain, cause)
-	}
-	if !d.stream && len(unknown) == 1 && len(d.failures) == 0 && ctx.Err() == nil {
-		return e // it says all there is
-	}
-	for _, m := range d.failures {
-		if !d.stream { // else it has been said
-			e.details = append(e.details, d.failure(m).Error())
-		}
-	}
-	list := func(state string, messages []*outgoing) {
-		for _, m := range messages {
-			detail := fmt.Sprintf("%s: message %s to %s", state, m.id(), m.to)
-			if m.line > 0 {
-				detail = fmt.Sprintf("%s: line %d, message %s to %s", state, m.line, m.id(), m.to)
-			}
-			e.details = append(e.details, detail)
-		}
-	}
-	list("not confirmed", unknown)
-	list("not sent", d.pending)
-	switch {
-	case !d.stream || d.ended && d.inputErr == nil:
-	case d.line == 0:
-		e.details = append(e.details, "not sent: any line")
-	default:
-		e.details = append(e.details, fmt.Sprintf("not sent: any line behind line %d", d.line))
-	}
-	return e
+	return d.broken(ctx, cause, left)
 }

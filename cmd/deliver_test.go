@@ -249,12 +249,14 @@ func TestLost(t *testing.T) {
 				t.Fatalf("%d: %s", r.code, r.err)
 			}
 			if format != "--json" {
-				named := strings.Count(r.err, "xmppkit: not confirmed: line ")
-				if want := fmt.Sprintf("they may or may not have been sent: %d messages: connection lost", named); !strings.Contains(r.err, want) {
-					t.Errorf("%d are named in %.1000s", named, r.err)
+				var n, from, to int
+				_, err := fmt.Sscanf(r.err[strings.Index(r.err, "sent: ")+6:], "%d messages: connection lost", &n)
+				_, named := fmt.Sscanf(r.err[strings.Index(r.err, "\n")+1:], "xmppkit: lines %d-%d are not confirmed", &from, &to)
+				if err != nil || named != nil || to-from+1 != n {
+					t.Errorf("%d are named in %s", to-from+1, r.err)
 				}
-				if !strings.Contains(r.err, "xmppkit: not sent: any line behind line ") {
-					t.Error("the rest is not mentioned")
+				if after := fmt.Sprintf("\nxmppkit: lines %d-", to+1); !strings.Contains(r.err, after) || strings.Count(r.err, "\n") != 3 {
+					t.Errorf("the rest that was read is not mentioned in %s", r.err)
 				}
 				return
 			}
@@ -353,7 +355,10 @@ func TestLostTwice(t *testing.T) {
 				}
 			}
 			r := s.run(t.Context(), &lines{max: windowSize}, "send", "--lines", format, "--retry", "1", "juliet@localhost")
-			unknown := strings.Count(r.err, "\nxmppkit: not confirmed: line ")
+			unknown := 0
+			if strings.HasSuffix(r.err, fmt.Sprintf("\nxmppkit: lines 1-%d are not confirmed\n", windowSize)) {
+				unknown = windowSize
+			}
 			if format == "--json" {
 				unknown = len(r.ids(t, func(s sentRecord) bool { return s.Error.Condition == "undefined-condition" }))
 			}
@@ -364,15 +369,150 @@ func TestLostTwice(t *testing.T) {
 	}
 }
 
-// What is behind a wrong line is mentioned where the connection is lost as well.
-func TestLostBehindWrong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "close@confirm")
-		r := s.run(t.Context(), strings.NewReader("a\nb\n\x00\nc\n"), "send", "--lines", "juliet@localhost")
-		if r.code != exitTemporary || !strings.HasSuffix(r.err, "\nxmppkit: not sent: any line behind line 2\n") {
-			t.Errorf("%d: %s", r.code, r.err)
+// The result of each message and the exit code agree, whatever came before the session
+// ended without confirming anything: a receipt proves that the message arrived, a bounce
+// that it did not.
+func TestLostBeforeConfirmation(t *testing.T) {
+	const juliet, mallory, nobody = "juliet@localhost/x", "mallory@localhost", "nobody@localhost"
+	for _, test := range []struct {
+		to      []string
+		retries string
+		receipt bool
+		code    int
+		acks    string // with ! where it failed
+		dials   int
+	}{
+		{[]string{juliet}, "0", true, 0, "receipt", 1},
+		{[]string{juliet}, "1", true, 0, "receipt", 1},
+		{[]string{juliet}, "0", false, exitTemporary, "!none", 1},
+		{[]string{juliet}, "1", false, 0, "server", 2},
+		{[]string{juliet, mallory}, "0", true, exitTemporary, "receipt !none", 1},
+		{[]string{mallory, juliet}, "1", true, exitTimeout, "receipt !server", 2},
+		{[]string{mallory}, "0", true, exitTemporary, "!none", 1},
+		{[]string{nobody}, "0", true, exitNoUser, "!none", 1},
+		{[]string{nobody}, "0", false, exitNoUser, "!none", 1},
+		{[]string{nobody}, "1", false, exitNoUser, "!none", 1},
+		{[]string{nobody, juliet}, "0", true, exitNo, "receipt !none", 1},
+		{[]string{juliet, nobody}, "1", false, exitNo, "!none server", 2},
+		{[]string{juliet, nobody, mallory}, "0", true, exitTemporary, "receipt !none !none", 1},
+	} {
+		for _, stream := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, "first=2", "silence@confirm")
+				reply(t, s.session(t, juliet), func(m *xmpp.Element, _ int) []*xmpp.Element {
+					if xmpp.Child(m, nsReceipts, "request") == nil {
+						return nil
+					}
+					return []*xmpp.Element{receiptFor(m)}
+				})
+				go func() {
+					time.Sleep(time.Second)
+					s.cut()
+				}()
+				args := []string{"send", "-m", "a"}
+				if stream {
+					args = []string{"send", "--lines"}
+				}
+				args = append(args, "--json", "--retry", test.retries, fmt.Sprintf("--receipt=%v", test.receipt))
+				r := s.run(t.Context(), strings.NewReader("a\n"), append(args, test.to...)...)
+				var acks []string
+				for _, m := range r.records(t) {
+					acks = append(acks, map[bool]string{false: "!"}[m.OK]+m.Ack)
+				}
+				if got := strings.Join(acks, " "); r.code != test.code || got != test.acks || len(s.conns)-1 != test.dials {
+					t.Errorf("%v: %d, %s, %d connections\n%s", test, r.code, got, len(s.conns)-1, r.err)
+				}
+			})
 		}
-	})
+	}
+}
+
+// While bounces of another server are waited for, a loss leaves it open whether there
+// was one: the result and the exit code say so.
+func TestLostBeforeGrace(t *testing.T) {
+	for retries, want := range map[string]int{"0": exitTemporary, "1": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			go func() {
+				time.Sleep(time.Second)
+				s.cut()
+			}()
+			r := s.run(t.Context(), nil, "send", "-m", "a", "--grace", "5s", "--json", "--retry", retries, "juliet@localhost")
+			if got := r.records(t); r.code != want || len(got) != 1 || got[0].OK != (want == 0) || got[0].Ack != "server" {
+				t.Errorf("%d, %s%s", r.code, r.out, r.err)
+			}
+		})
+	}
+}
+
+// All fail: each is named, and the code is that of the errors, in any order, or 1 where
+// they differ.
+func TestAllFail(t *testing.T) {
+	const one, two, full = "nobody@localhost", "no-one@localhost", "juliet@localhost/x"
+	for _, test := range []struct {
+		to   []string
+		code int
+	}{
+		{[]string{one, two}, exitNoUser},
+		{[]string{one, full}, exitNo},
+		{[]string{full, one}, exitNo},
+		{[]string{one, two, full}, exitNo},
+	} {
+		for _, stream := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t)
+				reply(t, s.session(t, full), func(m *xmpp.Element, _ int) []*xmpp.Element {
+					return []*xmpp.Element{xmpp.Refusal(m, "cancel", xmpp.Gone)}
+				})
+				args := []string{"send", "-m", "a", "--grace", "1s"}
+				if stream {
+					args = []string{"send", "--lines", "--grace", "1s"}
+				}
+				args = append(args, test.to...)
+				r := s.run(t.Context(), strings.NewReader("a\n"), args...)
+				if named := strings.Count(r.err, "message to "); r.code != test.code || named != len(test.to) || strings.Count(r.err, "\n") != named+1 {
+					t.Errorf("%v: %d, %s", test.to, r.code, r.err)
+				}
+				if sum := fmt.Sprintf("\nxmppkit: romeo@localhost: %d of %[1]d messages failed", len(test.to)); !strings.Contains(r.err, sum) {
+					t.Errorf("%v: %s", test.to, r.err)
+				}
+				r = s.run(t.Context(), strings.NewReader("a\n"), append(args, "--json")...)
+				if object := strings.Contains(r.err, fmt.Sprintf(`"exit_code":%d`, test.code)); r.code != test.code || object != (test.code != exitNo) {
+					t.Errorf("%v: %d, %s", test.to, r.code, r.err)
+				}
+			})
+		}
+	}
+}
+
+// Lines are named as ranges, and as many as there are do not make the text long.
+func TestRanges(t *testing.T) {
+	for _, test := range []struct {
+		lines []int
+		want  string
+	}{
+		{[]int{7}, "line 7 is"},
+		{[]int{7, 7}, "line 7 is"},
+		{[]int{3, 4, 4, 5, 9, 11, 12}, "lines 3-5, 9, 11-12 are"},
+	} {
+		var all []*outgoing
+		for _, n := range test.lines {
+			all = append(all, &outgoing{first: n, line: n})
+		}
+		if got := ranges(all); got != test.want {
+			t.Errorf("%s, want %s", got, test.want)
+		}
+	}
+	var all []*outgoing
+	for n := range 1000 {
+		all = append(all, &outgoing{first: 2*n + 1, line: 2*n + 1})
+	}
+	if got := ranges(all); len(got) > 200 || !strings.HasSuffix(got, "39, and others up to 1999 are") {
+		t.Error(got)
+	}
+	if got := ranges([]*outgoing{{first: 1, line: 3}, {first: 4, line: 4}}); got != "lines 1-4 are" {
+		t.Error(got)
+	}
 }
 
 // reply answers each message that comes to other, by what answer makes of it, until the

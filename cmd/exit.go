@@ -42,7 +42,7 @@ type exitError struct {
 	class string
 	err   error
 	hint  string
-	lines []string // said one by one, instead of err; with --json the results say it
+	lines []string // printed one by one, instead of err; with --json and exit code 1 the results say it
 
 	details []string // said behind it, one by one; with --json the results say it
 }
@@ -120,7 +120,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 	}
 	env.talk.last()
 	e := classify(ctx, err)
-	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.lines != nil && env.flags.json {
+	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.code == exitNo && e.lines != nil && env.flags.json {
 		env.printDetails(e)
 		return e.code
 	}

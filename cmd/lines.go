@@ -25,7 +25,8 @@ const (
 
 // A line of the input, or several that are to be one message.
 type line struct {
-	number int // of the last of them, from 1
+	first  int // the number of the first of them, from 1
+	number int // and of the last
 	text   string
 }
 
@@ -84,7 +85,7 @@ func readLines(r io.Reader, handOn func([]line) bool) error {
 	for number := 1; ; number++ {
 		text, err := readLine(b, number)
 		if strings.TrimSpace(text) != "" {
-			ready = append(ready, line{number, text})
+			ready = append(ready, line{number, number, text})
 		}
 		rest, _ := b.Peek(b.Buffered())
 		if len(ready) > 0 && (err != nil || len(ready) == flightSize || bytes.IndexByte(rest, '\n') < 0) {
@@ -143,11 +144,11 @@ func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, ha
 	over := time.NewTimer(d)
 	defer over.Stop()
 	var batch []string
-	var last, size int
+	var first, last, size int
 	finish := func() bool {
 		done := batch
 		batch, size = nil, 0
-		return len(done) == 0 || handOn([]line{{last, strings.Join(done, "\n")}})
+		return len(done) == 0 || handOn([]line{{first, last, strings.Join(done, "\n")}})
 	}
 	add := func(l line) bool {
 		n := escapedSize(l.text) + 1
@@ -155,6 +156,7 @@ func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, ha
 			return false
 		}
 		if len(batch) == 0 {
+			first = l.first
 			over.Reset(d)
 		}
 		batch, size, last = append(batch, l.text), size+n, l.number
@@ -225,7 +227,7 @@ func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
 		if err != nil {
 			break
 		}
-		m.line = l.number
+		m.first, m.line = l.first, l.number
 		made = append(made, m)
 	}
 	if err != nil {

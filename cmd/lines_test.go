@@ -38,9 +38,9 @@ func TestReadLines(t *testing.T) {
 		write string
 		want  []line
 	}{
-		{"a\n", []line{{1, "a"}}},
-		{"b\r\n\n \t\nc\nhal", []line{{2, "b"}, {5, "c"}}},
-		{"f\n", []line{{6, "half"}}},
+		{"a\n", []line{{1, 1, "a"}}},
+		{"b\r\n\n \t\nc\nhal", []line{{2, 2, "b"}, {5, 5, "c"}}},
+		{"f\n", []line{{6, 6, "half"}}},
 	} {
 		go io.WriteString(feed, test.write)
 		if l := <-got; !slices.Equal(l, test.want) {
@@ -51,7 +51,7 @@ func TestReadLines(t *testing.T) {
 		io.WriteString(feed, "last")
 		feed.Close()
 	}()
-	if l := <-got; !slices.Equal(l, []line{{7, "last"}}) {
+	if l := <-got; !slices.Equal(l, []line{{7, 7, "last"}}) {
 		t.Error(l)
 	}
 	if _, more := <-got; more {
@@ -105,8 +105,8 @@ func TestReadBatches(t *testing.T) {
 		})
 		const ms = time.Millisecond
 		want := []batch{
-			{line{2, "a\nb"}, 1000 * ms}, {line{4, "c\nd"}, 1800 * ms}, {line{5, "&&&"}, 1800 * ms},
-			{line{6, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}, 1800 * ms}, {line{8, "y\nz"}, 1800 * ms},
+			{line{1, 2, "a\nb"}, 1000 * ms}, {line{3, 4, "c\nd"}, 1800 * ms}, {line{5, 5, "&&&"}, 1800 * ms},
+			{line{6, 6, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}, 1800 * ms}, {line{7, 8, "y\nz"}, 1800 * ms},
 		}
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%v\n got %v\nwant %v", err, got, want)

@@ -101,15 +101,17 @@ was read; --receipt waits until the program of each recipient has said that it
 got it. Send never becomes available, so it takes nobody's offline messages.
 
 If the connection is lost, what is not confirmed may or may not have been taken:
-each such message is named, and each that was read and not sent. With --retry it
+each such message is named, and each that was read and not sent; of a stream the
+lines are, as in "lines 3-9 are not confirmed". What has a receipt has arrived. With --retry it
 is taken up again, or opened anew, after waits from one second to a minute, and
 all of these are sent again; whoever gets one twice can tell by its id. N is for
 tries in a row: a confirmation begins a new count. What is refused for being too
 much at a time is also sent again later, and slower. A signal ends it when what
 was sent is confirmed, or after half a second.
 
-Exit codes: 0 all were taken; 1 some were bounced; if all were bounced 67 no such
-account, 75 no such server or it is down, 69 or 77 refused; 65 a line of the input is wrong:
+Exit codes: 0 all were taken; 1 some were bounced, or all for different reasons;
+if all were bounced alike 67 no such account, 75 no such server or it is down, 69
+or 77 refused; 65 a line of the input is wrong:
 what came before it has been sent; 75 the connection was lost before the
 confirmation; 124 the time was over before it, or before a receipt.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
