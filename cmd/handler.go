@@ -271,11 +271,11 @@ func truncate(s string, max int) string {
 
 // answerable reports whether a message may be answered by a program: not an error, which
 // would begin a loop (RFC 6120, section 8.3.1), nor what is for many, from ourselves, or
-// without a word, as a typing notification is. One that was stored while nobody listened
-// may: its sender still waits.
+// without a word, as a receipt is, or a body that is empty. One that was stored while
+// nobody listened may: its sender still waits.
 func (r *messageRecord) answerable() bool {
-	said := r.Body != nil || r.Subject != nil || r.URL != "" || r.Encrypted != "" || r.attention
-	return said && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == ""
+	asks := said(r.Body) || r.Body == nil && (said(r.Subject) || r.URL != "" || r.Encrypted != "" || r.attention)
+	return asks && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == ""
 }
 
 // newReply answers where the message came from, in its conversation (RFC 6121, sections

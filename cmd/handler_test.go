@@ -215,7 +215,7 @@ func TestHandlerStopped(t *testing.T) {
 // RFC 6120, section 8.3.1: an error is never answered; nor is what would make a loop
 // with ourselves, goes to many or says nothing.
 func TestAnswerable(t *testing.T) {
-	text := ""
+	text, none := "a", ""
 	for _, test := range []struct {
 		m    messageRecord
 		want bool
@@ -225,7 +225,10 @@ func TestAnswerable(t *testing.T) {
 		{messageRecord{Type: "chat", Encrypted: "urn:xmpp:omemo:2"}, true}, {messageRecord{Type: "chat", attention: true}, true},
 		{messageRecord{Type: "chat", Body: &text, Self: true}, false}, {messageRecord{Type: "error", Body: &text}, false},
 		{messageRecord{Type: "headline", Body: &text}, false}, {messageRecord{Type: "groupchat", Body: &text}, false},
-		{messageRecord{Type: "chat", XML: "<message/>"}, false},
+		{messageRecord{Type: "chat", XML: "<message/>"}, false}, {messageRecord{Type: "chat", payload: "urn:x"}, false},
+		{messageRecord{Type: "chat", Body: &none}, false}, {messageRecord{Type: "chat", Body: &none, Subject: &text}, false},
+		{messageRecord{Type: "normal", Subject: &none}, false}, {messageRecord{Type: "chat", Replaces: "m1"}, false},
+		{messageRecord{Type: "chat", ReceiptFor: "m1"}, false}, {messageRecord{Type: "chat", Marker: "displayed", MarkerFor: "m1"}, false},
 	} {
 		if got := test.m.answerable(); got != test.want {
 			t.Errorf("%+v: %v", test.m, got)

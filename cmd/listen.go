@@ -32,10 +32,11 @@ type listener struct {
 	others      bool // not the presence of this session itself
 	handler     handler
 
-	from    map[xmpp.JID]bool // empty: anyone
-	kinds   map[string]bool
-	pattern *regexp.Regexp
-	printed int
+	from     map[xmpp.JID]bool // empty: anyone
+	kinds    map[string]bool
+	messages bool // of any kind are wanted
+	pattern  *regexp.Regexp
+	printed  int
 
 	waiting   context.Context // ends when nothing more is waited for; a command that runs is not ended by it
 	stop      context.CancelCauseFunc
@@ -57,8 +58,11 @@ func newListenCmd(env *Env) *cobra.Command {
 		Long: `Listen becomes available and prints the messages that arrive, those that were
 stored while the account was offline among them: of anyone, or of the JIDs.
 
-Messages with nothing to show, such as typing notifications, are left out unless
---xml is given. With --carbons it also prints copies of what other sessions of the
+A message is printed if it says something: a body or subject that is not empty,
+a URL, a call for attention, encrypted content, or a payload of another protocol.
+Typing notifications are left out. Receipts, markers and errors are printed with
+--only. What is not printed does not count for --count, --idle, CMD and --reply.
+With --carbons it also prints copies of what other sessions of the
 account send and receive; by sender, the sent ones are of the account itself.
 
 While it runs it answers disco#info, ping, version and time.
@@ -85,7 +89,7 @@ itself was stopped. --for and --idle wait until CMD has ended.
 
 What CMD prints is printed or, with --reply, sent back as one message of at most
 64 KiB, without the last line break; nothing printed, nothing sent. Only chat and
-normal messages of others that say something are answered, those that were stored
+normal messages of others are answered, and no empty body; those that were stored
 while nobody listened among them. Beware of whom you answer: two programs that
 answer each other do so for ever.
 
@@ -113,7 +117,7 @@ no CMD.`,
 	fs.IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
 	fs.Var(&l.total, "for", "stop after this `DURATION`")
 	fs.Var(&l.idle, "idle", "stop after this `DURATION` without a result")
-	fs.StringSliceVar(&l.only, "only", []string{"message"}, "the `KINDS` of stanzas to print: message, presence, iq")
+	fs.StringSliceVar(&l.only, "only", []string{"message"}, "the `KINDS` of results: message, receipt, marker, error, presence, iq")
 	fs.StringVar(&l.match, "match", "", "print only messages whose body matches the regular expression `RE`")
 	fs.IntVar(&l.priority, "priority", 0, "the priority `N` to be available with, -128 to 127; below 0 the server sends no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
@@ -172,18 +176,20 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 	l.kinds = make(map[string]bool)
 	for _, kind := range l.only {
 		switch kind {
-		case "message", "presence", "iq":
-			l.kinds[kind] = true
+		case "message", "receipt", "marker", "error":
+			l.messages = true
+		case "presence", "iq":
 		default:
-			return usageError("--only: %q is none of message, presence, iq", kind)
+			return usageError("--only: %q: want message, receipt, marker, error, presence or iq", kind)
 		}
+		l.kinds[kind] = true
 	}
 	if l.pattern, err = regexp.Compile(l.match); err != nil {
 		return usageError("--match: %w", err)
 	}
 	switch {
 	case len(l.only) == 0:
-		return usageError("--only: want at least one of message, presence, iq")
+		return usageError("--only: want at least one of message, receipt, marker, error, presence, iq")
 	case cmd.Flags().Changed("count") && l.count < 1:
 		return usageError("--count: want at least 1")
 	case cmd.Flags().Changed("for") && l.total == 0, cmd.Flags().Changed("idle") && l.idle == 0:
@@ -253,7 +259,7 @@ func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
 func (l *listener) record(own xmpp.JID, got arrival) output.Record {
 	e := got.stanza
 	from, err := xmpp.ParseJID(cmp.Or(xmpp.Attr(e, "from"), own.Bare().String())) // RFC 6120, section 8.1.2.1
-	if err != nil || !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == own {
+	if err != nil || e.Tag != "message" && !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == own {
 		return nil
 	}
 	a := newAddressed(own, e, from)
@@ -266,7 +272,7 @@ func (l *listener) record(own xmpp.JID, got arrival) output.Record {
 	case "message":
 		m := newMessageRecord(a, own, e)
 		m.Carbon, m.StanzaID = got.carbon, got.id
-		if m.empty() && !l.xml || l.match != "" && (m.Body == nil || !l.pattern.MatchString(*m.Body)) {
+		if !m.is(l.kinds) || l.match != "" && (m.Body == nil || !l.pattern.MatchString(*m.Body)) {
 			return nil
 		}
 		return m

@@ -91,6 +91,7 @@ type messageRecord struct {
 	XML              string       `json:"xml,omitempty"`
 
 	attention bool
+	payload   string // the namespace of what it carries and this program does not know
 }
 
 func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord {
@@ -112,6 +113,7 @@ func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord
 	r.Thread, _ = xmpp.Text(e, xmpp.NSClient, "thread")
 	r.URL, _ = xmpp.Text(xmpp.Child(e, nsOOB, "x"), nsOOB, "url")
 	r.attention = xmpp.Child(e, nsAttention, "attention") != nil
+	r.payload = foreignPayload(e)
 	r.refer(e)
 	return r
 }
@@ -192,11 +194,50 @@ func inLang(message *xmpp.Element, name string) *xmpp.Element {
 	return nil
 }
 
-// empty reports whether there is nothing in it for a reader.
-func (r *messageRecord) empty() bool {
-	return r.Body == nil && r.Subject == nil && r.URL == "" && r.ReceiptFor == "" && r.Replaces == "" && r.Marker == "" &&
-		r.Encrypted == "" && r.Error == nil && !r.attention
+// foreignPayload returns the namespace of the first payload that this program does not
+// know, or "". What only goes with a message, and tells a reader nothing without one, is
+// none; nor is a copy of another message, which would be its sender's claim.
+func foreignPayload(message *xmpp.Element) string {
+	for e := range xmpp.Elements(message) {
+		switch ns := xmpp.Namespace(e); ns {
+		case xmpp.NSClient, nsReceipts, nsMarkers, nsCorrect, nsOOB, nsAttention, nsEME, nsSID, nsDelay,
+			"http://jabber.org/protocol/chatstates", "jabber:x:event", // XEP-0085, XEP-0022
+			"jabber:x:delay", "urn:xmpp:hints", "http://jabber.org/protocol/shim", // XEP-0091, XEP-0334, XEP-0131
+			"http://jabber.org/protocol/nick", "http://jabber.org/protocol/address", // XEP-0172, XEP-0033
+			"urn:xmpp:reply:0", "urn:xmpp:fallback:0", "urn:xmpp:styling:0", // XEP-0461, XEP-0428, XEP-0393
+			"urn:xmpp:occupant-id:0", "urn:xmpp:sec-label:0", "jabber:x:signed", // XEP-0421, XEP-0258, XEP-0027
+			"urn:xmpp:mam:tmp", nsArchive, nsCarbons, nsForward: // XEP-0313, XEP-0280, XEP-0297
+		case "http://jabber.org/protocol/muc#user":
+			for range xmpp.Elements(e) {
+				return ns // an invitation; empty it only marks a private message (XEP-0045, section 7.5)
+			}
+		default:
+			return ns
+		}
+	}
+	return ""
 }
+
+// is reports whether a message is of one of the kinds: a receipt or marker is one that
+// says nothing else. What says nothing at all is of none.
+func (r *messageRecord) is(kinds map[string]bool) bool {
+	switch {
+	case r.Error != nil:
+		return kinds["error"]
+	case r.speaks():
+		return kinds["message"]
+	case r.ReceiptFor != "" || r.Marker != "":
+		return kinds["receipt"] && r.ReceiptFor != "" || kinds["marker"] && r.Marker != ""
+	}
+	return kinds["message"] && r.payload != ""
+}
+
+// speaks reports whether there is something in it for a reader.
+func (r *messageRecord) speaks() bool {
+	return said(r.Body) || said(r.Subject) || r.URL != "" || r.Replaces != "" || r.Encrypted != "" || r.attention
+}
+
+func said(text *string) bool { return text != nil && *text != "" }
 
 func (r *messageRecord) WriteText(t *output.Text) {
 	prefix := r.Time.String() + " " + r.FromBare
@@ -210,7 +251,7 @@ func (r *messageRecord) WriteText(t *output.Text) {
 	if r.Replaces != "" {
 		prefix += " (corrects " + r.Replaces + ")"
 	}
-	if r.Subject != nil && *r.Subject != "" {
+	if said(r.Subject) {
 		prefix += " [" + *r.Subject + "]"
 	}
 	var lines []string
@@ -219,7 +260,7 @@ func (r *messageRecord) WriteText(t *output.Text) {
 		lines = append(lines, r.Error.String())
 	case r.Encrypted != "":
 		lines = append(lines, "(encrypted, "+r.Encrypted+")")
-	case r.Body != nil:
+	case said(r.Body):
 		lines = append(lines, *r.Body)
 	case r.attention:
 		lines = append(lines, "(asks for attention)")
@@ -232,6 +273,9 @@ func (r *messageRecord) WriteText(t *output.Text) {
 	}
 	if r.Marker != "" {
 		lines = append(lines, "("+r.Marker+" "+output.Clean(r.MarkerFor)+")")
+	}
+	if len(lines) == 0 && !r.speaks() && r.payload != "" {
+		lines = append(lines, "(payload "+output.Clean(r.payload)+")")
 	}
 	if r.XML != "" {
 		lines = append(lines, r.XML)

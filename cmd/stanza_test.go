@@ -82,7 +82,7 @@ func TestMessageRecord(t *testing.T) {
 		if r.Body != nil {
 			got = *r.Body
 		}
-		if got != test.body || r.Lang != test.lang || r.empty() != (got == "-") {
+		if got != test.body || r.Lang != test.lang || r.speaks() != (got == "a" || got == "b") {
 			t.Errorf("%d: %q in %q", i, got, r.Lang)
 		}
 	}
@@ -123,7 +123,7 @@ func TestReferences(t *testing.T) {
 		{"<body>a</body><request xmlns='urn:xmpp:receipts'/>", `"body":"a","receipt_requested":true`, "juliet@example.net: a\n"},
 		{"<received xmlns='urn:xmpp:receipts' id='r1'/>", `"receipt_for":"r1"`, "juliet@example.net: (receipt for r1)\n"},
 		{"<received xmlns='urn:xmpp:receipts'/>", ``, ""},
-		{"<received xmlns='evil' id='r1'/>", ``, ""},
+		{"<received xmlns='evil' id='r1'/>", ``, "juliet@example.net: (payload evil)\n"},
 		{"<body>a</body><x xmlns='other'><received xmlns='urn:xmpp:receipts' id='r1'/></x>", `"body":"a"`, "juliet@example.net: a\n"},
 		{"<body>b</body><replace xmlns='urn:xmpp:message-correct:0' id='m1'/>", `"body":"b","replaces":"m1"`, "juliet@example.net (corrects m1): b\n"},
 		{"<replace xmlns='urn:xmpp:message-correct:0' id='m1'/>", `"replaces":"m1"`, "juliet@example.net (corrects m1): \n"},
@@ -146,8 +146,8 @@ func TestReferences(t *testing.T) {
 		if keys = strings.TrimPrefix(keys, ","); err != nil || keys != test.json {
 			t.Errorf("%s\nis %s, want %s (%v)", test.content, keys, test.json, err)
 		}
-		if r.empty() != (test.text == "") {
-			t.Errorf("%s: empty is %v", test.content, r.empty())
+		if r.is(everyKind) != (test.text != "") {
+			t.Errorf("%s: it is printed: %v", test.content, r.is(everyKind))
 		}
 		if got := textOf(r); test.text != "" && got != test.text {
 			t.Errorf("%s\nis %q, want %q", test.content, got, test.text)
@@ -155,6 +155,73 @@ func TestReferences(t *testing.T) {
 	}
 	if r := recordOf(element("<message from='JULIET' type='error'><received xmlns='urn:xmpp:receipts' id='r1'/></message>")); r.ReceiptFor != "" || r.Error == nil {
 		t.Errorf("the bounce of a receipt is one: %+v", r)
+	}
+}
+
+var everyKind = map[string]bool{"message": true, "receipt": true, "marker": true, "error": true}
+
+// What a message is selected by: it is a message if it says something, and a receipt or
+// marker if it says only that. What goes with a message says nothing without one.
+func TestMessageKinds(t *testing.T) {
+	const (
+		receipt  = "<received xmlns='urn:xmpp:receipts' id='r1'/>"
+		marker   = "<displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/>"
+		asks     = "<request xmlns='urn:xmpp:receipts'/><markable xmlns='urn:xmpp:chat-markers:0'/>"
+		typing   = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+		luggage  = "<delay stamp='2026-01-02T03:04:05Z'/><origin-id xmlns='urn:xmpp:sid:0' id='o'/><no-store xmlns='urn:xmpp:hints'/><private xmlns='urn:xmpp:carbons:2'/><nick xmlns='http://jabber.org/protocol/nick'>n</nick>"
+		private  = "<x xmlns='http://jabber.org/protocol/muc#user'/>"
+		invites  = "<x xmlns='http://jabber.org/protocol/muc#user'><invite from='crone@example.net'/></x>"
+		nobody   = "<body/>"
+		nonsense = "<subject/><thread>t</thread><x xmlns='jabber:x:oob'/>"
+	)
+	for content, want := range map[string]string{
+		"":       "",
+		nobody:   "",
+		typing:   "",
+		asks:     "",
+		luggage:  "",
+		private:  "",
+		nonsense: "",
+		nobody + nonsense + typing + asks + luggage + private: "",
+		receipt:                                           "receipt",
+		receipt + nobody:                                  "receipt",
+		receipt + luggage + typing:                        "receipt",
+		receipt + "<x xmlns='urn:x'/>":                    "receipt",
+		marker:                                            "marker",
+		marker + nobody + luggage:                         "marker",
+		marker + receipt:                                  "receipt marker",
+		"<body>a</body>":                                  "message",
+		"<body> </body>":                                  "message",
+		"<body>a</body>" + asks:                           "message",
+		"<body>a</body>" + receipt + marker:               "message",
+		"<subject>s</subject>" + nobody:                   "message",
+		"<x xmlns='jabber:x:oob'><url>u</url></x>":        "message",
+		"<attention xmlns='urn:xmpp:attention:0'/>":       "message",
+		"<encrypted xmlns='urn:xmpp:omemo:2'/>" + receipt: "message",
+		"<x xmlns='urn:x'/>":                              "message",
+		"<x xmlns='urn:x'/>" + nobody + luggage:           "message",
+		invites:                                           "message",
+		"<x xmlns='jabber:x:conference' jid='muc@example.net'/>":                              "message",
+		"<event xmlns='http://jabber.org/protocol/pubsub#event'/>":                            "message",
+		"<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>":    "",
+		"<y xmlns='http://jabber.org/protocol/chatstates'><x xmlns='urn:x'>hidden</x></y>":    "",
+		"<replace xmlns='urn:xmpp:message-correct:0' id='m1'/>" + nobody:                      "message",
+		"<forwarded><message xmlns='jabber:client'><body>forged</body></message></forwarded>": "",
+	} {
+		r := recordOf(element("<message from='JULIET'>" + content + "</message>"))
+		var got []string
+		for _, kind := range []string{"message", "receipt", "marker", "error"} {
+			if r.is(map[string]bool{kind: true}) {
+				got = append(got, kind)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s\nis a %s, want %s", content, got, want)
+		}
+		bounced := recordOf(element("<message from='JULIET' type='error'>" + content + "</message>"))
+		if !bounced.is(map[string]bool{"error": true}) || bounced.is(map[string]bool{"message": true, "receipt": true, "marker": true}) {
+			t.Errorf("%s\nbounced is no error", content)
+		}
 	}
 }
 
@@ -210,7 +277,7 @@ func TestEncrypted(t *testing.T) {
 		r := recordOf(e)
 		b, _ := output.AppendJSON(nil, r)
 		shown := strings.Contains(string(b)+textOf(r), "This message")
-		if r.Encrypted != want || shown != (want == "") || (matched != nil) != (want == "") || r.empty() {
+		if r.Encrypted != want || shown != (want == "") || (matched != nil) != (want == "") || !r.speaks() {
 			t.Errorf("%s: %q, shown %v, matched %v", content, r.Encrypted, shown, matched != nil)
 		}
 	}

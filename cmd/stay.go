@@ -310,9 +310,9 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 		return err
 	}
 	switch {
-	case missed && hasArchive && l.kinds["message"]:
+	case missed && hasArchive && l.messages:
 		return l.catchUp(ctx, s)
-	case missed && l.kinds["message"]:
+	case missed && l.messages:
 		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
 	}
 	l.at.caughtUp()
