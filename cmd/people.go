@@ -19,54 +19,121 @@ import (
 // the account among them.
 const onlooker = -128
 
-// defaultSettle is how long presences are waited for after the last one.
-const defaultSettle = 500 * time.Millisecond
+const (
+	// settleNear and settleFar are how long presences are waited for after the last one,
+	// far where some come from another server.
+	settleNear = 500 * time.Millisecond
+	settleFar  = 2 * time.Second
 
-// maxPresences bounds what is kept of those who are online.
-const maxPresences = 1 << 15
+	// What is kept of presences is bounded, in bytes of memory, about: of one account, as
+	// its resources can be made up, and of all.
+	accountRoom  = 1 << 20
+	presenceRoom = 64 << 20
+	// rosterRoom bounds the changes of the roster that one command takes in.
+	rosterRoom = 64 << 20
+	// maxWarned is how many accounts are named whose presences are too much.
+	maxWarned = 100
+)
 
 // people is what a session learns about the contacts of its account.
 type people struct {
 	env     *Env
 	s       *xmpp.Session
-	roster  *xmpp.Roster
-	pushed  map[xmpp.JID]bool          // whose item has changed since something was said
-	present map[xmpp.JID]resources     // who is online, by bare address
-	refused map[xmpp.JID]*xmpp.Element // presences of type error, by bare address
-	seen    int                        // presences
+	roster  *xmpp.Roster           // nil until it is known
+	early   []*xmpp.Element        // what may be roster pushes, until then
+	changes int                    // bytes of roster pushes, about
+	pushed  map[xmpp.JID]bool      // whose item has changed since something was said
+	names   []xmpp.JID             // those who are of interest besides the contacts
+	present map[xmpp.JID]resources // who is online, by bare address
+	refused map[xmpp.JID]*refusal  // presences of type error, by bare address
+	cost    map[xmpp.JID]int       // of what is kept of an account
+	total   int                    // of these
+	warned  map[xmpp.JID]string    // whose presences were too much, or over a limit
 }
 
 type resources map[xmpp.JID]*presenceRecord // by full address
 
+// A refusal is a presence of type error.
+type refusal struct {
+	record *presenceRecord
+	err    *xmpp.StanzaError
+}
+
 // withPeople opens a session, asks for the roster, with more to send in the same
 // flight, and lets do use what has come of it. The roster is kept as it is then.
-func (env *Env) withPeople(ctx context.Context, o xmpp.Options, more []*xmpp.Element, do func(context.Context, *people) error) error {
+func (env *Env) withPeople(ctx context.Context, o xmpp.Options, names []xmpp.JID, more []*xmpp.Element, do func(context.Context, *people) error) error {
 	if err := env.needOutput(); err != nil {
 		return err
 	}
+	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" || xmpp.Child(e, xmpp.NSRoster, "query") != nil }
 	return env.withSession(ctx, o, func(ctx context.Context, s *xmpp.Session) error {
-		known := env.cachedRoster(s.JID())
-		roster, err := s.Roster(ctx, known, more...)
-		if err != nil {
-			return fmt.Errorf("get the roster: %w", err)
-		}
 		p := &people{
-			env: env, s: s, roster: roster, pushed: make(map[xmpp.JID]bool),
-			present: make(map[xmpp.JID]resources), refused: make(map[xmpp.JID]*xmpp.Element),
+			env: env, s: s, names: names, pushed: make(map[xmpp.JID]bool), present: make(map[xmpp.JID]resources),
+			refused: make(map[xmpp.JID]*refusal), cost: make(map[xmpp.JID]int), warned: make(map[xmpp.JID]string),
 		}
-		if err := p.learn(ctx, 0); err != nil {
+		known := env.cachedRoster(s.JID())
+		if err := p.getRoster(ctx, known, more); err != nil {
 			return err
 		}
-		err = do(ctx, p)
-		env.keepRoster(roster, known)
+		err := do(ctx, p)
+		env.keepRoster(p.roster, known)
 		return err
 	})
 }
 
-var errQuiet = errors.New("nothing more came")
+func (p *people) getRoster(ctx context.Context, known *xmpp.Roster, more []*xmpp.Element) error {
+	var roster *xmpp.Roster
+	err := p.meanwhile(ctx, func() (err error) {
+		roster, err = p.s.Roster(ctx, known, more...)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("get the roster: %w", err)
+	}
+	p.roster = roster
+	for _, e := range p.early {
+		p.push(e)
+	}
+	p.early = nil
+	for bare, text := range p.warned {
+		if p.wanted(bare) {
+			p.env.warn("%s", text)
+		} else {
+			delete(p.warned, bare)
+		}
+	}
+	for bare := range p.cost {
+		if !p.wanted(bare) {
+			p.forget(bare)
+		}
+	}
+	return nil
+}
 
-// learn takes in what has arrived, and what does until nothing has for a while. With
-// 0 for that it does not mind if nothing can any more: what has arrived stays true.
+var (
+	errQuiet    = errors.New("nothing more came")
+	errAnswered = errors.New("it was answered")
+)
+
+// meanwhile does what waits for the server, and takes in what arrives until that is done:
+// it may be more than the session keeps.
+func (p *people) meanwhile(ctx context.Context, do func() error) error {
+	until, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	done := make(chan error, 1)
+	go func() {
+		done <- do()
+		stop(errAnswered)
+	}()
+	err := p.takeAll(until, func(bool) {})
+	if over, ok := errors.AsType[*xmpp.LimitError](err); ok {
+		return over
+	}
+	return <-done // which knows why nothing more came
+}
+
+// learn takes in what has arrived, and what does until nothing has for a while, or until
+// all who are named have answered.
 func (p *people) learn(ctx context.Context, quiet time.Duration) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -74,51 +141,188 @@ func (p *people) learn(ctx context.Context, quiet time.Duration) error {
 	defer timer.Stop()
 	// Where somebody always comes or goes it is never quiet.
 	defer time.AfterFunc(max(4*quiet, 2*time.Second), func() { stop(errQuiet) }).Stop()
-	for e, err := range p.s.Stanzas(ctx) {
+	if p.answered() {
+		return nil
+	}
+	err := p.takeAll(ctx, func(news bool) {
 		switch {
-		case e == nil && (quiet == 0 || errors.Is(err, errQuiet)):
-			return nil
-		case e == nil:
-			return err
-		case err != nil && e.Tag == "presence":
-			p.env.warnSkipped(e, addressIn(e, "from"), err)
-		case err == nil:
-			p.take(e)
-		}
-		if p.seen > maxPresences {
-			return &xmpp.LimitError{Reason: fmt.Sprintf("too many presences (more than %d)", maxPresences)}
-		}
-		if p.s.Queued() == 0 && quiet > 0 {
+		case p.answered():
+			stop(errQuiet)
+		case news && p.s.Queued() == 0:
 			timer.Reset(quiet)
+		}
+	})
+	if errors.Is(err, errQuiet) {
+		return nil
+	}
+	return err
+}
+
+// takeAll takes in what arrives until ctx or the session ends. It tells after each
+// stanza whether that was of interest.
+func (p *people) takeAll(ctx context.Context, taken func(news bool)) error {
+	for e, err := range p.s.Stanzas(ctx) {
+		if e == nil {
+			return err
+		}
+		taken(p.take(e, err))
+		if p.changes > rosterRoom {
+			return &xmpp.LimitError{Reason: fmt.Sprintf("too many changes of the roster (more than %d MiB)", rosterRoom>>20)}
 		}
 	}
 	return nil
 }
 
-func (p *people) take(e *xmpp.Element) {
-	if c, ok := p.roster.Apply(e); ok {
-		p.pushed[c.JID] = true
+// take takes in a stanza, and reports whether it is of interest.
+func (p *people) take(e *xmpp.Element, over error) bool {
+	if e.Tag == "iq" && over == nil {
+		return p.push(e)
 	}
 	from, err := p.s.From(e)
-	if err != nil || e.Tag != "presence" || from == p.s.JID() {
+	if err != nil || e.Tag != "presence" || from == p.s.JID() || !p.wanted(from.Bare()) {
+		return false
+	}
+	bare := from.Bare()
+	switch typ := xmpp.Attr(e, "type"); {
+	case over != nil:
+		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", bare, over))
+	case typ == "":
+		p.keep(from, newPresenceRecord(newAddressed(p.s.JID(), e, from), e))
+	case typ == "error":
+		p.forget(bare)
+		p.refuse(bare, &refusal{newPresenceRecord(newAddressed(p.s.JID(), e, from), e), xmpp.ErrorOf(e)})
+	case typ == "unavailable" && from == bare:
+		p.forget(bare)
+	case typ == "unavailable":
+		p.remove(from)
+	}
+	return true
+}
+
+// push takes in what may be a roster push.
+func (p *people) push(e *xmpp.Element) bool {
+	if from, err := p.s.From(e); err != nil || from != p.s.JID().Bare() {
+		return false
+	}
+	if p.changes += weight(e); p.roster == nil {
+		p.early = append(p.early, e)
+		return true
+	}
+	c, ok := p.roster.Apply(e)
+	if ok {
+		p.pushed[c.JID] = true
+	}
+	return ok
+}
+
+// wanted reports whether presences of an account are of interest: as anybody can send
+// one, those of strangers must neither take room nor time. The own account's are, and
+// those of contacts; until the roster is known anybody may be one. Of whom is named the
+// server may spell the address in another way, but not the domain.
+func (p *people) wanted(bare xmpp.JID) bool {
+	if p.roster == nil || bare == p.s.JID().Bare() {
+		return true
+	}
+	if _, ok := p.roster.Contacts[bare]; ok {
+		return true
+	}
+	return slices.ContainsFunc(p.names, func(name xmpp.JID) bool { return name.Domain == bare.Domain })
+}
+
+// answered reports whether those who are named have all answered. Of an account that is
+// online, another resource may follow.
+func (p *people) answered() bool {
+	for _, name := range p.names {
+		if p.refused[name.Bare()] == nil && (name.Resource == "" || p.present[name.Bare()][name] == nil) {
+			return false
+		}
+	}
+	return len(p.names) > 0
+}
+
+// keep keeps a presence, without what is said in it if that is too much.
+func (p *people) keep(from xmpp.JID, r *presenceRecord) {
+	bare := from.Bare()
+	p.remove(from)
+	if !p.fits(bare, r.cost()) {
+		p.warn(bare, fmt.Sprintf("left out a part of the presences of %s: too many, or too large", bare))
+		r.Status, r.ID = "", ""
+	}
+	if !p.fits(bare, r.cost()) {
 		return
 	}
-	p.seen++
+	if p.present[bare] == nil {
+		p.present[bare] = make(resources)
+	}
+	p.present[bare][from] = r
+	p.pay(bare, r.cost())
+}
+
+// refuse keeps an error, without its text if that is too much.
+func (p *people) refuse(bare xmpp.JID, r *refusal) {
+	if !p.fits(bare, r.record.cost()) {
+		r.record.ID, r.record.Error.Text, r.err.Text = "", "", ""
+	}
+	p.refused[bare] = r
+	p.pay(bare, r.record.cost())
+}
+
+// remove forgets a resource.
+func (p *people) remove(from xmpp.JID) {
 	bare := from.Bare()
-	switch xmpp.Attr(e, "type") {
-	case "":
-		if p.present[bare] == nil {
-			p.present[bare] = make(resources)
-		}
-		p.present[bare][from] = newPresenceRecord(newAddressed(p.s.JID(), e, from), e)
-	case "error":
-		p.refused[bare] = e
+	old := p.present[bare][from]
+	if old == nil {
+		return
+	}
+	if delete(p.present[bare], from); len(p.present[bare]) == 0 {
 		delete(p.present, bare)
-	case "unavailable":
-		if delete(p.present[bare], from); from == bare {
-			delete(p.present, bare)
+	}
+	p.pay(bare, -old.cost())
+}
+
+// forget forgets an account.
+func (p *people) forget(bare xmpp.JID) {
+	delete(p.present, bare)
+	delete(p.refused, bare)
+	p.pay(bare, -p.cost[bare])
+}
+
+func (p *people) fits(bare xmpp.JID, cost int) bool {
+	return p.cost[bare]+cost <= accountRoom && p.total+cost <= presenceRoom
+}
+
+func (p *people) pay(bare xmpp.JID, cost int) {
+	p.total += cost
+	if p.cost[bare] += cost; p.cost[bare] == 0 {
+		delete(p.cost, bare)
+	}
+}
+
+// warn reports something about an account, once, and of some accounts only: anybody can
+// cause it. Whether that is of interest shows once the roster is known.
+func (p *people) warn(bare xmpp.JID, text string) {
+	if _, warned := p.warned[bare]; warned || len(p.warned) > maxWarned {
+		return
+	}
+	p.warned[bare] = text
+	if p.roster != nil {
+		p.env.warn("%s", text)
+	}
+}
+
+// settle returns how long presences are waited for: longer where one of those who are
+// named, or of the contacts whose presence is seen, is at another server.
+func (p *people) settle() time.Duration {
+	far := func(jid xmpp.JID) bool { return jid.Domain != p.s.Server().Domain }
+	if slices.ContainsFunc(p.names, far) {
+		return settleFar
+	}
+	for jid, c := range p.roster.Contacts {
+		if len(p.names) == 0 && c.To() && far(jid) {
+			return settleFar
 		}
 	}
+	return settleNear
 }
 
 // online returns the available resources of an account, sorted.
@@ -129,10 +333,10 @@ func (p *people) online(bare xmpp.JID) []xmpp.JID {
 // change asks the server to change an item of the roster.
 func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 	clear(p.pushed)
-	if _, err := p.s.Exchange(ctx, xmpp.SetContact(c)); err != nil {
+	return p.meanwhile(ctx, func() error {
+		_, err := p.s.Exchange(ctx, xmpp.SetContact(c))
 		return err
-	}
-	return p.learn(ctx, 0)
+	})
 }
 
 // tell sends a presence about a subscription and takes in what comes of it. Before it
@@ -142,11 +346,11 @@ func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xmpp.Contact) bool) error {
 	clear(p.pushed)
 	presence := xmpp.NewElement(xmpp.NSClient, "presence", "to", to.String(), "type", typ, "id", xmpp.NewID())
-	_, err := p.s.Ping(ctx, p.s.Server(), presence)
-	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+	err := p.meanwhile(ctx, func() error {
+		_, err := p.s.Ping(ctx, p.s.Server(), presence)
 		return err
-	}
-	if err := p.learn(ctx, 0); err != nil {
+	})
+	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
 		return err
 	}
 	if p.refused[to] == nil && (to.Domain != p.s.Server().Domain || !done(p.contact(to))) {
@@ -157,8 +361,8 @@ func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xm
 
 // refusal returns the error that answered a presence, or nil.
 func (p *people) refusal(to xmpp.JID) error {
-	if e := p.refused[to]; e != nil {
-		return fmt.Errorf("presence to %s refused: %w", to, xmpp.ErrorOf(e))
+	if r := p.refused[to]; r != nil {
+		return fmt.Errorf("presence to %s refused: %w", to, r.err)
 	}
 	return nil
 }

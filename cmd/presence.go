@@ -17,7 +17,7 @@ import (
 const farewell = 500 * time.Millisecond
 
 func newPresenceCmd(env *Env) *cobra.Command {
-	w := &watcher{env: env, settle: duration(defaultSettle)}
+	w := &watcher{env: env}
 	cmd := &cobra.Command{
 		Use:   "presence [flags] [JID...]",
 		Short: "Show who is online, and manage subscriptions",
@@ -41,7 +41,7 @@ Exit codes: 0; 1 if any of the JIDs is not online; 124 the time was over.`,
 		RunE: w.run,
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.Flags().Var(&w.settle, "settle", "how long to wait after the last presence: a `DURATION`")
+	cmd.Flags().Var(&w.settle, "settle", "how long to wait after the last presence: a `DURATION`; 500ms unless given, 2s where somebody is at another server")
 	cmd.AddCommand(newPresenceWatchCmd(env), newPresenceSetCmd(env))
 	for _, say := range sayings() {
 		cmd.AddCommand(say.command(env))
@@ -52,6 +52,7 @@ Exit codes: 0; 1 if any of the JIDs is not online; 124 the time was over.`,
 type watcher struct {
 	env    *Env
 	settle duration
+	given  bool // settle
 	names  []xmpp.JID
 }
 
@@ -70,12 +71,17 @@ func (w *watcher) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	w.given = cmd.Flags().Changed("settle")
 	look := []*xmpp.Element{newPresence("", "", onlooker)}
-	return w.env.withPeople(cmd.Context(), o, look, w.look)
+	return w.env.withPeople(cmd.Context(), o, w.names, look, w.look)
 }
 
 func (w *watcher) look(ctx context.Context, p *people) error {
-	interrupted := p.learn(ctx, time.Duration(w.settle))
+	settle := p.settle()
+	if w.given {
+		settle = time.Duration(w.settle)
+	}
+	interrupted := p.learn(ctx, settle)
 	records, offline := w.records(p, interrupted == nil)
 	for _, r := range records {
 		if err := w.env.out.Print(r); err != nil {
@@ -120,8 +126,10 @@ func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offli
 // absent is what is known of somebody who is not online: the error that came instead,
 // that there is no subscription to see them by, or just that.
 func (p *people) absent(jid xmpp.JID) *presenceRecord {
-	if e := p.refused[jid.Bare()]; e != nil {
-		return newPresenceRecord(newAddressed(p.s.JID(), e, jid), e)
+	if refused := p.refused[jid.Bare()]; refused != nil {
+		r := *refused.record
+		r.From = jid.String()
+		return &r
 	}
 	r := &presenceRecord{
 		Kind: "presence", Time: output.Time(time.Now()), Type: "unavailable",
@@ -317,7 +325,7 @@ func (say saying) command(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return env.withPeople(cmd.Context(), o, nil, func(ctx context.Context, p *people) error { return env.say(ctx, p, say, to) })
+			return env.withPeople(cmd.Context(), o, []xmpp.JID{to}, nil, func(ctx context.Context, p *people) error { return env.say(ctx, p, say, to) })
 		},
 	}
 }

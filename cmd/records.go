@@ -335,6 +335,15 @@ func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
 	return r
 }
 
+// cost is about what a record takes in memory.
+func (r *presenceRecord) cost() int {
+	n := 512 + 3*len(r.From) + len(r.To) + len(r.ID) + len(r.Status)
+	if r.Error != nil {
+		n += 2*len(r.Error.Text) + len(r.Error.By)
+	}
+	return n
+}
+
 // knownPresence reports whether it is one of the types of RFC 6121, section 4.7.1.
 func knownPresence(typ string) bool {
 	switch typ {

@@ -79,12 +79,12 @@ func (l *lister) run(cmd *cobra.Command, _ []string) error {
 	if l.presence {
 		more = append(more, newPresence("", "", onlooker))
 	}
-	return l.env.withPeople(cmd.Context(), o, more, l.list)
+	return l.env.withPeople(cmd.Context(), o, nil, more, l.list)
 }
 
 func (l *lister) list(ctx context.Context, p *people) error {
 	if l.presence {
-		if err := p.learn(ctx, defaultSettle); err != nil {
+		if err := p.learn(ctx, p.settle()); err != nil {
 			return err
 		}
 	}
@@ -164,7 +164,7 @@ func (a *adder) run(cmd *cobra.Command, args []string) error {
 	if a.to, err = contactArg(args[0], o.JID); err != nil {
 		return err
 	}
-	return a.env.withPeople(cmd.Context(), o, nil, a.add)
+	return a.env.withPeople(cmd.Context(), o, []xmpp.JID{a.to}, nil, a.add)
 }
 
 // check refuses what is wrong on the command line.
@@ -244,7 +244,7 @@ Exit codes: 0; 1 if there is no such contact.`,
 			if err != nil {
 				return err
 			}
-			return env.withPeople(cmd.Context(), o, nil, func(ctx context.Context, p *people) error {
+			return env.withPeople(cmd.Context(), o, nil, nil, func(ctx context.Context, p *people) error {
 				return env.removeContact(ctx, p, jid)
 			})
 		},
