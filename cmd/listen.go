@@ -44,6 +44,8 @@ type listener struct {
 
 	at          *position
 	connected   bool     // there was a session
+	listening   bool     // the session works: what arrives is handed on
+	trouble     trouble  // of the sessions before
 	elsewhere   string   // where the server has sent us
 	malformed   int      // streams in a row that ended in what is no XML, without a stanza
 	pending     []string // ids of what was handed on, and may not be written yet
@@ -95,11 +97,13 @@ answer each other do so for ever.
 
 Exit codes: 0 stopped by SIGINT, SIGTERM or a reader that went away, --count
 reached, or --for or --idle passed; 1 if --count was given and not reached by
-then, or CMD failed; 69 the server has no carbons, or another session took the
-resource; 74 a result, or the state of --durable, cannot be written; 75 the first
-connection failed, or one was lost with --no-reconnect, or a listener of that
---durable NAME is running; 124 --timeout passed; 126 CMD cannot be run; 127 there is
-no CMD.`,
+then, or CMD failed; 69 the server has no carbons, or refuses to read its archive,
+or another session took the resource; 74 a result, or the state of --durable, cannot
+be written; 75 the first connection failed, or one was lost with --no-reconnect, or
+--for or --idle passed while the connection was lost or the archive could not be
+read (another code where another error is the reason), or a listener of that
+--durable NAME is running; 76 the pages of the archive have no end; 124 --timeout
+passed; 126 CMD cannot be run; 127 there is no CMD.`,
 		Example: `  xmppkit listen
   xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body
   xmppkit listen --durable inbox --json >>inbox.ndjson
@@ -222,6 +226,8 @@ func (l *listener) outcome(ctx context.Context, err error) error {
 		return nil
 	case written && errors.Is(write, syscall.EPIPE):
 		return nil
+	case errors.Is(err, errElapsed) && !l.listening:
+		return l.keptAway(err)
 	case errors.Is(err, errElapsed) && l.count > 0:
 		return noError(fmt.Sprintf("%d of %d arrived before the time was over", l.printed, l.count))
 	case errors.Is(err, errElapsed):

@@ -206,11 +206,11 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	o.HandleIQ = answerRequest
+	o.HandleIQ, o.KeepAlive = answerRequest, time.Minute
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
 	p.env.lastUntilStopped()
 	err = p.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error { return p.hold(ctx, s, presence) })
-	if errors.Is(err, errElapsed) || cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+	if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
@@ -255,6 +255,9 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 	defer cancel()
 	_, err := s.Ping(soon, s.Server(), presence)
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+		if errors.Is(err, errElapsed) {
+			return notReady(err)
+		}
 		return err
 	}
 	if err := p.env.print(newPresenceRecord(newAddressed(s.JID(), presence, s.JID()), presence)); err != nil {
@@ -264,6 +267,9 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 		defer p.takeLeave(ctx, s)
 	}
 	for e, err := range s.Stanzas(ctx) {
+		if errors.Is(err, errElapsed) {
+			return nil
+		}
 		if e == nil {
 			return err
 		}

@@ -47,6 +47,7 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 			there.Server, l.elsewhere = l.elsewhere, ""
 		}
 		started, printed, open := time.Now(), l.printed, false
+		l.listening = false
 		err := l.env.session(l.waiting, there, func(_ context.Context, s *xmpp.Session) error {
 			open = true
 			return l.listen(ctx, s)
@@ -60,13 +61,63 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		l.env.flags.login = cmp.Or(l.env.flags.login, loginTimeout) // a server that is silent now may not be the next time
 		if l.printed > printed || time.Since(started) > time.Minute {
 			wait.reset()
+			l.trouble = trouble{}
 		}
 		d := wait.next()
 		l.env.trace("%v; again in %s", err, d.Round(time.Millisecond))
-		if err := sleep(l.waiting, d); err != nil {
+		if err := l.pause(err, d); err != nil {
 			return l.leave(err)
 		}
 	}
+}
+
+// A trouble is what keeps a listener away.
+type trouble struct {
+	err   error     // nil while it listens
+	since time.Time // also while it listens, but has not done so for long
+	told  bool
+}
+
+// reportAfter is how long a trouble may last before it is reported.
+const reportAfter = time.Minute
+
+// pause waits before the next try. A trouble that lasts is reported, once.
+func (l *listener) pause(err error, d time.Duration) error {
+	t := &l.trouble
+	if t.err = err; t.since.IsZero() {
+		t.since = time.Now()
+	}
+	if left := max(0, time.Until(t.since.Add(reportAfter))); !t.told && left < d {
+		if err := sleep(l.waiting, left); err != nil {
+			return err
+		}
+		t.told = true
+		l.env.warn("%v; trying again", err)
+		d -= left
+	}
+	return sleep(l.waiting, d)
+}
+
+// works notes that a session does what it is for.
+func (l *listener) works(s *xmpp.Session) {
+	l.listening = true
+	if l.trouble.err = nil; l.trouble.told {
+		l.trouble = trouble{}
+		l.env.warn("%s: connected again", s.JID().Bare())
+	}
+}
+
+// keptAway is the error of a listener whose time is over while it does not listen: what
+// keeps it away, or that the server has not yet answered what comes first.
+func (l *listener) keptAway(err error) error {
+	if l.trouble.err != nil {
+		return l.trouble.err
+	}
+	return notReady(err)
+}
+
+func notReady(err error) error {
+	return &exitError{code: exitTemporary, class: "timeout", err: err, hint: "the server does not answer: try again"}
 }
 
 // leave keeps the place of a durable listener for the next one.
@@ -118,6 +169,7 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	if l.idleTimer != nil {
 		l.idleTimer.Reset(time.Duration(l.idle)) // it is not over what was just asked for
 	}
+	l.works(s)
 	l.env.trace("listening")
 	for e, err := range s.Stanzas(l.waiting) {
 		if e != nil {
@@ -319,32 +371,69 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 	return l.commit(ctx, s) // by now it is known how to resume the session
 }
 
-// enter asks what the account has, ids that can be trusted (XEP-0359) and an archive with
-// those ids, and becomes available. Not before: what was stored would come in front of
-// the answer, and be more than can wait for it.
+// enter asks what the account has and becomes available. Not before: what was stored would
+// come in front of the answer, and be more than can wait for it.
 func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool, err error) {
-	request := xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query"))
-	info, err := s.IQ(ctx, request)
-	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
-		return false, err
+	if hasArchive, err = l.hasArchive(ctx, s); err != nil || l.noPresence {
+		return hasArchive, err
 	}
-	hasIDs := false
-	for _, f := range xmpp.Children(xmpp.Child(info, xmpp.NSDiscoInfo, "query"), xmpp.NSDiscoInfo, "feature") {
-		switch xmpp.Attr(f, "var") {
-		case nsSID:
-			hasIDs = true
-		case nsArchive:
-			hasArchive = true
+	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
+	return hasArchive, s.Send(ctx, newPresence("", "", l.priority))
+}
+
+const (
+	// infoTries is how often a session asks what the account has.
+	infoTries = 5
+	// infoWait is how long it waits for an answer before it asks again.
+	infoWait = duration(10 * time.Second)
+)
+
+// hasArchive asks what the account has, ids that can be trusted (XEP-0359) and an archive
+// with those ids. A server that refuses to say so for now, or is silent, has not said that
+// there is none: it is asked again.
+func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error) {
+	if !l.kinds["message"] {
+		return false, nil // nothing is missed
+	}
+	wait := backoff{start: time.Second, max: 10 * time.Second}
+	for {
+		features, err := l.accountFeatures(ctx, s)
+		if err == nil {
+			l.at.trust(features[nsSID])
+			return features[nsSID] && features[nsArchive], nil
 		}
-	}
-	l.at.trust(hasIDs)
-	if !l.noPresence {
-		// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
-		if err := s.Send(ctx, newPresence("", "", l.priority)); err != nil {
+		e := classify(l.waiting, err)
+		if ctx.Err() != nil || e.class != "stanza" && e.class != "timeout" || wait.tries == infoTries {
 			return false, err
 		}
+		l.trouble.err = of(s.JID(), err)
+		if sleep(ctx, wait.next()) != nil {
+			return false, cmp.Or(context.Cause(l.waiting), err)
+		}
 	}
-	return hasArchive && hasIDs, nil
+}
+
+// accountFeatures returns none where the server says that it will not tell.
+func (l *listener) accountFeatures(ctx context.Context, s *xmpp.Session) (map[string]bool, error) {
+	ctx, cancel := withTimeout(ctx, infoWait)
+	defer cancel()
+	info, err := s.IQ(ctx, xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query")))
+	refused, ok := errors.AsType[*xmpp.StanzaError](err)
+	if ok && stanzaCode(refused) != exitTemporary {
+		return nil, nil
+	}
+	query := xmpp.Child(info, xmpp.NSDiscoInfo, "query")
+	if err == nil && query == nil {
+		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "an answer without an answer in it"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask what the account has: %w", err)
+	}
+	features := make(map[string]bool)
+	for _, f := range xmpp.Children(query, xmpp.NSDiscoInfo, "feature") {
+		features[xmpp.Attr(f, "var")] = true
+	}
+	return features, nil
 }
 
 // catchUp hands on what the archive has after the last message that was handed on. What
@@ -452,7 +541,11 @@ func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, 
 	if got.last {
 		l.at.caughtUp()
 	}
-	return l.commit(ctx, s)
+	if err := l.commit(ctx, s); err != nil {
+		return err
+	}
+	l.works(s)
+	return nil
 }
 
 // takeResult hands on a message out of the archive.
