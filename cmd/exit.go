@@ -95,10 +95,30 @@ func (r errorRecord) WriteText(t *output.Text) {
 		hint = " (hint: " + hint + ")"
 	}
 	for _, line := range r.lines {
-		t.Printf("xmppkit: %s%s\n", line, hint)
+		t.Printf("xmppkit: %s%s\n", xmpp.Clip(output.Clean(line), maxErrorLine), hint)
 		hint = ""
 	}
 }
+
+// maxErrorLine bounds what is said in an error, in bytes: it may quote others, who can
+// write as much as they like.
+const maxErrorLine = 1000
+
+// clipped is the record as it is written to standard error. What others have said is
+// whole in the results.
+func (r errorRecord) clipped() errorRecord {
+	r.Message, r.Host = xmpp.Clip(r.Message, maxErrorLine), quote(r.Host)
+	if e := r.Error; e != nil {
+		r.Error = &stanzaError{e.Condition, e.Type, quote(e.Text), quote(e.By), quote(e.Address)}
+	}
+	return r
+}
+
+// maxQuote is how much of it an error quotes of what others have written, in bytes.
+const maxQuote = 200
+
+// quote is what an error shows of an address, a name or an id of others.
+func quote(s string) string { return xmpp.Clip(s, maxQuote) }
 
 // stanzaError is the error of a stanza in JSON.
 type stanzaError struct {
@@ -106,10 +126,11 @@ type stanzaError struct {
 	Type      string `json:"type"`
 	Text      string `json:"text,omitempty"`
 	By        string `json:"by,omitempty"`
+	Address   string `json:"address,omitempty"` // the new one, of gone and redirect
 }
 
 func newStanzaError(e *xmpp.StanzaError) *stanzaError {
-	return &stanzaError{string(e.Condition), e.Type, e.Text, e.By}
+	return &stanzaError{string(e.Condition), e.Type, e.Text, e.By, e.Address}
 }
 
 // report prints the error of the command and returns its exit code. It is the only
@@ -159,12 +180,12 @@ func (env *Env) warn(format string, args ...any) {
 
 // warnSkipped reports a stanza that somebody sent and that is over a limit of ours.
 func (env *Env) warnSkipped(stanza *xmpp.Element, from xmpp.JID, over error) {
-	env.warn("skipped a %s from %s: %v", stanza.Tag, from.Bare(), over)
+	env.warn("skipped a %s from %s: %v", stanza.Tag, quote(from.Bare().String()), over)
 }
 
 func (env *Env) printError(r errorRecord) {
 	p := output.NewPrinter(env.talk, env.flags.json, false)
-	if p.Print(r) == nil {
+	if p.Print(r.clipped()) == nil {
 		_ = p.Flush()
 	}
 }

@@ -247,7 +247,7 @@ func factsOf(r output.Record) facts {
 }
 
 func (f facts) String() string {
-	return fmt.Sprintf("%s %s of %s", f.kind, cmp.Or(truncate(f.id, 100), "without an id"), f.from)
+	return fmt.Sprintf("%s %s of %s", f.kind, cmp.Or(truncate(f.id, 100), "without an id"), quote(f.from))
 }
 
 // variables are always the same ones, so that a script need not ask which there are.

@@ -32,10 +32,7 @@ func (r pingRecord) WriteText(t *output.Text) {
 		t.Printf(" time=%.1f ms", *r.RTT)
 	}
 	if r.Error != nil {
-		t.Printf(" error: %s", r.Error.Condition)
-		if r.Error.Text != "" {
-			t.Printf(" (%s)", r.Error.Text)
-		}
+		t.Printf(" %s", r.Error)
 	}
 	if r.note != "" {
 		t.Printf(": %s", r.note)

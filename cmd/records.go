@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 const (
 	nsDelay    = "urn:xmpp:delay"             // XEP-0203
+	nsOldDelay = "jabber:x:delay"             // XEP-0091
 	nsSID      = "urn:xmpp:sid:0"             // XEP-0359
 	nsReceipts = "urn:xmpp:receipts"          // XEP-0184
 	nsCorrect  = "urn:xmpp:message-correct:0" // XEP-0308
@@ -37,8 +37,9 @@ func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 	if a.to == "" {
 		a.to = own.String()
 	}
-	if stamp, ok := stampOf(own, e); ok {
-		a.when, a.delayed = stamp, true
+	stamp, delayed := stampOf(own, e)
+	if a.delayed = delayed; !stamp.IsZero() {
+		a.when = stamp
 	}
 	if a.typ == "error" {
 		a.err = newStanzaError(xmpp.ErrorOf(e))
@@ -46,21 +47,34 @@ func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 	return a
 }
 
-// stampOf returns when a stanza was sent, if it was delayed. A stamp is the claim of
-// whoever put it there (XEP-0203, section 5): that of the own server or account is
-// preferred, and of several of those the last, as a server adds its own to what the
-// sender may have made up.
-func stampOf(own xmpp.JID, e *xmpp.Element) (when time.Time, ok bool) {
-	for _, d := range xmpp.Children(e, nsDelay, "delay") {
-		stamp, err := time.Parse(time.RFC3339, xmpp.Attr(d, "stamp"))
-		if err != nil {
+// stampOf returns whether a stanza was delayed and, unless it is zero, when it was sent. A
+// stamp is the claim of whoever put it there (XEP-0203, section 5): that of the own server
+// or account is preferred, and of several of those the last, as a server adds its own to
+// what the sender may have made up.
+func stampOf(own xmpp.JID, e *xmpp.Element) (when time.Time, delayed bool) {
+	for d := range xmpp.Elements(e) {
+		if !xmpp.Is(d, nsDelay, "delay") && !xmpp.Is(d, nsOldDelay, "x") {
 			continue
 		}
-		if from := addressIn(d, "from"); !ok || from == own.Bare() || from == (xmpp.JID{Domain: own.Domain}) {
-			when, ok = stamp, true
+		delayed = true
+		stamp := parseStamp(xmpp.Attr(d, "stamp"))
+		if from := addressIn(d, "from"); !stamp.IsZero() && (when.IsZero() || from == own.Bare() || from == (xmpp.JID{Domain: own.Domain})) {
+			when = stamp
 		}
 	}
-	return when, ok
+	return when, delayed
+}
+
+// parseStamp reads a time of XEP-0082, or of XEP-0091, whose times are in UTC. It returns
+// zero where it is none.
+func parseStamp(s string) time.Time {
+	s = strings.ToUpper(strings.TrimSpace(s))
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "20060102T15:04:05", "20060102T15:04:05Z07:00"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t
+		}
+	}
+	return time.Time{}
 }
 
 // messageRecord is a message that arrived.
@@ -103,11 +117,11 @@ func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord
 		return r // the rest is what was sent, not what the sender of the error says
 	}
 	r.Encrypted = encryption(e)
-	if body := inLang(e, "body"); body != nil && r.Encrypted == "" {
+	if body := xmpp.InLang(e, xmpp.NSClient, "body"); body != nil && r.Encrypted == "" {
 		r.Body = new(xmpp.TextOf(body))
 		r.Lang = xmpp.Lang(body)
 	}
-	if subject := inLang(e, "subject"); subject != nil {
+	if subject := xmpp.InLang(e, xmpp.NSClient, "subject"); subject != nil {
 		r.Subject = new(xmpp.TextOf(subject))
 	}
 	r.Thread, _ = xmpp.Text(e, xmpp.NSClient, "thread")
@@ -179,21 +193,6 @@ func messageType(typ string) string {
 	return "normal"
 }
 
-// inLang returns the body or subject in the language of the message, or else the
-// first one (RFC 6121, section 5.2.3).
-func inLang(message *xmpp.Element, name string) *xmpp.Element {
-	all := xmpp.Children(message, xmpp.NSClient, name)
-	for _, e := range all {
-		if xmpp.Lang(e) == xmpp.Lang(message) {
-			return e
-		}
-	}
-	if len(all) > 0 {
-		return all[0]
-	}
-	return nil
-}
-
 // foreignPayload returns the namespace of the first payload that this program does not
 // know, or "". What only goes with a message, and tells a reader nothing without one, is
 // none; nor is a copy of another message, which would be its sender's claim.
@@ -202,7 +201,7 @@ func foreignPayload(message *xmpp.Element) string {
 		switch ns := xmpp.Namespace(e); ns {
 		case xmpp.NSClient, nsReceipts, nsMarkers, nsCorrect, nsOOB, nsAttention, nsEME, nsSID, nsDelay,
 			"http://jabber.org/protocol/chatstates", "jabber:x:event", // XEP-0085, XEP-0022
-			"jabber:x:delay", "urn:xmpp:hints", "http://jabber.org/protocol/shim", // XEP-0091, XEP-0334, XEP-0131
+			nsOldDelay, "urn:xmpp:hints", "http://jabber.org/protocol/shim", // XEP-0334, XEP-0131
 			"http://jabber.org/protocol/nick", "http://jabber.org/protocol/address", // XEP-0172, XEP-0033
 			"urn:xmpp:reply:0", "urn:xmpp:fallback:0", "urn:xmpp:styling:0", // XEP-0461, XEP-0428, XEP-0393
 			"urn:xmpp:occupant-id:0", "urn:xmpp:sec-label:0", "jabber:x:signed", // XEP-0421, XEP-0258, XEP-0027
@@ -284,10 +283,14 @@ func (r *messageRecord) WriteText(t *output.Text) {
 }
 
 func (e *stanzaError) String() string {
-	if e.Text == "" {
-		return "error: " + e.Condition
+	s := "error: " + e.Condition
+	if e.Address != "" {
+		s += ", new address " + output.Clean(e.Address)
 	}
-	return fmt.Sprintf("error: %s (%s)", e.Condition, e.Text)
+	if e.Text != "" {
+		s += " (" + e.Text + ")"
+	}
+	return s
 }
 
 // presenceRecord is a presence that arrived.
@@ -318,7 +321,9 @@ func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
 	if r.Error != nil {
 		return r
 	}
-	r.Status, _ = xmpp.Text(e, xmpp.NSClient, "status")
+	if status := xmpp.InLang(e, xmpp.NSClient, "status"); status != nil {
+		r.Status = xmpp.TextOf(status)
+	}
 	if !r.Available {
 		return r
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -91,11 +92,10 @@ func TestMessageRecord(t *testing.T) {
 	if r := record(bounced); r.Body != nil || r.Error == nil || r.Error.Condition != "gone" || r.Type != "error" {
 		t.Errorf("%+v", r)
 	}
-	// S-10: a stamp that is none does not count, and a strange one does no harm.
-	for stamp, delayed := range map[string]bool{"2026-01-02T03:04:05Z": true, "9999-12-31T23:59:59.999Z": true, "yesterday": false, "": false, "2026-01-02": false} {
-		r := record(message("", "en", body("", "a"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp)))
-		if r.Delayed != delayed {
-			t.Errorf("%q: delayed is %v", stamp, r.Delayed)
+	// A stamp that cannot be read was delayed as well, and a strange one does no harm.
+	for _, stamp := range []string{"2026-01-02T03:04:05Z", "9999-12-31T23:59:59.999Z", "yesterday", "", "2026-01-02"} {
+		if r := record(message("", "en", body("", "a"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp))); !r.Delayed {
+			t.Errorf("%q: not delayed", stamp)
 		}
 	}
 }
@@ -322,34 +322,55 @@ func TestStanzaID(t *testing.T) {
 
 // S-10: of several stamps that of the own server or account is taken, the last one, as
 // it adds its own behind what the sender has put there; else the first. What is no
-// stamp does not count, and one from the end of time does no harm.
+// stamp leaves it at the time of arrival, and one from the end of time does no harm. The
+// form of XEP-0091 counts as that of XEP-0203.
 func TestStamps(t *testing.T) {
 	const a, b, c = "2026-01-02T03:04:05.000Z", "2026-02-02T03:04:05.000Z", "2026-03-02T03:04:05.000Z"
-	by := func(from, stamp string) string { return "<delay from='" + from + "' stamp='" + stamp + "'/>" }
+	const none = "" // the time of arrival
+	by := func(from, stamp string) string {
+		return "<delay xmlns='urn:xmpp:delay' from='" + from + "' stamp='" + stamp + "'/>"
+	}
+	old := func(from, stamp string) string {
+		return "<x xmlns='jabber:x:delay' from='" + from + "' stamp='" + stamp + "'/>"
+	}
 	for content, want := range map[string]string{
-		"<delay stamp='" + a + "'/>":                                a,
-		by("JULIET", a) + by("example.org", b):                      b,
-		by("example.org", b) + by("JULIET", a):                      b,
-		by("OWN", b) + by("evil.example", a):                        b,
-		by("example.org", a) + by("evil.example", c) + by("OWN", b): b,
-		by("OWN/phone", a) + by("evil.example", b):                  a,
-		by("evil.example", a) + by("example.org.evil", b):           a,
-		by("evil.example", a) + by("example.org/x", b):              a,
-		by("evil.example", a) + by("example.org@/", b):              a,
-		by("example.org", "yesterday") + by("evil.example", a):      a,
-		by("example.org", "2026-01-02T05:04:05+02:00"):              a,
-		by("evil.example", "9999-12-31T23:59:59-23:59"):             "9999-12-31T23:59:59.999Z",
-		by("evil.example", "0000-01-01T00:00:00+23:59"):             "0000-01-01T00:00:00.000Z",
-		by("evil.example", "2999-01-01T00:00:00.123456789012Z"):     "2999-01-01T00:00:00.123Z",
-		by("evil.example", "99999-01-01T00:00:00Z"):                 "",
-		by("evil.example", "2026-13-01T00:00:00Z"):                  "",
-		by("evil.example", ""):                                      "",
-		"<x xmlns='evil'>" + by("example.org", a) + "</x>":          "",
-		"<delay/>": "",
+		by("JULIET", a) + by("example.org", b):                          b,
+		by("example.org", b) + by("JULIET", a):                          b,
+		by("OWN", b) + by("evil.example", a):                            b,
+		by("example.org", a) + by("evil.example", c) + by("OWN", b):     b,
+		by("OWN/phone", a) + by("evil.example", b):                      a,
+		by("evil.example", a) + by("example.org.evil", b):               a,
+		by("evil.example", a) + by("example.org/x", b):                  a,
+		by("evil.example", a) + by("example.org@/", b):                  a,
+		by("example.org", "yesterday") + by("evil.example", a):          a,
+		by("example.org", "2026-01-02T05:04:05+02:00"):                  a,
+		by("evil.example", "9999-12-31T23:59:59-23:59"):                 "9999-12-31T23:59:59.999Z",
+		by("evil.example", "0000-01-01T00:00:00+23:59"):                 "0000-01-01T00:00:00.000Z",
+		by("evil.example", "2999-01-01T00:00:00.123456789012Z"):         "2999-01-01T00:00:00.123Z",
+		by("evil.example", "2026-01-02T03:04:05"):                       a, // without a zone
+		by("evil.example", " 2026-01-02t03:04:05z "):                    a,
+		by("evil.example", "20260102T03:04:05"):                         a,
+		old("evil.example", "20260102T03:04:05"):                        a,
+		old("evil.example", "20260102T03:04:05Z"):                       a,
+		old("evil.example", "2026-01-02T03:04:05Z"):                     a,
+		old("evil.example", "20260202T03:04:05") + by("OWN", a):         a,
+		by("evil.example", b) + old("example.org", "20260102T03:04:05"): a,
+		by("evil.example", "99999-01-01T00:00:00Z"):                     none,
+		by("evil.example", "2026-13-01T00:00:00Z"):                      none,
+		by("evil.example", ""):                                          none,
+		old("evil.example", "2026"):                                     none,
+		"<delay xmlns='urn:xmpp:delay'/>":                               none,
+		"<x xmlns='jabber:x:delay'/>":                                   none,
+		"":                                                              "-",
+		"<x xmlns='evil'>" + by("example.org", a) + "</x>":              "-",
 	} {
 		r := recordOf(element("<message from='JULIET' to='OWN'><body>b</body>" + content + "</message>"))
 		json, err := output.AppendJSON(nil, r)
-		if err != nil || r.Delayed != (want != "") || want != "" && !strings.Contains(string(json), `"time":"`+want+`"`) || textOf(r) == "" {
+		wrong := want != none && want != "-" && !strings.Contains(string(json), `"time":"`+want+`"`)
+		if want == none || want == "-" {
+			wrong = time.Since(time.Time(r.Time)) > time.Minute
+		}
+		if err != nil || r.Delayed != (want != "-") || wrong || textOf(r) == "" {
 			t.Errorf("%s: %s, %v", content, json, err)
 		}
 	}

@@ -455,7 +455,7 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 		}
 		if gone != "" {
 			l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
-				s.JID().Bare(), gone, l.at.Time.Format(time.RFC3339))
+				s.JID().Bare(), quote(gone), l.at.Time.Format(time.RFC3339))
 			gone = ""
 		}
 		got := l.arrived(s, query)
@@ -553,7 +553,7 @@ func (l *listener) takeResult(ctx context.Context, s *xmpp.Session, query string
 	a, ok := archiveResult(s.JID(), query, r.stanza)
 	if !ok {
 		id := xmpp.Attr(resultOf(s.JID(), query, r.stanza), "id")
-		l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), id)
+		l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), quote(id))
 		return nil
 	}
 	carbon, ok := a.missed(s.JID(), l.carbons)

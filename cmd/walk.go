@@ -40,8 +40,10 @@ type question struct {
 	ns string
 }
 
-func (q question) what() string   { return path.Base(q.ns) }
-func (q question) String() string { return fmt.Sprintf("%s of %s%s", q.what(), q.jid, ofNode(q.node)) }
+func (q question) what() string { return path.Base(q.ns) }
+func (q question) String() string {
+	return q.what() + " of " + quote(q.jid.String()) + quote(ofNode(q.node))
+}
 
 // An answer is there when done is closed: what was answered, and then an error if
 // that is not all.

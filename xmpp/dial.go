@@ -330,9 +330,9 @@ func certNames(c *x509.Certificate) string {
 	case len(names) == 0:
 		return "no host name"
 	case len(names) > 3:
-		return strconv.Quote(strings.Join(names[:3], ", ")) + " and others"
+		return strconv.Quote(Clip(strings.Join(names[:3], ", "), shown)) + " and others"
 	}
-	return strconv.Quote(strings.Join(names, ", "))
+	return strconv.Quote(Clip(strings.Join(names, ", "), shown))
 }
 
 func (o *Options) trace(format string, args ...any) {

@@ -177,6 +177,27 @@ func Lang(e *Element) string {
 	return ""
 }
 
+// InLang returns, of the children of e with that name and namespace, the one in the
+// language of e, or else one in a kind of it (en-GB of en), or else the first (RFC 6121,
+// section 5.2.3). Languages compare without case (RFC 4647, section 3.3.1).
+func InLang(e *Element, ns, name string) *Element {
+	all, lang := Children(e, ns, name), Lang(e)
+	for _, c := range all {
+		if strings.EqualFold(Lang(c), lang) {
+			return c
+		}
+	}
+	for _, c := range all {
+		if l := Lang(c); lang != "" && len(l) > len(lang) && l[len(lang)] == '-' && strings.EqualFold(l[:len(lang)], lang) {
+			return c
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all[0]
+}
+
 // XML returns e as it would be written to a stream. It fails on characters and
 // names that XML cannot carry.
 func XML(e *Element) ([]byte, error) { return wire.Append(nil, e) }

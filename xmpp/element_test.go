@@ -1,13 +1,16 @@
 package xmpp_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/beevik/etree"
 
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/sasl"
 )
 
 // a lookup never matches an element of another namespace, however it is written.
@@ -154,14 +157,89 @@ func TestXML(t *testing.T) {
 func TestErrorOf(t *testing.T) {
 	const ns = " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'"
 	for in, want := range map[string]xmpp.StanzaError{
-		"<error type='cancel' by='b'><gone" + ns + ">xmpp:x</gone><text" + ns + ">moved</text><x xmlns='u'/></error>": {Condition: xmpp.Gone, Type: "cancel", Text: "moved", By: "b"},
+		"<error type='cancel' by='b'><gone" + ns + ">xmpp:x</gone><text" + ns + ">moved</text><x xmlns='u'/></error>": {Condition: xmpp.Gone, Type: "cancel", Text: "moved", By: "b", Address: "xmpp:x"},
 		"<error type='wait'><text" + ns + ">first</text><x xmlns='u'/><resource-constraint" + ns + "/></error>":       {Condition: xmpp.ResourceConstraint, Type: "wait", Text: "first"},
 		"<error type='auth'><forbidden xmlns='evil'/></error>":                                                        {Condition: xmpp.UndefinedCondition, Type: "auth", Text: "forbidden"}, // what the application calls it
 		"<error xmlns='evil' type='auth'><forbidden" + ns + "/></error>":                                              {Condition: xmpp.UndefinedCondition, Type: "cancel"},
 		"": {Condition: xmpp.UndefinedCondition, Type: "cancel"},
+		// The text in the language of the stanza.
+		"<error type='wait' xml:lang='de'><conflict" + ns + "/><text" + ns + " xml:lang='en'>a</text><text" + ns + " xml:lang='DE'>b</text></error>": {Condition: xmpp.Conflict, Type: "wait", Text: "b"},
 	} {
 		if got := xmpp.ErrorOf(parse(t, "<message type='error'><body>what was sent</body>"+in+"</message>")); *got != want {
 			t.Errorf("%s: %#v, want %#v", in, *got, want)
+		}
+	}
+}
+
+// RFC 6120, sections 8.3.3.5 and 8.3.3.14: the new address, if it is one.
+func TestNewAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"xmpp:romeo@example.net": "xmpp:romeo@example.net", "romeo@example.net": "romeo@example.net", " \n xmpp:a@b?message;body=x ": "xmpp:a@b?message;body=x",
+		"example.net": "example.net", "sip:5551@example.net": "sip:5551@example.net", "https://example.net/x": "https://example.net/x", "xmpp:züri@example.net": "xmpp:züri@example.net",
+		"": "", "come and see": "", "@": "", "a@b@c": "", "xmpp:": "", "http://a b/": "", "xmpp:a\tb": "", "xmpp:a\u0085b": "", "xmpp:a\u2028b": "",
+	} {
+		for _, condition := range []xmpp.Condition{xmpp.Gone, xmpp.Redirect, xmpp.Conflict} {
+			e := xmpp.NewElement(xmpp.NSClient, "error", "type", "modify")
+			m := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "type", "error"), xmpp.Add(e, xmpp.NewText(xmpp.NSStanzas, string(condition), in)))
+			got := xmpp.ErrorOf(m)
+			if condition == xmpp.Conflict && got.Address != "" || condition != xmpp.Conflict && got.Address != want {
+				t.Errorf("%s %q: %q", condition, in, got.Address)
+			}
+			if got.Address != "" && got.Error() != string(condition)+", new address "+want {
+				t.Errorf("%v", got)
+			}
+		}
+	}
+}
+
+// Of a peer's words an error shows some hundred bytes, cut between characters.
+func TestErrorsAreBounded(t *testing.T) {
+	long := strings.Repeat("äöü \n", 100_000)
+	name := strings.Repeat("ä", 100_000)
+	for _, err := range []error{
+		&xmpp.StanzaError{Condition: "conflict", Text: long},
+		&xmpp.StanzaError{Condition: xmpp.Condition(name), Text: long},
+		&xmpp.StanzaError{Condition: xmpp.Gone, Text: long, Address: name},
+		&xmpp.StreamError{Condition: "conflict", Text: long},
+		&xmpp.StreamError{Condition: xmpp.Condition(name), Text: long, Sent: true},
+		&xmpp.AuthError{Mechanism: "PLAIN", Condition: xmpp.Condition(name), Text: long},
+		&xmpp.AuthError{Err: errors.New(long)},
+		&xmpp.AuthError{Err: &sasl.OfferError{Offered: strings.Fields(strings.Repeat("X-OTHER ", 10_000)), Reason: "none"}},
+		&xmpp.DialError{Op: "tls", Addr: name, Err: errors.New(long)},
+	} {
+		s := err.Error()
+		if len(s) > 700 || !utf8.ValidString(s) || strings.Contains(s, "\n") || !strings.Contains(s, "…") && !strings.Contains(s, "and others") {
+			t.Errorf("%T: %d bytes: %s", err, len(s), s)
+		}
+	}
+	for in, want := range map[string]string{"": "", "abc": "abc", "abcd": "abc…", "abä": "ab…", "äää": "ä…", "日本": "日…"} {
+		if got := xmpp.Clip(in, 3); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// RFC 6121, section 5.2.3; RFC 4647, section 3.3.1.
+func TestInLang(t *testing.T) {
+	for in, want := range map[string]string{
+		"<m/>":                                  "-",
+		"<m><b>1</b><b xml:lang='de'>2</b></m>": "1",
+		"<m xml:lang='de'><b xml:lang='en'>1</b><b xml:lang='de'>2</b></m>":       "2",
+		"<m xml:lang='de'><b xml:lang='en'>1</b><b xml:lang='DE'>2</b></m>":       "2",
+		"<m xml:lang='de-ch'><b xml:lang='en'>1</b><b xml:lang='de-CH'>2</b></m>": "2",
+		"<m xml:lang='de'><b xml:lang='en'>1</b><b xml:lang='de-CH'>2</b></m>":    "2",
+		"<m xml:lang='de'><b xml:lang='de-CH'>1</b><b xml:lang='de'>2</b></m>":    "2",
+		"<m xml:lang='de'><b xml:lang='den'>1</b><b>2</b></m>":                    "2",
+		"<m xml:lang='fr'><b xml:lang='en'>1</b><b xml:lang='de'>2</b></m>":       "1",
+		"<m xml:lang='fr'><b xmlns='u'>1</b><b xml:lang='de'>2</b></m>":           "2",
+	} {
+		e := parse(t, in)
+		got := "-"
+		if b := xmpp.InLang(e, xmpp.NSClient, "b"); b != nil {
+			got = xmpp.TextOf(b)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
 }

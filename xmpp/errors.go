@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A Condition is the name of a defined error condition of a stanza (RFC 6120,
@@ -30,6 +33,7 @@ const (
 	RemoteServerTimeout    Condition = "remote-server-timeout"
 	ItemNotFound           Condition = "item-not-found"
 	Gone                   Condition = "gone"
+	Redirect               Condition = "redirect"
 	InternalServerError    Condition = "internal-server-error"
 	ResourceConstraint     Condition = "resource-constraint"
 	SeeOtherHost           Condition = "see-other-host"
@@ -67,9 +71,16 @@ type StanzaError struct {
 	Type      string // auth, cancel, continue, modify or wait
 	Text      string // what the other side says about it; not to be trusted
 	By        string // the entity that raised it, where it says so
+	Address   string // of gone and redirect: the new address or URI, where there is one
 }
 
-func (e *StanzaError) Error() string { return withText(string(e.Condition), e.Text) }
+func (e *StanzaError) Error() string {
+	s := string(e.Condition)
+	if e.Address != "" {
+		s += ", new address " + Clip(e.Address, shown)
+	}
+	return withText(s, e.Text)
+}
 
 // A StreamError ended the stream (RFC 6120, section 4.9).
 type StreamError struct {
@@ -100,7 +111,7 @@ type AuthError struct {
 
 func (e *AuthError) Error() string {
 	if e.Err != nil {
-		return "login: " + e.Err.Error()
+		return "login: " + Clip(oneLine(e.Err.Error()), 2*shown)
 	}
 	return withText("login by "+e.Mechanism+" refused: "+string(e.Condition), e.Text)
 }
@@ -120,7 +131,7 @@ func (e *DialError) Error() string {
 	case "dns":
 		return fmt.Sprintf("look up %s: %s", e.Addr, lookupReason(e.Err))
 	case "tls":
-		return oneLine(fmt.Sprintf("TLS with %s: %v", e.Addr, e.Err)) // it may have names out of a certificate
+		return fmt.Sprintf("TLS with %s: %s", Clip(e.Addr, shown), Clip(oneLine(e.Err.Error()), 2*shown)) // it may have names out of a certificate
 	}
 	return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err)
 }
@@ -129,10 +140,25 @@ func (e *DialError) Unwrap() error { return e.Err }
 
 // withText adds what the other side says.
 func withText(s, text string) string {
+	s = Clip(s, 2*shown) // a condition is a name that the other side has chosen
 	if text = oneLine(text); text == "" {
 		return s
 	}
-	return s + " (" + text + ")"
+	return s + " (" + Clip(text, shown) + ")"
+}
+
+// shown is how many bytes of a peer's words an error shows.
+const shown = 200
+
+// Clip cuts s to about max bytes, between characters. An ellipsis says so.
+func Clip(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max] + "…"
 }
 
 // oneLine keeps a peer's words from looking like an error of their own.
@@ -154,7 +180,27 @@ func ErrorOf(stanza *Element) *StanzaError {
 	if !slices.Contains(stanzaConditions(), condition) {
 		condition = UndefinedCondition
 	}
-	return &StanzaError{Condition: condition, Type: typ, Text: text, By: Attr(e, "by")}
+	return &StanzaError{Condition: condition, Type: typ, Text: text, By: Attr(e, "by"), Address: newAddress(e, condition)}
+}
+
+// newAddress returns where the entity is to be found now (RFC 6120, sections 8.3.3.5 and
+// 8.3.3.14), if that is an address or a URI.
+func newAddress(e *Element, condition Condition) string {
+	if condition != Gone && condition != Redirect {
+		return ""
+	}
+	text, _ := Text(e, NSStanzas, string(condition))
+	text = strings.TrimSpace(text)
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return ""
+	}
+	if u, err := url.Parse(text); err == nil && u.Scheme != "" && u.Opaque+u.Host+u.Path != "" {
+		return text
+	}
+	if _, err := ParseJID(text); err != nil {
+		return ""
+	}
+	return text
 }
 
 // stanzaConditions are those of RFC 6120, section 8.3.3, and what it took over from
@@ -163,7 +209,7 @@ func stanzaConditions() []Condition {
 	return []Condition{
 		BadRequest, Conflict, FeatureNotImplemented, "forbidden", Gone, InternalServerError, ItemNotFound,
 		"jid-malformed", "not-acceptable", "not-allowed", NotAuthorized, "payment-required", PolicyViolation,
-		RecipientUnavailable, "redirect", "registration-required", RemoteServerNotFound, RemoteServerTimeout,
+		RecipientUnavailable, Redirect, "registration-required", RemoteServerNotFound, RemoteServerTimeout,
 		ResourceConstraint, ServiceUnavailable, "subscription-required", UndefinedCondition, "unexpected-request",
 	}
 }
@@ -180,6 +226,9 @@ func conditionOf(e *Element, ns string) (Condition, string) {
 			condition = Condition(c.Tag)
 		}
 	}
-	text, _ := Text(e, ns, "text")
+	text := ""
+	if t := InLang(e, ns, "text"); t != nil {
+		text = TextOf(t)
+	}
 	return condition, cmp.Or(text, specific)
 }

@@ -141,7 +141,7 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 	select {
 	case r = <-c.answer:
 	case <-ctx.Done():
-		return nil, time.Time{}, fmt.Errorf("waiting for the answer of %s: %w", s.asked(c), context.Cause(ctx))
+		return nil, time.Time{}, fmt.Errorf("waiting for the answer of %s: %w", Clip(s.asked(c).String(), shown), context.Cause(ctx))
 	case <-s.done:
 		select { // the answer may have been the last thing that came
 		case r = <-c.answer:
@@ -153,7 +153,7 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 		return nil, r.at, ErrorOf(r.iq)
 	}
 	if r.over != nil {
-		return nil, r.at, fmt.Errorf("the answer of %s is over a limit: %w", s.asked(c), r.over)
+		return nil, r.at, fmt.Errorf("the answer of %s is over a limit: %w", Clip(s.asked(c).String(), shown), r.over)
 	}
 	return r.iq, r.at, nil
 }

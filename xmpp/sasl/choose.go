@@ -39,8 +39,12 @@ func (e *OfferError) Error() string {
 			names = append(names, name)
 		}
 	}
-	if names == nil {
+	const most = 20 // that are shown
+	switch {
+	case names == nil:
 		names = []string{"none"}
+	case len(names) > most:
+		names = append(names[:most], "and others")
 	}
 	return fmt.Sprintf("no usable login mechanism: %s (offered: %s)", e.Reason, strings.Join(names, ", "))
 }
