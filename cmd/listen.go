@@ -122,7 +122,7 @@ passed; 126 CMD cannot be run; 127 there is no CMD.`,
 	fs.Var(&l.total, "for", "stop after this `DURATION`")
 	fs.Var(&l.idle, "idle", "stop after this `DURATION` without a result")
 	fs.StringSliceVar(&l.only, "only", []string{"message"}, "the `KINDS` of results: message, receipt, marker, error, presence, iq")
-	fs.StringVar(&l.match, "match", "", "print only messages whose body matches the regular expression `RE`")
+	fs.StringVar(&l.match, "match", "", "print only messages whose body matches the regular expression `RE`; a body that takes it longer than 2s is skipped")
 	fs.IntVar(&l.priority, "priority", 0, "the priority `N` to be available with, -128 to 127; below 0 the server sends no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
 	fs.BoolVar(&l.carbons, "carbons", false, "print also what other sessions of the account send and receive")
@@ -278,20 +278,34 @@ func (l *listener) record(own xmpp.JID, got arrival) output.Record {
 	case "message":
 		m := newMessageRecord(a, own, e)
 		m.Carbon, m.StanzaID = got.carbon, got.id
-		if !m.is(l.kinds) || l.match != "" && (m.Body == nil || !l.pattern.MatchString(*m.Body)) {
+		if !m.is(l.kinds) {
 			return nil
 		}
 		return m
 	case "presence":
-		if l.match != "" || !knownPresence(a.typ) {
+		if !knownPresence(a.typ) {
 			return nil
 		}
 		return newPresenceRecord(a, e)
 	}
-	if l.match != "" {
-		return nil
-	}
 	return newIQRecord(a, e)
+}
+
+// matched reports whether a result is one that --match selects.
+func (l *listener) matched(r output.Record) (bool, error) {
+	if l.match == "" {
+		return true, nil
+	}
+	m, ok := r.(*messageRecord)
+	if !ok || m.Body == nil {
+		return false, nil
+	}
+	ok, err := matches(l.waiting, l.pattern, *m.Body)
+	if err == errSlowMatch {
+		l.env.warn("skipped a message from %s: %v", m.FromBare, err)
+		return false, nil
+	}
+	return ok, err
 }
 
 const (

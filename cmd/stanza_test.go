@@ -272,13 +272,13 @@ func TestEncrypted(t *testing.T) {
 		note + "<y xmlns='other'><encrypted xmlns='urn:xmpp:omemo:2'/></y>":                                             "",
 	} {
 		e := element("<message from='JULIET' to='OWN'>" + content + "</message>")
-		l := listener{kinds: map[string]bool{"message": true}, match: "OMEMO", pattern: regexp.MustCompile("OMEMO")}
-		matched := unpacked(&l, e)
+		l := listener{kinds: map[string]bool{"message": true}, match: "OMEMO", pattern: regexp.MustCompile("OMEMO"), waiting: t.Context()}
+		matched, _ := l.matched(unpacked(&l, e))
 		r := recordOf(e)
 		b, _ := output.AppendJSON(nil, r)
 		shown := strings.Contains(string(b)+textOf(r), "This message")
-		if r.Encrypted != want || shown != (want == "") || (matched != nil) != (want == "") || !r.speaks() {
-			t.Errorf("%s: %q, shown %v, matched %v", content, r.Encrypted, shown, matched != nil)
+		if r.Encrypted != want || shown != (want == "") || matched != (want == "") || !r.speaks() {
+			t.Errorf("%s: %q, shown %v, matched %v", content, r.Encrypted, shown, matched)
 		}
 	}
 }

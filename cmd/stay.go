@@ -281,9 +281,12 @@ func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error
 		return nil
 	}
 	r := l.record(s.JID(), a)
-	err := error(nil)
+	var err error
 	if r != nil {
-		err = l.emit(ctx, s, r)
+		var matched bool
+		if matched, err = l.matched(r); matched {
+			err = l.emit(ctx, s, r)
+		}
 	}
 	if err != nil && err != errEnough {
 		return err
