@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -22,6 +23,8 @@ import (
 const (
 	maxVariable = 32 << 10 // of what a sender has written, in a variable of CMD; its standard input has all of it
 	maxReply    = 64 << 10
+	maxReplyXML = 200 << 10 // most servers take stanzas of 256 KiB, and end the stream over a larger one
+	maxThread   = 1 << 10   // of a sender, in a reply
 
 	// How long CMD may take to end, once it was asked to, before it is killed: where its
 	// time is over, and where listen itself is to end.
@@ -40,6 +43,8 @@ type handler struct {
 	environ []string // of all runs
 	reply   bool
 	timeout duration
+	retry   int
+	failure string // what becomes of a message for which it has failed: stop or skip
 	anyone  bool
 
 	// A reply that was not confirmed is sent again when its message comes again, without
@@ -52,12 +57,14 @@ func (h *handler) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.BoolVar(&h.reply, "reply", false, "send what CMD prints back to the sender")
 	fs.Var(&h.timeout, "exec-timeout", "the `DURATION` that each run of CMD may take")
+	fs.IntVar(&h.retry, "exec-retry", 0, "run CMD up to `N` times more for a message for which it failed")
+	fs.StringVar(&h.failure, "on-failure", "stop", "`ACTION` if CMD failed at the last try: stop, or skip the message")
 	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for what anyone sends, not only for JIDs")
 }
 
 // command takes CMD, which is behind --, out of the arguments. It returns the JIDs.
 func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
-	jids, there := args, cmd.ArgsLenAtDash() >= 0
+	jids, there, changed := args, cmd.ArgsLenAtDash() >= 0, cmd.Flags().Changed
 	if there {
 		jids, h.args = args[:cmd.ArgsLenAtDash()], args[cmd.ArgsLenAtDash():]
 	}
@@ -69,10 +76,14 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	switch {
 	case there && len(h.args) == 0:
 		return nil, usageError("listen: there is no CMD behind --")
-	case !there && (h.reply || h.anyone || cmd.Flags().Changed("exec-timeout")):
-		return nil, usageError("--reply, --exec-timeout and --anyone want a CMD behind --")
-	case cmd.Flags().Changed("exec-timeout") && h.timeout == 0:
+	case !there && (h.reply || h.anyone || changed("exec-timeout") || changed("exec-retry") || changed("on-failure")):
+		return nil, usageError("--reply, --exec-timeout, --exec-retry, --on-failure and --anyone want a CMD behind --")
+	case changed("exec-timeout") && h.timeout == 0:
 		return nil, usageError("--exec-timeout: want a duration above 0")
+	case h.retry < 0:
+		return nil, usageError("--exec-retry: want at least 0")
+	case there && h.failure != "stop" && h.failure != "skip":
+		return nil, usageError("--on-failure: %q: want stop or skip", h.failure)
 	case h.anyone && len(jids) > 0:
 		return nil, usageError("--anyone and JIDs exclude each other")
 	case there && !h.anyone && len(jids) == 0:
@@ -99,14 +110,15 @@ func notRunnable(who string, err error) error {
 	return &exitError{code: code, class: "input", err: fmt.Errorf("%s: %w", who, err)}
 }
 
-// handlerEnviron is what CMD has of an environment: no password, nor the file or command
-// that it is of, and nothing that could be taken for a part of the result.
+// handlerEnviron is what CMD has of an environment: no password, nor the file, command or
+// credential that it is of, nothing of our state, and nothing that could be taken for a
+// part of the result.
 func handlerEnviron(all []string) []string {
 	var vars []string
 	for _, v := range all {
 		name, _, _ := strings.Cut(v, "=")
 		switch name {
-		case "XMPP_FROM", "XMPP_TYPE", "XMPP_ID", "XMPP_BODY", "XMPP_ROOM", "XMPP_NICK":
+		case "XMPP_FROM", "XMPP_TYPE", "XMPP_ID", "XMPP_BODY", "XMPP_ROOM", "XMPP_NICK", "XMPP_TRY", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY":
 			continue
 		}
 		if strings.HasPrefix(name, "XMPP_") && strings.Contains(name, "PASSWORD") {
@@ -117,13 +129,39 @@ func handlerEnviron(all []string) []string {
 	return vars
 }
 
-// handle runs the command for a result and, with --reply, returns once the server has
-// taken the reply. A failure of the command is the answer no. Where ctx ends the
-// command ends as well, and the result has not been handled.
-func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) error {
+// handle runs the command for a result, until it succeeds, or has failed too often. With
+// --reply it returns once the server has taken the reply. Where ctx ends the command ends
+// as well, and the result has not been handled; the waits between its tries also end with
+// waiting. A connection that is lost meanwhile starts none of that again.
+func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output.Record) error {
 	f := factsOf(r)
+	wait := backoff{start: time.Second, max: time.Minute}
+	for try := 1; ; try++ {
+		err := h.try(ctx, s, f, r, try)
+		switch _, failed := errors.AsType[*exitError](err); {
+		case !failed:
+			return err
+		case try <= h.retry:
+			d := wait.next()
+			h.env.trace("%v; try %d of %d in %s", err, try+1, h.retry+1, d.Round(time.Millisecond))
+			if sleep(waiting, d) == nil {
+				continue
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		case h.failure == "skip":
+			h.env.warn("%v: skipped", err)
+			return nil
+		}
+		return err
+	}
+}
+
+// try runs the command for a result once. Its failure, and nothing else, is an exitError.
+func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Record, try int) error {
 	if h.owed == nil || h.owedTo != f || f.id == "" {
-		reply, err := h.answer(ctx, f, r)
+		reply, err := h.answer(ctx, f, r, try)
 		if err != nil || reply == nil {
 			return err
 		}
@@ -133,6 +171,7 @@ func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) 
 	defer cancel()
 	_, err := s.Ping(soon, s.Server(), h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {
+		h.owed = nil
 		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
 	}
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
@@ -143,9 +182,9 @@ func (h *handler) handle(ctx context.Context, s *xmpp.Session, r output.Record) 
 }
 
 // answer runs the command, and returns the reply if there is to be one.
-func (h *handler) answer(ctx context.Context, f facts, r output.Record) (*xmpp.Element, error) {
+func (h *handler) answer(ctx context.Context, f facts, r output.Record, try int) (*xmpp.Element, error) {
 	h.env.trace("running %s for %s", h.args[0], f)
-	out, err := h.run(ctx, f, r)
+	out, err := h.run(ctx, f, r, try)
 	if ctx.Err() != nil && err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -156,7 +195,10 @@ func (h *handler) answer(ctx context.Context, f facts, r output.Record) (*xmpp.E
 	if !h.reply || out == "" || !ok || !m.answerable() {
 		return nil, nil
 	}
-	if err := xmpp.CheckText(out); err != nil {
+	if err = xmpp.CheckText(out); err == nil && escapedSize(out) > maxReplyXML {
+		err = fmt.Errorf("it has more than %d KiB as XML", maxReplyXML>>10)
+	}
+	if err != nil {
 		return nil, h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
 	}
 	return newReply(m, out), nil
@@ -173,7 +215,7 @@ func (h *handler) failed(f facts, err error) error {
 }
 
 // run runs the command and returns what is to be replied.
-func (h *handler) run(ctx context.Context, f facts, r output.Record) (string, error) {
+func (h *handler) run(ctx context.Context, f facts, r output.Record, try int) (string, error) {
 	stdin, err := output.AppendJSON(nil, r)
 	if err != nil {
 		return "", err
@@ -183,7 +225,7 @@ func (h *handler) run(ctx context.Context, f facts, r output.Record) (string, er
 	reply := &replyBuffer{}
 	c := exec.CommandContext(run, h.path, h.args[1:]...)
 	c.Args[0] = h.args[0]
-	c.Env = append(h.environ[:len(h.environ):len(h.environ)], f.variables()...)
+	c.Env = append(h.environ[:len(h.environ):len(h.environ)], f.variables(try)...)
 	c.Stdin = bytes.NewReader(append(stdin, '\n')) // that it is not read is no error
 	c.Stdout, c.Stderr = h.env.Out, h.env.Err
 	if h.reply {
@@ -251,10 +293,11 @@ func (f facts) String() string {
 }
 
 // variables are always the same ones, so that a script need not ask which there are.
-func (f facts) variables() []string {
+func (f facts) variables(try int) []string {
 	return []string{
 		"XMPP_FROM=" + truncate(f.from, maxVariable), "XMPP_TYPE=" + truncate(f.typ, maxVariable),
 		"XMPP_ID=" + truncate(f.id, maxVariable), "XMPP_BODY=" + truncate(f.body, maxVariable),
+		"XMPP_TRY=" + strconv.Itoa(try),
 	}
 }
 
@@ -283,7 +326,7 @@ func (r *messageRecord) answerable() bool {
 func newReply(m *messageRecord, body string) *xmpp.Element {
 	reply := xmpp.NewElement(xmpp.NSClient, "message", "to", m.From, "type", m.Type, "id", xmpp.NewID())
 	xmpp.Add(reply, xmpp.NewText(xmpp.NSClient, "body", body))
-	if m.Thread != "" {
+	if m.Thread != "" && len(m.Thread) <= maxThread {
 		xmpp.Add(reply, xmpp.NewText(xmpp.NSClient, "thread", m.Thread))
 	}
 	return reply

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"xmppkit/output"
@@ -40,7 +42,7 @@ func newHandled(t *testing.T, args ...string) *handled {
 
 func (d *handled) handle(t *testing.T, r output.Record) error {
 	t.Helper()
-	return d.h.handle(t.Context(), new(xmpp.Session), r)
+	return d.h.handle(t.Context(), t.Context(), new(xmpp.Session), r)
 }
 
 func chat(text string) *messageRecord {
@@ -49,7 +51,7 @@ func chat(text string) *messageRecord {
 
 // T-08: what CMD gets to know, and how.
 func TestHandlerInput(t *testing.T) {
-	for _, name := range []string{"BODY", "ID", "ROOM", "NICK", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "PEER_PASSWORD"} {
+	for _, name := range []string{"BODY", "ID", "ROOM", "NICK", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "PEER_PASSWORD", "TRY"} {
 		t.Setenv("XMPP_"+name, "stale")
 	}
 	t.Setenv("XMPP_JID", "romeo@example.org")
@@ -73,11 +75,11 @@ func TestHandlerInput(t *testing.T) {
 		switch r := r.(type) {
 		case *messageRecord:
 			line, _, _ := strings.Cut(*r.Body, "\n")
-			vars += "XMPP_TYPE=chat\nXMPP_ID=m1\nXMPP_BODY=" + line + "\n"
+			vars += "XMPP_TYPE=chat\nXMPP_ID=m1\nXMPP_BODY=" + line + "\nXMPP_TRY=1\n"
 		case *presenceRecord:
-			vars += "XMPP_TYPE=available\nXMPP_ID=\nXMPP_BODY=\n"
+			vars += "XMPP_TYPE=available\nXMPP_ID=\nXMPP_BODY=\nXMPP_TRY=1\n"
 		case *iqRecord:
-			vars += "XMPP_TYPE=get\nXMPP_ID=i1\nXMPP_BODY=\n"
+			vars += "XMPP_TYPE=get\nXMPP_ID=i1\nXMPP_BODY=\nXMPP_TRY=1\n"
 		}
 		if err != nil || strings.Join(got, "") != vars {
 			t.Errorf("%v: CMD got %q, want %q", err, got, vars)
@@ -177,6 +179,59 @@ func TestHandlerFails(t *testing.T) {
 	}
 }
 
+// A command that fails is run again, after waits that grow, up to so many times. Nothing
+// else is a reason to.
+func TestHandlerRetry(t *testing.T) {
+	for _, test := range []struct {
+		retry, works int // at which try it succeeds
+		failure      string
+		want         int // how often it runs
+		fails        bool
+	}{
+		{0, 1, "stop", 1, false}, {0, 2, "stop", 1, true}, {0, 2, "skip", 1, false}, {3, 1, "stop", 1, false},
+		{3, 3, "stop", 3, false}, {3, 4, "stop", 4, false}, {3, 5, "stop", 4, true}, {3, 5, "skip", 4, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newHandled(t, "sh", "-c", `echo $XMPP_TRY; test $XMPP_TRY -ge `+strconv.Itoa(test.works))
+			d.h.retry, d.h.failure = test.retry, test.failure
+			started := time.Now()
+			err := d.handle(t, chat("x"))
+			want, least := "", time.Duration(0)
+			for try := 1; try <= test.want; try++ {
+				want += strconv.Itoa(try) + "\n"
+				least += time.Second << (try - 1)
+			}
+			least -= time.Second << (test.want - 1)
+			if (err != nil) != test.fails || d.out.String() != want || time.Since(started) < least {
+				t.Errorf("%+v: %v, it has run as %q, in %s", test, err, &d.out, time.Since(started))
+			}
+			if skips := test.failure == "skip"; skips != (d.err.String() == "xmppkit: message m1 of juliet@example.org/x: sh: exit status 1: skipped\n") {
+				t.Errorf("%+v: %q", test, &d.err)
+			}
+			if d.h.owed != nil {
+				t.Error("a reply is owed")
+			}
+		})
+	}
+	// Where waiting ends it is the failure of CMD, and where all ends it is that.
+	for _, all := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newHandled(t, "false")
+			d.h.retry, d.h.failure = 9, "skip"
+			waiting, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errStop)
+			defer cancel()
+			ctx := t.Context()
+			if all {
+				ctx = waiting
+			}
+			err := d.h.handle(ctx, waiting, new(xmpp.Session), chat("x"))
+			if all != (err == errStop) || err == nil || d.err.Len() > 0 {
+				t.Errorf("%v, %q", err, &d.err)
+			}
+		})
+	}
+}
+
 // T-10: the end of listen is the end of all of CMD, whether it likes that or not, and
 // not its failure.
 func TestHandlerStopped(t *testing.T) {
@@ -198,14 +253,14 @@ func TestHandlerStopped(t *testing.T) {
 			}
 			gone <- err
 		}()
-		if err := d.h.handle(ctx, new(xmpp.Session), chat("x")); err != errStop {
+		if err := d.h.handle(ctx, ctx, new(xmpp.Session), chat("x")); err != errStop {
 			t.Errorf("%s: %v", script, err)
 		}
 		w.Close()
 		if err := <-gone; err != nil {
 			t.Errorf("%s: %v", script, err)
 		}
-		if err := d.h.handle(ctx, new(xmpp.Session), chat("x")); err != errStop {
+		if err := d.h.handle(ctx, ctx, new(xmpp.Session), chat("x")); err != errStop {
 			t.Errorf("begun after the end: %v", err)
 		}
 		r.Close()

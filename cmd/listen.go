@@ -80,12 +80,16 @@ what comes twice has the same stanza_id or id.
 With CMD nothing is printed: CMD is run for each result, one at a time and never
 through a shell. It has the line of --json on its standard input, and XMPP_FROM,
 XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment, empty where there is nothing
-and cut at 32 KiB, but no XMPP_PASSWORD, XMPP_PASSWORD_FILE or XMPP_PASSWORD_COMMAND.
+and cut at 32 KiB, but no XMPP_PASSWORD, XMPP_PASSWORD_FILE or XMPP_PASSWORD_COMMAND,
+and no CREDENTIALS_DIRECTORY or STATE_DIRECTORY. XMPP_TRY is 1 in its first run.
 All of that is what a sender has written: quote it, and let no shell parse it. As
 anyone can send anything, CMD wants JIDs, or --anyone.
 
-A CMD that fails, or takes longer than --exec-timeout, ends listen. Its message is
-not acknowledged: the next listener gets it again. To end CMD, its process group is
+A CMD fails if its exit code is not 0, if it takes longer than --exec-timeout, or
+if it prints what cannot be sent. With --exec-retry N it is run up to N times more,
+after waits from one second to a minute. If all fail, listen ends, and the message is
+not acknowledged: the next listener gets it again. With --on-failure skip the message
+is reported and acknowledged instead, it counts, and listen goes on with the next. To end CMD, its process group is
 sent SIGTERM, and SIGKILL if any of it is left after 2s, or after 200ms where listen
 itself was stopped. --for and --idle wait until CMD has ended.
 

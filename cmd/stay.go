@@ -315,7 +315,7 @@ func (l *listener) emit(ctx context.Context, s *xmpp.Session, r output.Record) e
 		if l.idleTimer != nil {
 			l.idleTimer.Stop() // a command that runs is not idle
 		}
-		if err := l.handler.handle(ctx, s, r); err != nil {
+		if err := l.handler.handle(ctx, l.waiting, s, r); err != nil {
 			return err
 		}
 	}
