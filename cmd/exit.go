@@ -254,6 +254,14 @@ func classifyDial(err error, d *xmpp.DialError) *exitError {
 	var unknown x509.UnknownAuthorityError
 	e := &exitError{code: exitTemporary, class: d.Op, err: err}
 	switch {
+	case errors.Is(err, xmpp.ErrNotXMPP):
+		e.code, e.hint = exitProtocol, "not an XMPP server? check --server and its port"
+	case errors.Is(err, xmpp.ErrDirectTLS):
+		e.code, e.hint = exitProtocol, "--tls direct"
+	case errors.Is(err, xmpp.ErrStartTLS):
+		e.code, e.hint = exitProtocol, "--tls starttls"
+	case d.Op == "stream":
+		e.code = exitProtocol
 	case errors.As(err, &dns) && dns.IsNotFound:
 		e.code, e.hint = exitNoHost, "check the domain of the JID, or name the server with --server"
 	case d.Op == "tls" && d.Pin != "":

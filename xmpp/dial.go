@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// Budgets of the parts of a connection attempt; the context bounds the whole.
+// Budgets of the parts of a connection attempt where there is another address to try;
+// the context bounds the whole.
 const (
 	tcpBudget = 5 * time.Second
 	tlsBudget = 10 * time.Second
@@ -99,6 +100,9 @@ type Options struct {
 	// DialContext opens TCP connections; nil is a net.Dialer. It gets IP addresses,
 	// and the host of Server as it is.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// another says that there is another way to try where this one is too slow.
+	another bool
 }
 
 // Memory is what is worth knowing of an account's earlier logins. It holds no
@@ -112,7 +116,8 @@ type Memory struct {
 	TLSUnique bool `json:"tls_unique"`
 }
 
-// Dial connects, logs in and binds a resource. ctx bounds Dial, not the session.
+// Dial connects, logs in and binds a resource. ctx bounds Dial, not the session. An
+// address that is slow gets all the time of ctx, unless there is another one to try.
 //
 // Its errors are *DialError, *StreamError, *AuthError, *StanzaError (of the
 // resource binding), ErrLost, or the context's, wrapped with what was waited for.
@@ -146,10 +151,10 @@ const resumedBudget = 5 * time.Second
 func resume(ctx context.Context, o Options) (s *Session, err error) {
 	tried := false
 	if there := o; isServer(o.Resume.Location) {
-		there.Server = o.Resume.Location
+		there.Server, there.another = o.Resume.Location, true
 		s, err = dial(ctx, there)
 		_, elsewhere := errors.AsType[*DialError](err)
-		tried = !elsewhere || ctx.Err() != nil
+		tried = !elsewhere && !errors.Is(err, errSlow) || ctx.Err() != nil
 	}
 	if !tried {
 		s, err = dial(ctx, o)
@@ -203,7 +208,9 @@ func dial(ctx context.Context, o Options) (*Session, error) {
 // dialServer connects to where the options say.
 func dialServer(ctx context.Context, o Options) (*Session, error) {
 	targets, failed := resolve(ctx, o)
-	s, err := connect(ctx, o, targets, failed)
+	first := o
+	first.another = o.another || o.Memory.TLSUnique
+	s, err := connect(ctx, first, targets, failed)
 	_, lost := errors.AsType[handshakeLost](err)
 	if d, ok := errors.AsType[*DialError](err); o.Memory.TLSUnique && ctx.Err() == nil && (lost || ok && d.Op == "tls" && d.Pin == "") {
 		o.Memory.TLSUnique = false // TLS 1.2 may be gone
@@ -302,6 +309,9 @@ func verifyPins(cs tls.ConnectionState, pins []string) error {
 // tlsError says what is wrong with the peer's TLS in terms of whom it belongs to.
 func tlsError(addr string, domain JID, err error) error {
 	d := &DialError{Op: "tls", Addr: addr, Err: err}
+	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		d.Err = noRecord(string(header.RecordHeader[:]))
+	}
 	verification := (*tls.CertificateVerificationError)(nil)
 	if !errors.As(err, &verification) || len(verification.UnverifiedCertificates) == 0 {
 		return d
@@ -319,6 +329,14 @@ func tlsError(addr string, domain JID, err error) error {
 		d.Err = verification
 	}
 	return d
+}
+
+// noRecord is the error of what is no TLS. It begins with that.
+func noRecord(b string) error {
+	if b == "<?xml" || b == "<stre" {
+		return ErrStartTLS
+	}
+	return fmt.Errorf("it does not speak TLS: what it sent begins with %q", b)
 }
 
 func certNames(c *x509.Certificate) string {

@@ -46,6 +46,15 @@ const (
 // been taken.
 var ErrLost = errors.New("connection lost")
 
+// ErrNotXMPP says that the peer is no XMPP server for clients.
+var ErrNotXMPP = errors.New("it does not speak XMPP with clients")
+
+// ErrDirectTLS and ErrStartTLS say that TLS begins otherwise on that port.
+var (
+	ErrDirectTLS = errors.New("the port is for direct TLS")
+	ErrStartTLS  = errors.New("the port is for STARTTLS")
+)
+
 // ErrTooLarge says that a stanza was not sent, as the server does not take its size.
 var ErrTooLarge = errors.New("stanza too large")
 
@@ -118,9 +127,9 @@ func (e *AuthError) Error() string {
 
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// A DialError is a connection or its TLS layer that did not come about.
+// A DialError is a connection, its TLS layer or its first stream that did not come about.
 type DialError struct {
-	Op   string // "dns", "connect" or "tls"
+	Op   string // "dns", "connect", "tls" or "stream"
 	Addr string // host:port that was tried, with the address in parentheses where the host was looked up; or the name that was looked up
 	Pin  string // for a certificate that did not verify: the pin that accepts it
 	Err  error
@@ -132,6 +141,8 @@ func (e *DialError) Error() string {
 		return fmt.Sprintf("look up %s: %s", e.Addr, lookupReason(e.Err))
 	case "tls":
 		return fmt.Sprintf("TLS with %s: %s", Clip(e.Addr, shown), Clip(oneLine(e.Err.Error()), 2*shown)) // it may have names out of a certificate
+	case "stream":
+		return fmt.Sprintf("stream with %s: %s", Clip(e.Addr, shown), Clip(oneLine(e.Err.Error()), 2*shown))
 	}
 	return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err)
 }

@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,6 +46,8 @@ type negotiation struct {
 	r      *wire.Reader
 	doing  string // what is being waited for, for errors
 	opened bool   // our stream header is out, so an error can be sent
+
+	hurried bool // there is another address to try: TLS gets no more than tlsBudget
 }
 
 // NewSession logs in over an open connection: by STARTTLS, or by direct TLS where
@@ -188,15 +191,19 @@ func (n *negotiation) header(from JID) string {
 // startTLS asks for TLS whether it is offered or not, and goes on with nothing
 // else (RFC 7590, section 3.1).
 func (n *negotiation) startTLS() error {
-	timer := time.AfterFunc(tlsBudget, func() { n.raw.Close() })
+	var late atomic.Bool
+	timer := time.AfterFunc(tlsBudget, func() { late.Store(true); n.raw.Close() })
 	defer timer.Stop()
+	if !n.hurried {
+		timer.Stop()
+	}
 	features, err := n.open("waiting for the answer to STARTTLS", JID{}, NewElement(NSTLS, "starttls"))
 	lost := errors.Is(err, ErrLost) && n.ctx.Err() == nil
 	switch {
-	case lost && !timer.Stop():
+	case lost && late.Load():
 		return n.silent()
-	case lost:
-		return fmt.Errorf("%w (a port for direct TLS does that)", err)
+	case lost && !n.in.heard.Load():
+		return mute{fmt.Errorf("%w (a port for direct TLS does that)", err)}
 	case err != nil:
 		return err
 	}
@@ -208,7 +215,7 @@ func (n *negotiation) startTLS() error {
 	switch {
 	case err != nil && !offered && n.ctx.Err() == nil:
 		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server does not offer STARTTLS")}
-	case err != nil && !timer.Stop() && n.ctx.Err() == nil:
+	case err != nil && late.Load() && n.ctx.Err() == nil:
 		return n.silent()
 	case err != nil:
 		return err
@@ -225,6 +232,12 @@ func (n *negotiation) startTLS() error {
 	return nil
 }
 
+// mute is a connection that was lost before the server had said anything: it may be for
+// direct TLS, or be a server that is just going.
+type mute struct{ error }
+
+func (e mute) Unwrap() error { return e.error }
+
 // handshakeLost is a connection that was lost before anything of a login was sent.
 type handshakeLost struct{ error }
 
@@ -234,7 +247,11 @@ func (n *negotiation) handshake() error {
 	n.doing, n.opened = "TLS handshake", false
 	started := time.Now()
 	c := tls.Client(n.raw, n.o.tlsConfig())
-	ctx, cancel := context.WithTimeout(n.ctx, tlsBudget)
+	budget := time.Duration(0)
+	if n.hurried {
+		budget = tlsBudget
+	}
+	ctx, cancel := within(n.ctx, budget)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -267,14 +284,16 @@ func (n *negotiation) open(doing string, from JID, behind ...*Element) (*Element
 	n.opened = true
 	header, err := n.r.Header()
 	if err != nil {
-		return nil, n.readError(err)
+		return nil, n.noHeader(n.readError(err))
 	}
 	n.o.traceStart(header)
-	if !Is(header, NSStream, "stream") || n.r.ContentNS() != NSClient {
-		return nil, &StreamError{Condition: InvalidNamespace, Text: "this is no XMPP client stream", Sent: true}
-	}
-	if v := Attr(header, "version"); !strings.HasPrefix(v, "1.") {
-		return nil, &StreamError{Condition: UnsupportedVersion, Text: fmt.Sprintf("stream version %q", v), Sent: true}
+	switch ns, v := n.r.ContentNS(), Attr(header, "version"); {
+	case !Is(header, NSStream, "stream"):
+		return nil, n.stranger(fmt.Sprintf("it sent <%s/>", header.FullTag()), &StreamError{Condition: InvalidNamespace, Sent: true})
+	case ns != NSClient:
+		return nil, n.stranger(fmt.Sprintf("its stream is of %q, not of %q", ns, NSClient), &StreamError{Condition: InvalidNamespace, Sent: true})
+	case !strings.HasPrefix(v, "1."):
+		return nil, n.violation(&StreamError{Condition: UnsupportedVersion, Text: fmt.Sprintf("stream version %q", v), Sent: true})
 	}
 	// A server that does not know the domain may answer in another name, and
 	// then say so: hear it out before judging the name.
@@ -284,16 +303,55 @@ func (n *negotiation) open(doing string, from JID, behind ...*Element) (*Element
 	}
 	if from := Attr(header, "from"); from != "" {
 		if j, err := ParseJID(from); err != nil || j != (JID{Domain: n.o.JID.Domain}) {
-			return nil, &StreamError{Condition: InvalidFrom, Text: fmt.Sprintf("the stream is from %q", from), Sent: true}
+			return nil, n.violation(&StreamError{Condition: InvalidFrom, Text: fmt.Sprintf("the stream is from %q", from), Sent: true})
 		}
 	}
 	if Attr(header, "id") == "" {
-		return nil, &StreamError{Condition: "bad-format", Text: "the stream has no id", Sent: true}
+		return nil, n.violation(&StreamError{Condition: "bad-format", Text: "the stream has no id", Sent: true})
 	}
 	if !Is(features, NSStream, "features") {
-		return nil, unexpected(features, "instead of the stream features")
+		return nil, n.violation(unexpected(features, "instead of the stream features"))
 	}
 	return features, nil
+}
+
+// violation says whose stream it is that is wrong from its beginning.
+func (n *negotiation) violation(err *StreamError) error {
+	return &DialError{Op: "stream", Addr: n.addr, Err: err}
+}
+
+// A strange error is that of a peer that is no XMPP server.
+type strange struct {
+	said string // what tells
+	err  *StreamError
+}
+
+func (e strange) Error() string   { return ErrNotXMPP.Error() + ": " + e.said }
+func (e strange) Unwrap() []error { return []error{ErrNotXMPP, e.err} }
+
+func (n *negotiation) stranger(said string, err *StreamError) error {
+	return &DialError{Op: "stream", Addr: n.addr, Err: strange{said, err}}
+}
+
+// noHeader is the error of what is not XML where the header of a stream has to be.
+func (n *negotiation) noHeader(err error) error {
+	violation, ok := errors.AsType[*StreamError](err)
+	switch {
+	case !ok:
+		return err
+	case !n.secured() && isTLS(n.in.first):
+		return &DialError{Op: "tls", Addr: n.addr, Err: ErrDirectTLS}
+	}
+	return n.stranger(fmt.Sprintf("it sent %q", firstLine(n.in.first)), violation)
+}
+
+// isTLS reports whether something is the beginning of a record of TLS (RFC 8446, section
+// 5.1): no text begins so.
+func isTLS(b []byte) bool { return len(b) > 0 && b[0] >= 0x14 && b[0] <= 0x17 }
+
+func firstLine(b []byte) []byte {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	return bytes.TrimSpace(line)
 }
 
 // An arrival reads from a connection, and calls wait before it may have to.
@@ -301,7 +359,11 @@ type arrival struct {
 	io.Reader
 	wait  func()
 	heard atomic.Bool // something has come
+	first []byte      // of that, some bytes; belongs to the reader
 }
+
+// firstBytes is how much of what came first is kept, for an error.
+const firstBytes = 80
 
 func (a *arrival) Read(b []byte) (int, error) {
 	if a.wait != nil {
@@ -310,6 +372,7 @@ func (a *arrival) Read(b []byte) (int, error) {
 	n, err := a.Reader.Read(b)
 	if n > 0 {
 		a.heard.Store(true)
+		a.first = append(a.first, b[:min(n, firstBytes-len(a.first))]...)
 	}
 	return n, err
 }
@@ -550,9 +613,9 @@ func (n *negotiation) lost(err error) error {
 }
 
 // silent is the error of a server that takes longer than tlsBudget.
-func (n *negotiation) silent() error {
-	return fmt.Errorf("%w: %s with %s: no answer within %s", ErrLost, n.doing, n.addr, tlsBudget)
-}
+func (n *negotiation) silent() error { return n.lost(errSlow) }
+
+var errSlow = fmt.Errorf("no answer within %s", tlsBudget)
 
 // close ends a stream that came to nothing. The server is told what is wrong with
 // what it sent, except one that may not be the server at all.
@@ -613,6 +676,6 @@ func streamErrorXML(e *StreamError) string {
 	return fmt.Sprintf("<stream:error><%s xmlns='%s'/>%s</stream:error>%s", e.Condition, NSStreams, specific, endOfStream)
 }
 
-func unexpected(e *Element, when string) error {
+func unexpected(e *Element, when string) *StreamError {
 	return &StreamError{Condition: UnsupportedStanzaType, Text: fmt.Sprintf("<%s/> %s", e.Tag, when), Sent: true}
 }

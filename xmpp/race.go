@@ -3,6 +3,7 @@ package xmpp
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -22,29 +23,45 @@ const (
 
 // connect logs in at the first target that it gets a TLS connection to. Targets of
 // a lower priority are asked only when those before them have failed. failed is
-// what has failed already.
+// what has failed already. Those that were given up as too slow for a chance of the
+// others get another one at the end.
 func connect(ctx context.Context, o Options, targets []target, failed []error) (*Session, error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &race{ctx: inner, o: o, failed: slices.Clone(failed)}
-	for len(targets) > 0 && len(r.failed) < maxAttempts {
-		n := 1
-		for n < len(targets) && targets[n].priority == targets[0].priority {
-			n++
+	for len(r.failed) < maxAttempts {
+		switch {
+		case len(targets) > 0:
+			n := 1
+			for n < len(targets) && targets[n].priority == targets[0].priority {
+				n++
+			}
+			r.others = o.another || len(targets) > n
+			r.begin(targets[:n])
+			targets = targets[n:]
+		case len(r.slow) > 0 && !o.another:
+			r.begin(nil)
+			r.queue, r.slow, r.patient = r.slow, nil, true
+		default:
+			return nil, failure(r.failed)
 		}
-		r.begin(targets[:n])
-		targets = targets[n:]
 		for {
 			a, err := r.next()
 			if err != nil {
-				return nil, err
+				return nil, r.ended(err)
 			}
 			if a.conn == nil {
 				break
 			}
-			s, final, err := a.login(ctx, o)
+			s, final, err := a.login(ctx, o, r.hurried())
+			if final && ctx.Err() != nil {
+				return s, r.ended(err)
+			}
 			if final {
 				return s, err
+			}
+			if errors.Is(err, errSlow) {
+				r.slow = append(r.slow, a.candidate)
 			}
 			r.fail(err)
 		}
@@ -65,6 +82,21 @@ type race struct {
 	begun   bool            // an attempt has been made
 	at      time.Time       // when the next one may be
 	failed  []error
+
+	others  bool        // there are addresses beyond this group
+	slow    []candidate // given up as others were left to try
+	patient bool        // these are tried once more: none is given up again
+}
+
+// hurried reports whether the next step is limited, for the sake of others to try.
+func (r *race) hurried() bool { return !r.patient && (r.others || len(r.queue) > 0) }
+
+// ended is the error of a context that has ended, with what had failed before.
+func (r *race) ended(err error) error {
+	if err == nil || len(r.failed) == 0 {
+		return err
+	}
+	return &attemptsError{append(r.failed, err), err}
 }
 
 // A question is a lookup of the addresses of a target in one family.
@@ -111,13 +143,25 @@ func (r *race) begin(group []target) {
 		for f := range families {
 			q := question{i, f}
 			r.pending[q] = true
-			go r.lookup(q, t.host, r.answers)
+			budget := time.Duration(0)
+			if r.others || len(group) > 1 {
+				budget = dnsBudget
+			}
+			go r.lookup(q, t.host, budget, r.answers)
 		}
 	}
 }
 
-func (r *race) lookup(q question, host string, answers chan<- addresses) {
-	ctx, cancel := context.WithTimeout(r.ctx, dnsBudget)
+// within bounds ctx by a duration, 0 being none.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+func (r *race) lookup(q question, host string, budget time.Duration, answers chan<- addresses) {
+	ctx, cancel := within(r.ctx, budget)
 	defer cancel()
 	started := time.Now()
 	ips, err := r.o.resolver().LookupNetIP(ctx, families[q.family].network, host)
@@ -196,7 +240,11 @@ func (r *race) next() (attempt, error) {
 			c := r.queue[0]
 			r.queue, running = r.queue[1:], append(running, c)
 			r.begun, r.at = true, time.Now().Add(attemptDelay)
-			go func() { results <- c.connect(ctx, r.o) }()
+			budget := time.Duration(0)
+			if !r.patient && (r.others || len(r.slow) > 0) { // those of the group run beside it
+				budget = tcpBudget
+			}
+			go func() { results <- c.connect(ctx, r.o, budget) }()
 		case a := <-results:
 			if a.err != nil && r.ctx.Err() != nil {
 				break // it has noticed first
@@ -231,27 +279,28 @@ func (r *race) fail(err error) {
 
 // aborted is the error of a context that has ended, and says what was waited for.
 func (r *race) aborted(running []candidate) error {
-	doing, names := "connect to", []string{r.group[0].addr()}
-	if len(running) > 0 {
-		names = nil
-	} else if len(r.pending) > 0 {
-		doing = "look up"
-	}
+	doing, names := "connect to", []string(nil)
 	for _, c := range running {
 		names = append(names, c.name)
+	}
+	if len(running) == 0 && len(r.group) > 0 {
+		names = []string{r.group[0].addr()}
+	}
+	if len(running) == 0 && len(r.pending) > 0 {
+		doing = "look up"
 	}
 	return fmt.Errorf("%s %s: %w", doing, strings.Join(names, ", "), context.Cause(r.ctx))
 }
 
-// connect opens a TCP connection.
-func (c candidate) connect(ctx context.Context, o Options) attempt {
+// connect opens a TCP connection, within a budget if it is not 0.
+func (c candidate) connect(ctx context.Context, o Options, budget time.Duration) attempt {
 	dial := o.DialContext
 	if dial == nil {
 		// The host of Options.Server may still have several addresses.
 		dial = (&net.Dialer{FallbackDelay: attemptDelay}).DialContext
 	}
 	started := time.Now()
-	tcp, cancel := context.WithTimeout(ctx, tcpBudget)
+	tcp, cancel := within(ctx, budget)
 	defer cancel()
 	conn, err := dial(tcp, "tcp", c.addr)
 	if err == nil {
@@ -268,7 +317,7 @@ func (c candidate) connect(ctx context.Context, o Options) attempt {
 		// A dialer has a clock of its own. And this is not the caller's deadline, so
 		// it must not be taken for it.
 		<-tcp.Done()
-		d.Err = fmt.Errorf("no answer within %s", tcpBudget)
+		d.Err = fmt.Errorf("no answer within %s", budget)
 	}
 	return attempt{candidate: c, err: d}
 }
@@ -276,15 +325,35 @@ func (c candidate) connect(ctx context.Context, o Options) attempt {
 // login goes on from TCP. final reports that the outcome stands: a login that was
 // refused would be refused at another address too, and lock the account. What
 // comes before TLS is not from the domain, but from that address (RFC 6120,
-// section 4.9.3.19).
-func (a attempt) login(ctx context.Context, o Options) (s *Session, final bool, err error) {
+// section 4.9.3.19). hurried limits what comes before it.
+func (a attempt) login(ctx context.Context, o Options, hurried bool) (s *Session, final bool, err error) {
 	o.TLS = TLSStartTLS
 	if a.direct {
 		o.TLS = TLSDirect
 	}
 	n := newNegotiation(ctx, quickAck(a.conn), o, a.name)
+	n.hurried = hurried
 	s, err = n.start()
+	if _, silent := errors.AsType[mute](err); silent && !hurried && ctx.Err() == nil && a.speaksTLS(ctx, o) {
+		err = &DialError{Op: "tls", Addr: a.name, Err: ErrDirectTLS}
+	}
 	return s, n.secured() || ctx.Err() != nil, err
+}
+
+// speaksTLS tries direct TLS, and says nothing inside it.
+func (c candidate) speaksTLS(ctx context.Context, o Options) bool {
+	o.TLS = TLSDirect
+	ctx, cancel := within(ctx, tcpBudget)
+	defer cancel()
+	a := c.connect(ctx, o, 0)
+	if a.err != nil {
+		return false
+	}
+	defer a.conn.Close()
+	err := tls.Client(a.conn, o.tlsConfig()).HandshakeContext(ctx)
+	_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+	remote, ok := errors.AsType[*net.OpError](err)
+	return err == nil || refused || ok && remote.Op == "remote error" // an alert
 }
 
 // failure is the error of attempts that have all failed.
@@ -325,7 +394,7 @@ func severity(err error) int {
 		return 6
 	case ok && d.Pin != "":
 		return 5
-	case ok && d.Op == "tls", !ok && !errors.Is(err, ErrLost):
+	case ok && (d.Op == "tls" || d.Op == "stream"), !ok && !errors.Is(err, ErrLost):
 		return 4 // no TLS, or an error of the stream before it
 	case !ok, errors.Is(err, syscall.ECONNREFUSED):
 		return 3

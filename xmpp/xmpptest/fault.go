@@ -54,6 +54,7 @@ func kinds() []kind {
 		{"close", "PHASE", "", "closes the TCP connection, without a closing tag or a TLS alert"},
 		{"reset", "PHASE", "", "resets the TCP connection"},
 		{"drip", "PHASE", "", "writes a space each second and nothing else"},
+		{"slow", "PHASE", "MS", "goes on after so many milliseconds"},
 		{"stream-error", "session", "CONDITION[:TEXT]", "ends the stream with an error; the text of see-other-host is the host"},
 		{"malformed", "session", "TEXT", "writes TEXT as it is"},
 		{"inject", "session", "TEXT", "the same, for text that is well-formed"},
@@ -260,6 +261,10 @@ func (c *conn) strike(f fault) error {
 		return errGone
 	case "drip":
 		return c.drip()
+	case "slow":
+		c.flush()
+		ms, _ := strconv.Atoi(f.value)
+		time.Sleep(time.Duration(ms) * time.Millisecond)
 	case "stream-error":
 		condition, text, _ := strings.Cut(f.value, ":")
 		return streamError{condition, text}
