@@ -131,7 +131,13 @@ func TestTerminal(t *testing.T) {
 // line that is gone at the end.
 func TestProgress(t *testing.T) {
 	a := newCanaryAccount(t, scriptPassword)
-	for _, test := range []struct{ flag, shown string }{{"--json", " sent, "}, {"--quiet", ""}, {"--verbose", "confirmed by"}} {
+	for _, test := range []struct {
+		flag, shown string
+		out         bool // standard output is the terminal as well
+	}{
+		{"--json", " sent, ", false}, {"--json=false", " sent, ", false}, {"--json=false", " sent, ", true},
+		{"--json", `"ok":true`, true}, {"--quiet", "", false}, {"--verbose", "confirmed by", false},
+	} {
 		master, terminal := openTerminal(t)
 		in, feed, err := os.Pipe()
 		if err != nil {
@@ -139,6 +145,9 @@ func TestProgress(t *testing.T) {
 		}
 		c := exec.Command("xmppkit", "send", "--lines", "romeo@localhost", test.flag)
 		c.Env, c.Stdin, c.Stderr = append(a.environ(), "XMPP_PASSWORD="+scriptPassword), in, terminal
+		if test.out {
+			c.Stdout = terminal
+		}
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -154,11 +163,11 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%s: %v", test.flag, err)
 		}
 		end := ""
-		if test.flag == "--json" {
+		if test.shown == " sent, " {
 			end = " 0 unconfirmed\x1b[K\r\x1b[K"
 		}
 		p.await(end, func() bool { return true })
-		if test.shown == "" && p.said != "" || strings.Contains(p.said, " sent, ") != (test.flag == "--json") {
+		if test.shown == "" && p.said != "" || strings.Contains(p.said, " sent, ") != (test.shown == " sent, ") {
 			t.Errorf("%s: %q", test.flag, p.said)
 		}
 	}

@@ -59,6 +59,7 @@ var flagValues = [...]struct {
 }{
 	{"tls", []cobra.Completion{"auto\tby the port", "direct\tTLS from the first byte", "starttls\tTLS after a question"}},
 	{"type", []cobra.Completion{"chat\tpart of a conversation", "normal\tto be answered or not", "headline\tnot to be stored"}},
+	{"bad-lines", []cobra.Completion{"stop\tat the first", "skip\tand go on", "replace\twhat XML cannot carry by U+FFFD"}},
 	{"only", []cobra.Completion{"message", "receipt", "marker", "error", "presence", "iq"}},
 	{"on-failure", []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}},
 	{"show", []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}},

@@ -69,6 +69,7 @@ type delivery struct {
 	env     *Env
 	o       xmpp.Options
 	source  <-chan chunk
+	bad     badInput
 	stream  bool // messages are sent as they come, and --timeout bounds not the whole
 	receipt bool // is waited for (XEP-0184)
 	timeout time.Duration
@@ -137,9 +138,8 @@ func (d *delivery) run(ctx context.Context) error {
 		if err != nil && d.again(ctx, err) {
 			continue
 		}
-		if d.progress != nil {
-			d.progress.clear()
-		}
+		d.clearProgress()
+		d.bad.finish()
 		if err != nil {
 			return of(d.account, d.abandon(ctx, err))
 		}
@@ -334,14 +334,24 @@ func (d *delivery) within(t time.Duration) time.Time {
 func (d *delivery) accept(c chunk, ok bool) {
 	for _, m := range c.messages {
 		if err := d.tooLarge(m); err != nil {
-			c.err = err // and whatever is behind it
-			break
+			if d.bad.stop {
+				c.err = err // and whatever comes after it
+				break
+			}
+			if c.large != m.line { // once, whoever it was for
+				c.large, c.bad = m.line, append(c.bad, err)
+			}
+			continue
 		}
 		d.count++
 		m.number = d.count
 		d.to = cmp.Or(d.to, m.to)
 		d.several = d.several || m.to != d.to
 		d.pending = append(d.pending, m)
+	}
+	if len(c.bad)+c.skipped > 0 {
+		d.clearProgress()
+		d.bad.report(c)
 	}
 	if d.inputErr = c.err; !ok || c.err != nil {
 		d.ended = true
@@ -681,11 +691,15 @@ func (d *delivery) print(m *outgoing, err *xmpp.StanzaError) {
 	d.output(d.env.out.Print(r))
 }
 
-// say prints a failure at once, unless the results say it.
-func (d *delivery) say(text string) {
+func (d *delivery) clearProgress() {
 	if d.progress != nil {
 		d.progress.clear()
 	}
+}
+
+// say prints a failure at once, unless the results say it.
+func (d *delivery) say(text string) {
+	d.clearProgress()
 	if !d.env.flags.json {
 		d.env.printError(errorRecord{lines: []string{fmt.Sprintf("%s: %s", d.account, text)}})
 	}
@@ -697,7 +711,7 @@ func (d *delivery) outcome() error {
 	case d.inputErr != nil:
 		return d.inputErr
 	case d.failed == 0:
-		return nil
+		return d.bad.outcome()
 	}
 	slices.SortFunc(d.failures, inOrder)
 	first := d.failure(d.failures[0])
@@ -715,12 +729,16 @@ func (d *delivery) outcome() error {
 		lines[i] = fmt.Sprintf("%s: %s", d.account, lines[i])
 	}
 	sum := &exitError{code: d.code, class: first.class, hint: first.hint, lines: lines}
+	bad, wrong := errors.AsType[*exitError](d.bad.outcome())
 	switch {
 	case d.settled == 1 && !d.stream:
 		return first
 	case d.missing > 0: // the time was over, whatever became of the others
 		sum.code, sum.class, sum.hint = exitTimeout, "timeout", "--timeout allows more"
 		sum.err = fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled)
+	case wrong:
+		bad.lines = append(lines, fmt.Sprintf("%s: %s", d.account, bad.err))
+		return bad
 	case d.failed < d.settled, d.code == exitNo:
 		return noError(lines...)
 	default:

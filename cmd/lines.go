@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"xmppkit/xmpp"
 )
@@ -28,14 +29,28 @@ type line struct {
 	first  int // the number of the first of them, from 1
 	number int // and of the last
 	text   string
+	err    error // why it cannot be sent
 }
 
-// A chunk holds messages that were ready together, or says at last what is wrong with
-// the rest of the input.
+// A chunk holds messages that were ready together, or says at last why there are no
+// more.
 type chunk struct {
 	messages []*outgoing
+	bad      []error // the lines that cannot be sent
+	skipped  int     // lines of listen
+	large    int     // the last line that was too large
 	err      error
 }
+
+// What to do with a line that cannot be sent.
+const (
+	badStop    = "stop"
+	badSkip    = "skip"
+	badReplace = "replace" // what XML cannot carry; a line that is bad otherwise is skipped
+)
+
+// errListened says that a line is what listen has printed, and nothing to be sent.
+var errListened = errors.New("a line of listen")
 
 // input reads standard input, each line of which is a message or several. It reads no
 // more than a chunk ahead of who takes them, and ends with ctx.
@@ -52,9 +67,16 @@ func (f *sender) input(ctx context.Context, targets []target) <-chan chunk {
 	handOn := func(lines []line) bool {
 		var c chunk
 		for _, l := range lines {
-			var made []*outgoing
-			made, c.err = f.fromLine(l, targets)
+			made, err := f.fromLine(l, targets)
 			c.messages = append(c.messages, made...)
+			switch {
+			case errors.Is(err, errListened):
+				c.skipped++
+			case err != nil && f.badLines == badStop:
+				c.err = err
+			case err != nil:
+				c.bad = append(c.bad, err)
+			}
 			if c.err != nil || len(c.messages) >= flightSize {
 				if !send(c) {
 					return false
@@ -62,13 +84,15 @@ func (f *sender) input(ctx context.Context, targets []target) <-chan chunk {
 				c = chunk{}
 			}
 		}
-		return len(c.messages) == 0 || send(c)
+		return len(c.messages)+len(c.bad)+c.skipped == 0 || send(c)
 	}
 	go func() {
 		defer close(chunks)
-		read := func() error { return readLines(f.env.In, handOn) }
+		read := func() error { return readLines(f.env.In, f.badLines, handOn) }
 		if f.batch > 0 {
-			read = func() error { return readBatches(ctx, f.env.In, time.Duration(f.batch), f.room(targets), handOn) }
+			read = func() error {
+				return readBatches(ctx, f.env.In, f.badLines, time.Duration(f.batch), f.room(targets), handOn)
+			}
 		}
 		if err := read(); err != nil {
 			send(chunk{err: err})
@@ -79,13 +103,13 @@ func (f *sender) input(ctx context.Context, targets []target) <-chan chunk {
 
 // readLines hands on the lines of r that are not blank, those together that are there
 // together, until r ends or nobody wants more.
-func readLines(r io.Reader, handOn func([]line) bool) error {
+func readLines(r io.Reader, badLines string, handOn func([]line) bool) error {
 	b := bufio.NewReaderSize(r, 64<<10)
 	var ready []line
 	for number := 1; ; number++ {
-		text, err := readLine(b, number)
-		if strings.TrimSpace(text) != "" {
-			ready = append(ready, line{number, number, text})
+		text, bad, err := readLine(b, number, badLines)
+		if strings.TrimSpace(text) != "" || bad != nil {
+			ready = append(ready, line{number, number, text, bad})
 		}
 		rest, _ := b.Peek(b.Buffered())
 		if len(ready) > 0 && (err != nil || len(ready) == flightSize || bytes.IndexByte(rest, '\n') < 0) {
@@ -103,36 +127,64 @@ func readLines(r io.Reader, handOn func([]line) bool) error {
 	}
 }
 
-// readLine reads a line, without its end. The last one may have io.EOF with it.
-func readLine(b *bufio.Reader, number int) (string, error) {
+// readLine reads a line, without its end, and says what is wrong with it. The last one
+// may have io.EOF with it.
+func readLine(b *bufio.Reader, number int, badLines string) (text string, bad, err error) {
 	var whole []byte
 	for {
 		part, err := b.ReadSlice('\n')
-		whole = append(whole, part...)
+		if bad == nil {
+			whole = append(whole, part...)
+		}
+		if len(whole) > maxLine {
+			bad, whole = dataError("standard input: line %d is longer than %d bytes", number, maxLine), nil
+		}
 		switch {
-		case len(whole) > maxLine:
-			return "", dataError("standard input: line %d is longer than %d bytes", number, maxLine)
 		case err == bufio.ErrBufferFull:
 			continue
 		case err != nil && err != io.EOF:
-			return "", inputError("read standard input: %w", err)
+			return "", nil, inputError("read standard input: %w", err)
+		case bad != nil:
+			return "", bad, err
 		}
 		text := string(bytes.TrimSuffix(bytes.TrimSuffix(whole, []byte("\n")), []byte("\r")))
-		if err := xmpp.CheckText(text); err != nil {
-			return "", dataError("standard input: line %d: %w", number, err)
+		if number == 1 {
+			text = strings.TrimPrefix(text, byteOrderMark)
 		}
-		return text, err
+		if badLines == badReplace {
+			text = replaceBad(text)
+		}
+		if e := xmpp.CheckText(text); e != nil {
+			return "", dataError("standard input: line %d: %w", number, e), err
+		}
+		return text, nil, err
 	}
+}
+
+// byteOrderMark is what some programs begin a file of UTF-8 with. It is no text.
+const byteOrderMark = "\uFEFF"
+
+// replaceBad puts U+FFFD in place of what XML cannot carry.
+func replaceBad(s string) string {
+	if xmpp.CheckText(s) == nil {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if xmpp.CheckText(string(r)) != nil {
+			return utf8.RuneError
+		}
+		return r // this is U+FFFD for each byte that is not UTF-8
+	}, s)
 }
 
 // readBatches is readLines with all lines joined that come within d of the first, as
 // long as they take no more than room bytes as XML.
-func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, handOn func([]line) bool) error {
+func readBatches(ctx context.Context, r io.Reader, badLines string, d time.Duration, room int, handOn func([]line) bool) error {
 	lines := make(chan []line)
 	var failed error
 	go func() {
 		defer close(lines)
-		failed = readLines(r, func(l []line) bool {
+		failed = readLines(r, badLines, func(l []line) bool {
 			select {
 			case lines <- l:
 				return true
@@ -148,9 +200,12 @@ func readBatches(ctx context.Context, r io.Reader, d time.Duration, room int, ha
 	finish := func() bool {
 		done := batch
 		batch, size = nil, 0
-		return len(done) == 0 || handOn([]line{{first, last, strings.Join(done, "\n")}})
+		return len(done) == 0 || handOn([]line{{first, last, strings.Join(done, "\n"), nil}})
 	}
 	add := func(l line) bool {
+		if l.err != nil {
+			return (badLines != badStop || finish()) && handOn([]line{l})
+		}
 		n := escapedSize(l.text) + 1
 		if size+n > room && !finish() {
 			return false
@@ -206,8 +261,11 @@ func (f *sender) room(targets []target) int {
 	return room
 }
 
-// fromLine makes the messages of a line of the input.
+// fromLine makes the messages of a line of the input, all or none.
 func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
+	if l.err != nil {
+		return nil, l.err
+	}
 	contents := make([]content, 0, len(targets))
 	for _, t := range targets {
 		c := f.content(t, l.text)
@@ -230,25 +288,39 @@ func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
 		m.first, m.line = l.first, l.number
 		made = append(made, m)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errListened):
+		return nil, err
+	case err != nil:
 		return nil, dataError("standard input: line %d: %w", l.number, err)
 	}
 	return made, nil
 }
 
 // fromJSON reads an object with the keys of a message result. What it lacks is that of
-// the command line.
+// the command line. Of a line of listen, which has somebody else's address and id, it
+// takes body and subject, for the command line's targets.
 func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	var object map[string]json.RawMessage // its keys are exact, those of a struct are not
 	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil {
 		return nil, fmt.Errorf("not a JSON object: %w", cmp.Or(err, errors.New("it is null")))
 	}
+	keys := []string{"to", "body", "subject", "type", "thread", "id", "url"}
+	_, listened := object["from_bare"]
+	if listened {
+		if keys = []string{"body", "subject"}; len(targets) == 0 || string(object["type"]) == `"error"` {
+			return nil, errListened // an error that is sent on could come back as one, and so on
+		}
+	}
 	fields := make(map[string]string)
-	for _, key := range []string{"to", "body", "subject", "type", "thread", "id", "url"} {
+	for _, key := range keys {
 		var err error
-		if fields[key], err = jsonText(object[key]); err != nil {
+		if fields[key], err = jsonText(object[key], f.badLines); err != nil {
 			return nil, fmt.Errorf("%q: %w", key, err)
 		}
+	}
+	if listened && fields["body"] == "" && fields["subject"] == "" {
+		return nil, errListened
 	}
 	if fields["to"] != "" {
 		t, err := parseTarget(fields["to"])
@@ -276,13 +348,16 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 }
 
 // jsonText decodes a string; what is not there, or null, is empty.
-func jsonText(raw json.RawMessage) (string, error) {
+func jsonText(raw json.RawMessage, badLines string) (string, error) {
 	if raw == nil {
 		return "", nil
 	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return "", errors.New("it is not a string")
+	}
+	if badLines == badReplace {
+		return replaceBad(s), nil
 	}
 	// Half a surrogate pair is decoded as U+FFFD, and would be sent as that.
 	const bad = "\uFFFD"

@@ -15,12 +15,19 @@ import (
 	"xmppkit/xmpp"
 )
 
-func readAllLines(r io.Reader) (all []line, err error) {
-	err = readLines(r, func(l []line) bool {
-		all = append(all, l...)
+// readAllLines returns the good lines, and what is wrong with the others.
+func readAllLines(r io.Reader, badLines string) (all []line, bad []string, err error) {
+	err = readLines(r, badLines, func(l []line) bool {
+		for _, l := range l {
+			if l.err != nil {
+				bad = append(bad, l.err.Error())
+				continue
+			}
+			all = append(all, l)
+		}
 		return true
 	})
-	return all, err
+	return all, bad, err
 }
 
 // What is there together is handed on together, and nothing that is there waits.
@@ -28,7 +35,7 @@ func TestReadLines(t *testing.T) {
 	in, feed := io.Pipe()
 	got := make(chan []line)
 	go func() {
-		_ = readLines(in, func(l []line) bool {
+		_ = readLines(in, badSkip, func(l []line) bool {
 			got <- l
 			return true
 		})
@@ -38,9 +45,9 @@ func TestReadLines(t *testing.T) {
 		write string
 		want  []line
 	}{
-		{"a\n", []line{{1, 1, "a"}}},
-		{"b\r\n\n \t\nc\nhal", []line{{2, 2, "b"}, {5, 5, "c"}}},
-		{"f\n", []line{{6, 6, "half"}}},
+		{"a\n", []line{{1, 1, "a", nil}}},
+		{"b\r\n\n \t\nc\nhal", []line{{2, 2, "b", nil}, {5, 5, "c", nil}}},
+		{"f\n", []line{{6, 6, "half", nil}}},
 	} {
 		go io.WriteString(feed, test.write)
 		if l := <-got; !slices.Equal(l, test.want) {
@@ -51,7 +58,7 @@ func TestReadLines(t *testing.T) {
 		io.WriteString(feed, "last")
 		feed.Close()
 	}()
-	if l := <-got; !slices.Equal(l, []line{{7, 7, "last"}}) {
+	if l := <-got; !slices.Equal(l, []line{{7, 7, "last", nil}}) {
 		t.Error(l)
 	}
 	if _, more := <-got; more {
@@ -59,24 +66,72 @@ func TestReadLines(t *testing.T) {
 	}
 }
 
-func TestReadLinesErrors(t *testing.T) {
+// A line that cannot be sent is named by its number, and those after it are read. A byte
+// order mark at the beginning is no text.
+func TestReadLinesBad(t *testing.T) {
 	long := strings.Repeat("x", maxLine)
-	for _, test := range []struct {
-		in    io.Reader
-		lines int
-		code  int
-		text  string
-	}{
-		{strings.NewReader("a\nb\x00\nc\n"), 1, exitData, "line 2: "},
-		{strings.NewReader("a\n\n\xff"), 1, exitData, "line 3: "},
-		{strings.NewReader("a\n" + long + "\nb"), 1, exitData, "line 2 is longer than"},
-		{strings.NewReader(long[1:] + "\nb"), 2, 0, ""},
-		{io.MultiReader(strings.NewReader("a\nhalf"), iotest.ErrReader(errors.New("canary"))), 1, exitInput, "read standard input: canary"},
+	for _, test := range []struct{ in, skip, bad, replace string }{
+		{"a\nb\x00\nc\n", "a c", "line 2: ", "a b\uFFFD c"},
+		{"a\n\n\xff", "a", "line 3: ", "a \uFFFD"},
+		{"a\xff\xfeb\x1b\uFFFE\ud7ff\tc\n", "", "line 1: ", "a\uFFFD\uFFFDb\uFFFD\uFFFD\ud7ff\tc"},
+		{"a\n" + long + "\nb\n" + long + long + "\nc", "a b c", "line 2 is longer than, line 4 is longer than", "a b c"},
+		{"a\n" + long + long, "a", "line 2 is longer than", "a"},
+		{long[1:] + "\nb", long[1:] + " b", "", long[1:] + " b"},
+		{"\uFEFFa\n\uFEFFb\n", "a \uFEFFb", "", "a \uFEFFb"},
+		{"\uFEFF\nb\n", "b", "", "b"},
+		{"\uFEFF", "", "", ""},
 	} {
-		all, err := readAllLines(test.in)
-		var e *exitError
-		if errors.As(err, &e); len(all) != test.lines || test.code == 0 && err != nil || test.code != 0 && (e == nil || e.code != test.code || !strings.Contains(e.Error(), test.text)) {
-			t.Errorf("%d lines, %v, want %d, %q", len(all), err, test.lines, test.text)
+		for mode, want := range map[string]string{badSkip: test.skip, badReplace: test.replace} {
+			all, bad, err := readAllLines(strings.NewReader(test.in), mode)
+			var texts []string
+			for _, l := range all {
+				texts = append(texts, l.text)
+			}
+			if got := strings.Join(texts, " "); err != nil || got != want {
+				t.Errorf("%.20q, %s: %.20q, want %.20q, %v", test.in, mode, got, want, err)
+			}
+			wanted := strings.Split(test.bad, ", ")
+			for i, text := range bad {
+				if i >= len(wanted) || !strings.Contains(text, wanted[i]) {
+					t.Errorf("%.20q, %s: %s", test.in, mode, text)
+				}
+			}
+			if mode == badSkip && test.bad != "" && len(bad) != len(wanted) {
+				t.Errorf("%.20q: %q", test.in, bad)
+			}
+		}
+	}
+	_, _, err := readAllLines(io.MultiReader(strings.NewReader("a\nhalf"), iotest.ErrReader(errors.New("canary"))), badSkip)
+	var e *exitError
+	if !errors.As(err, &e) || e.code != exitInput || e.Error() != "read standard input: canary" {
+		t.Error(err)
+	}
+}
+
+// A line of listen is not for those that it was for: JIDs of the command line get what it
+// says, and nothing else of it. What is an error, or says nothing, goes to nobody.
+func TestListenedLines(t *testing.T) {
+	const from = `"from":"mallory@example.org/x","from_bare":"mallory@example.org","to":"romeo@example.org","id":"theirs","thread":"t","url":"u:x"`
+	for in, want := range map[string]string{
+		`{"kind":"message","type":"groupchat",` + from + `,"body":"b","subject":"s"}`: `<message xmlns="jabber:client" to="juliet@example.org" type="chat" id="ID"><subject>s</subject><body>b</body></message>`,
+		`{"kind":"message",` + from + `,"subject":"s"}`:                               `<message xmlns="jabber:client" to="juliet@example.org" type="chat" id="ID"><subject>s</subject></message>`,
+		`{"kind":"message","type":"error",` + from + `,"body":"b"}`:                   "skipped",
+		`{"kind":"message",` + from + `,"receipt_for":"r"}`:                           "skipped",
+		`{"kind":"presence",` + from + `}`:                                            "skipped",
+		`{"kind":"message",` + from + `,"body":7}`:                                    "bad",
+	} {
+		s := &sender{inputJSON: true, graceOf: func(xmpp.JID) time.Duration { return 0 }}
+		made, err := s.fromLine(line{1, 1, in, nil}, []target{{jid: jid("juliet@example.org")}})
+		got := map[bool]string{true: "skipped", false: "bad"}[errors.Is(err, errListened)]
+		if len(made) == 1 {
+			b, _ := xmpp.XML(made[0].stanza)
+			got = strings.ReplaceAll(string(b), made[0].id(), "ID")
+		}
+		if got != want {
+			t.Errorf("%s\nis %s, want %s (%v)", in, got, want, err)
+		}
+		if made, err = s.fromLine(line{1, 1, in, nil}, nil); len(made) > 0 || !errors.Is(err, errListened) {
+			t.Errorf("%s without JIDs: %v", in, err)
 		}
 	}
 }
@@ -99,14 +154,14 @@ func TestReadBatches(t *testing.T) {
 			at time.Duration
 		}
 		var got []batch
-		err := readBatches(t.Context(), in, time.Second, 18, func(l []line) bool {
+		err := readBatches(t.Context(), in, badSkip, time.Second, 18, func(l []line) bool {
 			got = append(got, batch{l[0], time.Since(started)})
 			return true
 		})
 		const ms = time.Millisecond
 		want := []batch{
-			{line{1, 2, "a\nb"}, 1000 * ms}, {line{3, 4, "c\nd"}, 1800 * ms}, {line{5, 5, "&&&"}, 1800 * ms},
-			{line{6, 6, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}, 1800 * ms}, {line{7, 8, "y\nz"}, 1800 * ms},
+			{line{1, 2, "a\nb", nil}, 1000 * ms}, {line{3, 4, "c\nd", nil}, 1800 * ms}, {line{5, 5, "&&&", nil}, 1800 * ms},
+			{line{6, 6, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", nil}, 1800 * ms}, {line{7, 8, "y\nz", nil}, 1800 * ms},
 		}
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%v\n got %v\nwant %v", err, got, want)
@@ -135,22 +190,30 @@ func TestBackoff(t *testing.T) {
 // Whatever comes in, what goes out is in it, can be written, and is the same however the
 // input is cut to pieces.
 func FuzzInput(f *testing.F) {
-	for _, s := range []string{"a\nb\r\n\r\n", "\x00", "\xff\n", `{"to":"a@b","body":"x","id":null}` + "\n{}", `{"body":"\ud800"}`, `["x"]`, `{"type":"chat","url":"\u0001"}`, "\n\n\nx"} {
-		f.Add([]byte(s), false)
-		f.Add([]byte(s), true)
+	for _, s := range []string{"a\nb\r\n\r\n", "\x00", "\xff\n", `{"to":"a@b","body":"x","id":null}` + "\n{}", `{"body":"\ud800"}`, `["x"]`, `{"from_bare":"a@b","body":"x"}`, "\uFEFFx\n\x1b", `{"type":"chat","url":"\u0001"}`, "\n\n\nx"} {
+		f.Add([]byte(s), false, false)
+		f.Add([]byte(s), true, true)
 	}
-	f.Fuzz(func(t *testing.T, in []byte, asJSON bool) {
+	f.Fuzz(func(t *testing.T, in []byte, asJSON, replace bool) {
 		s := &sender{lines: !asJSON, inputJSON: asJSON, receipt: true, retry: 1, graceOf: func(xmpp.JID) time.Duration { return 0 }}
 		targets := []target{{jid: jid("juliet@example.org")}}
-		all, err := readAllLines(bytes.NewReader(in))
-		cut, cutErr := readAllLines(iotest.OneByteReader(bytes.NewReader(in)))
-		if !slices.Equal(all, cut) || (err == nil) != (cutErr == nil) {
-			t.Fatalf("%v, %v; byte by byte %v, %v", all, err, cut, cutErr)
+		mode := badSkip
+		if replace {
+			mode = badReplace
+		}
+		s.badLines = mode
+		all, bad, err := readAllLines(bytes.NewReader(in), mode)
+		cut, cutBad, cutErr := readAllLines(iotest.OneByteReader(bytes.NewReader(in)), mode)
+		if !slices.Equal(all, cut) || !slices.Equal(bad, cutBad) || err != nil || cutErr != nil || replace && len(in) < maxLine && len(bad) > 0 {
+			t.Fatalf("%v, %v, %v; byte by byte %v, %v, %v", all, bad, err, cut, cutBad, cutErr)
 		}
 		for _, l := range all {
 			made, err := s.fromLine(l, targets)
 			if err != nil {
 				var e *exitError
+				if errors.Is(err, errListened) && asJSON {
+					continue
+				}
 				if !errors.As(err, &e) || e.code != exitData || len(made) > 0 {
 					t.Fatalf("%q: %v", l.text, err)
 				}

@@ -2,7 +2,10 @@ package cmd
 
 import (
 	"fmt"
+	"os"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // A progress is one line on a terminal that is written over and over.
@@ -15,9 +18,12 @@ type progress struct {
 // progressEvery is how often it changes.
 const progressEvery = 200 * time.Millisecond
 
-// newProgress returns nil where nobody would see it, or something else is told there.
+// newProgress returns nil where nobody would see it, and on a terminal where something
+// else appears: results, the steps of the connection, or what a person types.
 func (env *Env) newProgress() *progress {
-	if !env.ErrTerminal || env.Terminal || env.flags.quiet || env.flags.verbose > 0 {
+	in, isFile := env.In.(*os.File)
+	typed := isFile && term.IsTerminal(int(in.Fd()))
+	if !env.ErrTerminal || env.Terminal && env.flags.json || typed || env.flags.quiet || env.flags.verbose > 0 {
 		return nil
 	}
 	return &progress{talk: env.talk, started: time.Now()}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +63,7 @@ type sender struct {
 	lines     bool
 	batch     duration
 	inputJSON bool
+	badLines  string
 	receipt   bool
 	retry     int
 	grace     duration
@@ -86,10 +88,13 @@ standard input up to its end, without a last line break. The time of --timeout
 begins when that has been read.
 
 With --lines each line of standard input is a message, and with --input-json an
-object with any of the keys to, body, subject, type, thread, id and url, as
-listen --json prints it; others are ignored, and the command line fills in what
-is missing. They are sent as they are read, blank lines are skipped, and the end
-of the input is success. At most 1,000 messages, and about 1 MiB, are on their
+object with any of the keys to, body, subject, type, thread, id and url; others
+are ignored, and the command line fills in what is missing. They are sent as they
+are read, blank lines are skipped, and the end of the input is success. A line
+that cannot be sent is reported with its number and skipped, and the exit code is
+65 at the end; --bad-lines changes that. Of what listen --json prints only body
+and subject are sent, to the JIDs of the command line; without JIDs, and where
+they are empty, such a line is skipped, and counted at the end. At most 1,000 messages, and about 1 MiB, are on their
 way without a confirmation; until there is place again nothing is read. Here the
 flag --timeout limits the whole command. Without it the login, each wait for a
 confirmation, and what is left when the input has ended take at most 30s, or what
@@ -111,8 +116,8 @@ was sent is confirmed, or after half a second.
 
 Exit codes: 0 all were taken; 1 some were bounced, or all for different reasons;
 if all were bounced alike 67 no such account, 75 no such server or it is down, 69
-or 77 refused; 65 a line of the input is wrong:
-what came before it has been sent; 75 the connection was lost before the
+or 77 refused; 65 lines of the input could not be
+sent, whatever became of the others; 75 the connection was lost before the
 confirmation; 124 the time was over before it, or before a receipt.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
   df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org
@@ -138,6 +143,7 @@ confirmation; 124 the time was over before it, or before a receipt.`,
 	fs.BoolVar(&f.lines, "lines", false, "each line of standard input is a message, sent as it is read")
 	fs.Var(&f.batch, "batch", "with --lines: all lines that come within this `DURATION` of the first are one message")
 	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is an object with the keys of a message, sent as it is read")
+	fs.StringVar(&f.badLines, "bad-lines", badSkip, "`WHAT` to do with a line that cannot be sent: stop, skip, or replace what XML cannot carry by U+FFFD")
 	fs.BoolVar(&f.receipt, "receipt", false, "wait for the receipts of the recipients (XEP-0184)")
 	fs.IntVar(&f.retry, "retry", 0, "try again up to `N` times in a row where that may help, with the same ids")
 	fs.Var(&f.grace, "grace", "`DURATION` to wait for bounces after the confirmation (default 500ms if a recipient is at another server)")
@@ -155,6 +161,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	}
 	f.env.inUsed = !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
 	d := &delivery{env: f.env, stream: f.lines || f.inputJSON, receipt: f.receipt, retries: f.retry}
+	d.bad = badInput{env: f.env, stop: f.badLines == badStop}
 	if !f.dryRun {
 		f.env.finishes()
 		if f.env.flags.json {
@@ -174,7 +181,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if f.dryRun {
-		return f.print(ctx, d.source)
+		return f.print(ctx, d.source, &d.bad)
 	}
 	if !d.stream {
 		return d.run(cmd.Context())
@@ -245,6 +252,10 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 		return usageError("--id: empty")
 	case cmd.Flags().Changed("batch") && !f.lines:
 		return usageError("--batch is for --lines")
+	case cmd.Flags().Changed("bad-lines") && !f.lines && !f.inputJSON:
+		return usageError("--bad-lines is for --lines and --input-json")
+	case !slices.Contains([]string{badStop, badSkip, badReplace}, f.badLines):
+		return usageError("--bad-lines: %q: want stop, skip or replace", f.badLines)
 	case cmd.Flags().Changed("batch") && f.batch == 0:
 		return usageError("--batch: want a duration above 0")
 	case f.retry < 0:
@@ -318,6 +329,7 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
+	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	body := string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
 	if err := xmpp.CheckText(body); err != nil {
 		return "", dataError("%s: %w", name, err)
@@ -371,7 +383,9 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
 }
 
-func (f *sender) print(ctx context.Context, source <-chan chunk) error {
+// print prints what would be sent.
+func (f *sender) print(ctx context.Context, source <-chan chunk, bad *badInput) error {
+	defer bad.finish()
 	for {
 		var c chunk
 		var more bool
@@ -389,8 +403,12 @@ func (f *sender) print(ctx context.Context, source <-chan chunk) error {
 				return err
 			}
 		}
-		if c.err != nil || !more {
+		bad.report(c)
+		if c.err != nil {
 			return c.err
+		}
+		if !more {
+			return bad.outcome()
 		}
 	}
 }

@@ -1,0 +1,60 @@
+package cmd
+
+import (
+	"fmt"
+	"time"
+
+	"xmppkit/output"
+)
+
+// A badInput reports the lines of the input that are not sent, and counts them.
+type badInput struct {
+	env     *Env
+	stop    bool // the first one ends the input
+	lines   int
+	skipped int // lines of listen: they are no fault
+}
+
+// report reports each line that cannot be sent when it is read.
+func (b *badInput) report(c chunk) {
+	b.skipped += c.skipped
+	for _, err := range c.bad {
+		b.lines++
+		text := shortened(err.Error())
+		b.env.printError(errorRecord{
+			Kind: "error", Time: output.Time(time.Now()), Class: "data", ExitCode: exitData, Message: text, lines: []string{text},
+		})
+	}
+}
+
+// shortened bounds what an error shows of the input.
+func shortened(s string) string {
+	const most = 300
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return s
+}
+
+// finish says at the end how many lines of listen were skipped.
+func (b *badInput) finish() {
+	if b.skipped > 0 && !b.env.flags.quiet {
+		b.env.warn("skipped %s of listen (hint: name the JIDs that are to get their text)", number(b.skipped, "line"))
+	}
+}
+
+// outcome is the error of an input with bad lines.
+func (b *badInput) outcome() error {
+	if b.lines == 0 {
+		return nil
+	}
+	return dataError("%s of standard input could not be sent", number(b.lines, "line"))
+}
+
+// number is n of something, as in "1 line" and "2 lines".
+func number(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}
