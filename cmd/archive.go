@@ -56,8 +56,7 @@ type archived struct {
 // none. It takes only the own account's word (XEP-0313, section 8).
 func resultOf(own xmpp.JID, query string, e *xmpp.Element) *xmpp.Element {
 	results := xmpp.Children(e, nsArchive, "result")
-	account := xmpp.Attr(e, "from") == "" || addressIn(e, "from") == own.Bare()
-	if !account || len(results) != 1 || query == "" || xmpp.Attr(results[0], "queryid") != query || xmpp.Attr(e, "type") == "error" {
+	if !fromAccount(own, e) || len(results) != 1 || query == "" || xmpp.Attr(results[0], "queryid") != query || xmpp.Attr(e, "type") == "error" {
 		return nil
 	}
 	return results[0]
@@ -86,11 +85,11 @@ func archiveResult(own xmpp.JID, query string, e *xmpp.Element) (archived, bool)
 // to any session of the account counts, as the server hands it to another where that
 // one is gone (RFC 6121, section 8.5.3.2.1).
 func (a archived) missed(own xmpp.JID, carbons bool) (carbon string, ok bool) {
-	switch from, to := addressIn(a.message, "from"), addressIn(a.message, "to"); {
-	case to.Bare() == own.Bare():
+	switch {
+	case isAccount(own, a.message, "to"):
 		return "", true
-	case from.Bare() == own.Bare():
-		return "sent", carbons && from != own
+	case isAccount(own, a.message, "from"):
+		return "sent", carbons && addressIn(a.message, "from") != own
 	}
 	return "", false
 }

@@ -31,7 +31,7 @@ func openCarbon(own xmpp.JID, outer *xmpp.Element, enabled bool) (message *xmpp.
 	if message = forwarded(copies[0]); message == nil {
 		return nil, ""
 	}
-	sent, received := addressIn(message, "from").Bare() == own.Bare(), addressIn(message, "to").Bare() == own.Bare()
+	sent, received := isAccount(own, message, "from"), isAccount(own, message, "to")
 	switch direction = copies[0].Tag; {
 	case direction == "sent" && sent && !received, direction == "received" && received:
 		return message, direction
@@ -52,21 +52,30 @@ func forwarded(e *xmpp.Element) *xmpp.Element {
 		return nil
 	}
 	m := messages[0].Copy() // canonical, and so with an xmlns of its own
-	from := addressIn(m, "from")
-	if from.IsZero() {
+	if xmpp.Attr(m, "from") == "" {
 		return nil
 	}
 	if xmpp.Attr(m, "to") == "" { // it is to the account of its sender (RFC 6120, section 10.3.3)
-		m.CreateAttr("to", from.Bare().String())
+		m.CreateAttr("to", addressIn(m, "from").Bare().String())
 	}
 	return m
 }
 
 // addressIn returns the JID in an attribute, the zero one where there is none.
 func addressIn(e *xmpp.Element, attr string) xmpp.JID {
-	jid, err := xmpp.ParseJID(xmpp.Attr(e, attr))
-	if err != nil {
-		return xmpp.JID{}
-	}
+	jid, _ := xmpp.SplitJID(xmpp.Attr(e, attr))
 	return jid
+}
+
+// isAccount reports whether an address in a message is that of the account, as somebody may
+// have written it: ejabberd 23.01 relays it so.
+func isAccount(own xmpp.JID, e *xmpp.Element, attr string) bool {
+	return addressIn(e, attr).Bare().Alike(own.Bare())
+}
+
+// fromAccount reports whether a stanza that came to own is of its account, in whose name
+// the server speaks.
+func fromAccount(own xmpp.JID, e *xmpp.Element) bool {
+	from, err := xmpp.Sender(e, own)
+	return err == nil && from == own.Bare()
 }

@@ -52,7 +52,9 @@ func TestOpenCarbon(t *testing.T) {
 		{from("OWN", receivedCopy("<message from='JULIET' to='OWN'><body>to all</body></message>")), "received juliet@example.net romeo@example.org"},
 		{from("OWN", receivedCopy("<message from='OWN/phone' to='OWN'><body>a note</body></message>")), "received romeo@example.org/phone romeo@example.org"},
 		{from("OWN", receivedCopy("<message from='OWN/phone'><body>a note</body></message>")), "received romeo@example.org/phone romeo@example.org"},
-		{from("ROMEO@example.ORG", sentCopy(innerSent)), "sent romeo@example.org/phone juliet@example.net/b"},
+		{from("romeo@example.ORG", sentCopy(innerSent)), "sent romeo@example.org/phone juliet@example.net/b"},
+		{from("ROMEO@example.org", sentCopy(innerSent)), ""},
+		{from("OWN", receivedCopy("<message from='JULIET/b' to='ROMEO@EXAMPLE.org'><body>x</body></message>")), "received juliet@example.net/b ROMEO@EXAMPLE.org"},
 		{from("OWN", sentCopy("<delay stamp='2026-01-02T03:04:05Z'/>"+innerSent)), "sent romeo@example.org/phone juliet@example.net/b"},
 
 		// Somebody else says that they are copies.
@@ -77,7 +79,7 @@ func TestOpenCarbon(t *testing.T) {
 		{from("OWN", sentCopy(innerReceived)), ""},
 		{from("OWN", receivedCopy("<message from='JULIET/b'><body>x</body></message>")), ""},
 		{from("OWN", sentCopy("<message to='JULIET/b'><body>x</body></message>")), ""},
-		{from("OWN", receivedCopy("<message from='@' to='OWN'><body>x</body></message>")), ""},
+		{from("OWN", receivedCopy("<message from='@' to='OWN'><body>x</body></message>")), "received @ romeo@example.org"},
 		{from("OWN", sentCopy("<message from='OWN.evil.example' to='JULIET/b'><body>x</body></message>")), ""},
 
 		// It comes twice, and this is the one too many.

@@ -62,8 +62,8 @@ func parseRoster(b []byte, account xmpp.JID) (*xmpp.Roster, error) {
 
 // keepRoster keeps a roster for the next time, if it is not what was known before and
 // not empty. Without it the next time works as well.
-func (env *Env) keepRoster(r, known *xmpp.Roster) {
-	name := env.stateFile("roster", r.Account)
+func (env *Env) keepRoster(account xmpp.JID, r, known *xmpp.Roster) {
+	name := env.stateFile("roster", account)
 	if name == "" || r.Version == "" || known != nil && known.Version == r.Version {
 		return
 	}
@@ -71,7 +71,7 @@ func (env *Env) keepRoster(r, known *xmpp.Roster) {
 		_ = os.Remove(name) // if there is one, what it says is over
 		return
 	}
-	b, err := json.Marshal(rosterFile{rosterFormat, r.Account, r.Version, r.Sorted()})
+	b, err := json.Marshal(rosterFile{rosterFormat, account.Bare(), r.Version, r.Sorted()})
 	if err == nil {
 		err = writeFile(name, b)
 	}

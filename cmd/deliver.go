@@ -37,6 +37,7 @@ const (
 type outgoing struct {
 	to     xmpp.JID
 	stanza *xmpp.Element
+	secret bool          // its id is random, and nobody else has it
 	size   int           // about
 	first  int           // line of the input; 0 where it is not from there
 	line   int           // the last one, where several are one message
@@ -57,6 +58,10 @@ type outgoing struct {
 }
 
 func (m *outgoing) id() string { return xmpp.Attr(m.stanza, "id") }
+
+// receiptFrom reports whether a receipt counts: of any session of the recipient, however
+// the server spells that.
+func (m *outgoing) receiptFrom(from xmpp.JID) bool { return from.Bare().Alike(m.to.Bare()) }
 
 // A delivery takes messages to the server and says of each what became of it.
 //
@@ -107,6 +112,7 @@ type delivery struct {
 	woke    chan struct{} // holds a token when there is news
 
 	mu   sync.Mutex
+	own  xmpp.JID               // of the session
 	open map[string][]*outgoing // by id; changed by the delivery alone
 	news []news
 }
@@ -126,7 +132,7 @@ func (d *delivery) run(ctx context.Context) error {
 	if !d.stream {
 		d.window = math.MaxInt // all is one flight
 	}
-	d.account, d.o.Take = d.o.JID.Bare(), d.hear
+	d.account, d.own, d.o.Take = d.o.JID.Bare(), d.o.JID, d.hear
 	if d.retries > 0 {
 		d.o.Manage, d.o.Resumable = true, resumable
 	}
@@ -210,10 +216,13 @@ func isLimit(err error) bool {
 func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 	d.link = newLink(ctx, s)
 	defer d.link.end(nil)
+	d.mu.Lock()
+	d.own = s.JID()
+	d.mu.Unlock()
 	if d.retries > 0 {
 		// Where it cannot be resumed, the resource at least stays the same: receipts and
 		// late bounces go there.
-		d.o.JID = s.JID()
+		d.o.JID.Resource = s.JID().Resource
 		defer func() { d.o.Resume = s.Resumption() }()
 	}
 	d.begin(s)
@@ -497,20 +506,20 @@ func (d *delivery) hear(e *xmpp.Element) bool {
 		}
 		id = xmpp.Attr(received, "id")
 	}
-	from, err := xmpp.ParseJID(xmpp.Attr(e, "from"))
-	if err != nil {
-		from = d.account // it names none, or the session would not deliver it
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	from, err := xmpp.Sender(e, d.own)
+	if err != nil {
+		return false
+	}
 	for _, m := range d.open[id] {
 		n := news{m: m, at: time.Now()}
 		switch {
 		case m.told:
 			continue
-		case bounce && bounces(from, m.to, d.account):
+		case bounce && xmpp.Answers(from, m.to, d.own, m.secret):
 			n.err = xmpp.ErrorOf(e)
-		case bounce, !d.receipt, from.Bare() != m.to.Bare():
+		case bounce, !d.receipt, !m.receiptFrom(from):
 			continue
 		}
 		m.told = true

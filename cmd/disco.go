@@ -222,7 +222,7 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 	if len(d.has) > 0 { // else it only lists
 		d.env.finishes()
 	}
-	targets, err := parseTargets(args)
+	targets, err := d.env.targets(args)
 	if err != nil {
 		return err
 	}

@@ -179,8 +179,9 @@ func (env *Env) warn(format string, args ...any) {
 }
 
 // warnSkipped reports a stanza that somebody sent and that is over a limit of ours.
-func (env *Env) warnSkipped(stanza *xmpp.Element, from xmpp.JID, over error) {
-	env.warn("skipped a %s from %s: %v", stanza.Tag, quote(from.Bare().String()), over)
+func (env *Env) warnSkipped(own xmpp.JID, stanza *xmpp.Element, over error) {
+	from, _ := xmpp.Sender(stanza, own)
+	env.warn("skipped a %s from %s: %v", stanza.Tag, quote(newAddressed(own, stanza, from).bare), over)
 }
 
 func (env *Env) printError(r errorRecord) {

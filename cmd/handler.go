@@ -318,7 +318,7 @@ func truncate(s string, max int) string {
 // nobody listened may: its sender still waits.
 func (r *messageRecord) answerable() bool {
 	asks := said(r.Body) || r.Body == nil && (said(r.Subject) || r.URL != "" || r.Encrypted != "" || r.attention)
-	return asks && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == ""
+	return asks && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == "" && !r.nowhere
 }
 
 // newReply answers where the message came from, in its conversation (RFC 6121, sections

@@ -323,7 +323,7 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 		return nil, errListened
 	}
 	if fields["to"] != "" {
-		t, err := parseTarget(fields["to"])
+		t, err := f.env.target(fields["to"])
 		if err != nil {
 			return nil, fmt.Errorf(`"to": %w`, err)
 		}

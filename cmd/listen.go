@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,13 +172,13 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 }
 
 func (l *listener) check(cmd *cobra.Command, args []string) error {
-	targets, err := parseTargets(args)
+	targets, err := l.env.targets(args)
 	if err != nil {
 		return err
 	}
 	l.from = make(map[xmpp.JID]bool)
 	for _, t := range targets {
-		l.from[t.jid.Bare()] = true
+		l.from[t.jid.Bare()], l.from[t.typed.Bare()] = true, true
 	}
 	l.kinds = make(map[string]bool)
 	for _, kind := range l.only {
@@ -250,8 +249,7 @@ type arrival struct {
 // unpack takes what arrived out of what it came in. It reports false for what nobody is
 // to see: a forged carbon copy, or a result of no query (XEP-0313, section 8).
 func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
-	from := xmpp.Attr(e, "from")
-	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil && (from == "" || addressIn(e, "from") == own.Bare()) {
+	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil && fromAccount(own, e) {
 		return a, false
 	}
 	if e.Tag == "message" && len(copiesIn(e)) > 0 {
@@ -268,8 +266,8 @@ func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
 // record makes the result of a stanza, or nil where it is none of the wanted ones.
 func (l *listener) record(own xmpp.JID, got arrival) output.Record {
 	e := got.stanza
-	from, err := xmpp.ParseJID(cmp.Or(xmpp.Attr(e, "from"), own.Bare().String())) // RFC 6120, section 8.1.2.1
-	if err != nil || e.Tag != "message" && !l.kinds[e.Tag] || len(l.from) > 0 && !l.from[from.Bare()] || l.others && from == own {
+	from, _ := xmpp.Sender(e, own) // the zero JID if it is no address, which is nobody's
+	if e.Tag != "message" && !l.kinds[e.Tag] || !l.wanted(from) || l.others && from == own {
 		return nil
 	}
 	a := newAddressed(own, e, from)
@@ -310,6 +308,16 @@ func (l *listener) matched(r output.Record) (bool, error) {
 		return false, nil
 	}
 	return ok, err
+}
+
+// wanted reports whether the JIDs select a sender. They select whom they name as they were
+// typed, and whom RFC 7622 takes for the same account.
+func (l *listener) wanted(from xmpp.JID) bool {
+	if len(l.from) == 0 || l.from[from.Bare()] {
+		return true
+	}
+	normal, err := xmpp.ParseJID(from.Bare().String())
+	return err == nil && l.from[normal]
 }
 
 const (

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -35,7 +36,8 @@ const (
 	maxWarned = 100
 )
 
-// people is what a session learns about the contacts of its account.
+// people is what a session learns about the contacts of its account. The server may spell
+// an address otherwise than its user: see named.
 type people struct {
 	env     *Env
 	s       *xmpp.Session
@@ -49,6 +51,7 @@ type people struct {
 	cost    map[xmpp.JID]int       // of what is kept of an account
 	total   int                    // of these
 	warned  map[xmpp.JID]string    // whose presences were too much, or over a limit
+	said    *xmpp.Element          // the last presence about a subscription, or nil
 }
 
 type resources map[xmpp.JID]*presenceRecord // by full address
@@ -68,15 +71,15 @@ func (env *Env) withPeople(ctx context.Context, o xmpp.Options, names []xmpp.JID
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" || xmpp.Child(e, xmpp.NSRoster, "query") != nil }
 	return env.withSession(ctx, o, func(ctx context.Context, s *xmpp.Session) error {
 		p := &people{
-			env: env, s: s, names: names, pushed: make(map[xmpp.JID]bool), present: make(map[xmpp.JID]resources),
+			env: env, s: s, names: slices.Clone(names), pushed: make(map[xmpp.JID]bool), present: make(map[xmpp.JID]resources),
 			refused: make(map[xmpp.JID]*refusal), cost: make(map[xmpp.JID]int), warned: make(map[xmpp.JID]string),
 		}
-		known := env.cachedRoster(s.JID())
+		known := env.cachedRoster(o.JID)
 		if err := p.getRoster(ctx, known, more); err != nil {
 			return err
 		}
 		err := do(ctx, p)
-		env.keepRoster(p.roster, known)
+		env.keepRoster(o.JID, p.roster, known)
 		return err
 	})
 }
@@ -95,6 +98,9 @@ func (p *people) getRoster(ctx context.Context, known *xmpp.Roster, more []*xmpp
 		p.push(e)
 	}
 	p.early = nil
+	for i, name := range p.names {
+		p.names[i] = p.named(name)
+	}
 	for bare, text := range p.warned {
 		if p.wanted(bare) {
 			p.env.warn("%s", text)
@@ -179,10 +185,16 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 		return p.push(e)
 	}
 	from, err := p.s.From(e)
-	if err != nil || e.Tag != "presence" || from == p.s.JID() || !p.wanted(from.Bare()) {
+	if err != nil || e.Tag != "presence" || from == p.s.JID() {
 		return false
 	}
 	bare := from.Bare()
+	if p.said != nil && bounced(p.s, e, addressIn(p.said, "to"), xmpp.Attr(p.said, "id")) {
+		bare = addressIn(p.said, "to")
+	}
+	if !p.wanted(bare) {
+		return false
+	}
 	switch typ := xmpp.Attr(e, "type"); {
 	case over != nil:
 		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", bare, over))
@@ -345,9 +357,9 @@ func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 // an answer may come from another server.
 func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xmpp.Contact) bool) error {
 	clear(p.pushed)
-	presence := xmpp.NewElement(xmpp.NSClient, "presence", "to", to.String(), "type", typ, "id", xmpp.NewID())
+	p.said = xmpp.NewElement(xmpp.NSClient, "presence", "to", to.String(), "type", typ, "id", xmpp.NewID())
 	err := p.meanwhile(ctx, func() error {
-		_, err := p.s.Ping(ctx, p.s.Server(), presence)
+		_, err := p.s.Ping(ctx, p.s.Server(), p.said)
 		return err
 	})
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
@@ -370,8 +382,29 @@ func (p *people) refusal(to xmpp.JID) error {
 // asked reports whether the account sees the contact, or has asked to.
 func asked(c xmpp.Contact) bool { return c.To() || c.Ask }
 
+// named returns the address by which the server knows a contact, or somebody else of whom a
+// presence has come: a server that prepares addresses by stringprep has strasse for straße.
+// One that is not known is as it was typed.
+func (p *people) named(typed xmpp.JID) xmpp.JID {
+	bare := typed.Bare()
+	if _, ok := p.roster.Contacts[bare]; ok || p.present[bare] != nil || p.refused[bare] != nil {
+		return typed
+	}
+	own := map[xmpp.JID]bool{p.s.JID().Bare(): true}
+	for _, known := range []iter.Seq[xmpp.JID]{maps.Keys(own), maps.Keys(p.roster.Contacts), maps.Keys(p.present), maps.Keys(p.refused)} {
+		for jid := range known {
+			if jid.Alike(bare) {
+				jid.Resource = typed.Resource
+				return jid
+			}
+		}
+	}
+	return typed
+}
+
 // contact returns the item of the roster, or one that is not there.
 func (p *people) contact(jid xmpp.JID) xmpp.Contact {
+	jid = p.named(jid)
 	c := p.roster.Contacts[jid]
 	c.JID, c.Subscription = jid, cmp.Or(c.Subscription, "none")
 	return c
@@ -395,8 +428,8 @@ func newPresence(show, status string, priority int) *xmpp.Element {
 
 // contactArg parses the address of a contact: an account, not one of its resources,
 // and not the own one.
-func contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
-	t, err := parseTarget(arg)
+func (env *Env) contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
+	t, err := env.target(arg)
 	switch {
 	case err != nil:
 		return t.jid, err

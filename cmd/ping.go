@@ -110,7 +110,7 @@ errors; --timeout also bounds many pings, so raise it with --count.`,
 			if p.count < 1 {
 				return usageError("--count: want at least 1")
 			}
-			targets, err := parseTargets(args)
+			targets, err := env.targets(args)
 			if err != nil {
 				return err
 			}

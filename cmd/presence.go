@@ -57,7 +57,7 @@ type watcher struct {
 }
 
 func (w *watcher) run(cmd *cobra.Command, args []string) error {
-	targets, err := parseTargets(args)
+	targets, err := w.env.targets(args)
 	if err != nil {
 		return err
 	}
@@ -109,10 +109,10 @@ func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offli
 		}
 	}
 	for _, name := range w.names {
-		there := 0
-		for _, jid := range p.online(name.Bare()) {
-			if name == jid || name == jid.Bare() {
-				records = append(records, p.present[name.Bare()][jid])
+		there, as := 0, p.named(name)
+		for _, jid := range p.online(as.Bare()) {
+			if as.Resource == "" || jid.Alike(as) {
+				records = append(records, p.present[as.Bare()][jid])
 				there++
 			}
 		}
@@ -126,7 +126,7 @@ func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offli
 // absent is what is known of somebody who is not online: the error that came instead,
 // that there is no subscription to see them by, or just that.
 func (p *people) absent(jid xmpp.JID) *presenceRecord {
-	if refused := p.refused[jid.Bare()]; refused != nil {
+	if refused := p.refused[p.named(jid.Bare())]; refused != nil {
 		r := *refused.record
 		r.From = jid.String()
 		return &r
@@ -136,7 +136,7 @@ func (p *people) absent(jid xmpp.JID) *presenceRecord {
 		From: jid.String(), FromBare: jid.Bare().String(), To: p.s.JID().String(),
 	}
 	own := p.s.JID().Bare()
-	if c := p.contact(jid.Bare()); !c.To() && jid.Bare() != own {
+	if c := p.contact(jid.Bare()); !c.To() && c.JID != own {
 		r.Error = &stanzaError{Condition: "subscription-required", Type: "auth", Text: "its presence is not shown to this account", By: own.String()}
 	}
 	return r
@@ -234,12 +234,13 @@ func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
 	}
 	presence := newPresence(p.show, p.status, p.priority)
 	if cmd.Flags().Changed("to") {
-		t, err := parseTarget(p.to)
+		t, err := p.env.target(p.to)
 		if err != nil {
 			return nil, err
 		}
 		p.jid = t.jid
 		presence.CreateAttr("to", t.jid.String())
+		presence.CreateAttr("id", xmpp.NewID())
 	}
 	return presence, nil
 }
@@ -273,7 +274,7 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 		if e == nil {
 			return err
 		}
-		if from, _ := s.From(e); e.Tag == "presence" && xmpp.Attr(e, "type") == "error" && bounces(from, p.jid, s.JID()) {
+		if e.Tag == "presence" && bounced(s, e, p.jid, xmpp.Attr(presence, "id")) {
 			return fmt.Errorf("presence to %s: %w", p.jid, xmpp.ErrorOf(e))
 		}
 	}
@@ -327,7 +328,7 @@ func (say saying) command(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			to, err := contactArg(args[0], o.JID)
+			to, err := env.contactArg(args[0], o.JID)
 			if err != nil {
 				return err
 			}
@@ -337,11 +338,12 @@ func (say saying) command(env *Env) *cobra.Command {
 }
 
 func (env *Env) say(ctx context.Context, p *people, say saying, to xmpp.JID) error {
+	to = p.named(to)
 	done := func(xmpp.Contact) bool { return say.done(p.state(to, say)) }
 	if err := p.tell(ctx, to, say.typ, done); err != nil {
 		return err
 	}
-	if c, listed := p.roster.Contacts[to]; listed && say.name == "deny" && p.s.PreApproves() {
+	if c, listed := p.roster.Contacts[p.named(to)]; listed && say.name == "deny" && p.s.PreApproves() {
 		// Prosody 0.12.3 forgets an approval in advance only as the item is replaced.
 		if err := p.change(ctx, c); err != nil {
 			return fmt.Errorf("deny %s: %w", to, err)
@@ -364,7 +366,7 @@ func (env *Env) say(ctx context.Context, p *people, say saying, to xmpp.JID) err
 // advance on no roster; there, that it pushes the contact says that it keeps one.
 func (p *people) state(to xmpp.JID, say saying) xmpp.Contact {
 	c := p.contact(to)
-	if say.name == "approve" && !c.From() && p.pushed[to] && p.s.PreApproves() {
+	if say.name == "approve" && !c.From() && p.pushed[c.JID] && p.s.PreApproves() {
 		c.Approved = true
 	}
 	return c

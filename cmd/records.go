@@ -25,15 +25,25 @@ type addressed struct {
 	delayed bool
 	typ     string
 	id      string
-	from    xmpp.JID
+	sender  xmpp.JID // the zero one if from is no address
+	from    string
+	bare    string // of from
 	to      string
 	err     *stanzaError
 	XML     string
 }
 
-// newAddressed reads what is common to the stanzas that come to the address own.
+// newAddressed reads what is common to the stanzas that come to the address own. A from
+// that is no address is shown as it came.
 func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
-	a := addressed{when: time.Now(), typ: xmpp.Attr(e, "type"), id: xmpp.Attr(e, "id"), from: from, to: xmpp.Attr(e, "to")}
+	a := addressed{
+		when: time.Now(), typ: xmpp.Attr(e, "type"), id: xmpp.Attr(e, "id"),
+		sender: from, from: from.String(), bare: from.Bare().String(), to: xmpp.Attr(e, "to"),
+	}
+	if from.IsZero() {
+		a.from = xmpp.Attr(e, "from")
+		a.bare, _, _ = strings.Cut(a.from, "/")
+	}
 	if a.to == "" {
 		a.to = own.String()
 	}
@@ -106,12 +116,14 @@ type messageRecord struct {
 
 	attention bool
 	payload   string // the namespace of what it carries and this program does not know
+	nowhere   bool   // its sender is no address, so that nothing can be sent there
 }
 
 func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord {
 	r := &messageRecord{
-		Kind: "message", Time: output.Time(a.when), Type: messageType(a.typ), From: a.from.String(), FromBare: a.from.Bare().String(),
-		To: a.to, Delayed: a.delayed, Self: a.from.Bare() == own.Bare(), ID: a.id, Error: a.err, XML: a.XML,
+		Kind: "message", Time: output.Time(a.when), Type: messageType(a.typ), From: a.from, FromBare: a.bare,
+		To: a.to, Delayed: a.delayed, Self: a.sender.Bare() == own.Bare(), ID: a.id, Error: a.err, XML: a.XML,
+		nowhere: a.sender.IsZero(),
 	}
 	if a.err != nil {
 		return r // the rest is what was sent, not what the sender of the error says
@@ -312,7 +324,7 @@ type presenceRecord struct {
 
 func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
 	r := &presenceRecord{
-		Kind: "presence", Time: output.Time(a.when), Type: a.typ, From: a.from.String(), FromBare: a.from.Bare().String(),
+		Kind: "presence", Time: output.Time(a.when), Type: a.typ, From: a.from, FromBare: a.bare,
 		To: a.to, Available: a.typ == "", ID: a.id, Error: a.err, XML: a.XML,
 	}
 	if r.Type == "" {
@@ -465,7 +477,7 @@ type iqRecord struct {
 
 func newIQRecord(a addressed, e *xmpp.Element) *iqRecord {
 	r := &iqRecord{
-		Kind: "iq", Time: output.Time(a.when), Type: a.typ, ID: a.id, From: a.from.String(), FromBare: a.from.Bare().String(),
+		Kind: "iq", Time: output.Time(a.when), Type: a.typ, ID: a.id, From: a.from, FromBare: a.bare,
 		To: a.to, XML: a.XML, Error: a.err,
 	}
 	for payload := range xmpp.Elements(e) {

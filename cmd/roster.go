@@ -161,7 +161,7 @@ func (a *adder) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if a.to, err = contactArg(args[0], o.JID); err != nil {
+	if a.to, err = a.env.contactArg(args[0], o.JID); err != nil {
 		return err
 	}
 	return a.env.withPeople(cmd.Context(), o, []xmpp.JID{a.to}, nil, a.add)
@@ -211,18 +211,18 @@ func (a *adder) add(ctx context.Context, p *people) error {
 	if err := p.change(ctx, c); err != nil {
 		return fmt.Errorf("add %s: %w", a.to, err)
 	}
-	if !p.pushed[a.to] {
-		p.roster.Contacts[a.to] = c // confirmed, and no news to the server
+	if c.JID = p.named(a.to); !p.pushed[c.JID] {
+		p.roster.Contacts[c.JID] = c // confirmed, and no news to the server
 	}
 	if a.subscribe && !c.To() {
-		if err := p.tell(ctx, a.to, "subscribe", asked); err != nil {
+		if err := p.tell(ctx, c.JID, "subscribe", asked); err != nil {
 			return err
 		}
 	}
-	if err := a.env.print(newRosterItem(p.contact(a.to))); err != nil {
+	if err := a.env.print(newRosterItem(p.contact(c.JID))); err != nil {
 		return err
 	}
-	return p.refusal(a.to)
+	return p.refusal(c.JID)
 }
 
 func newRosterRemoveCmd(env *Env) *cobra.Command {
@@ -240,7 +240,7 @@ Exit codes: 0; 1 if there is no such contact.`,
 			if err != nil {
 				return err
 			}
-			jid, err := contactArg(args[0], o.JID)
+			jid, err := env.contactArg(args[0], o.JID)
 			if err != nil {
 				return err
 			}
@@ -252,6 +252,7 @@ Exit codes: 0; 1 if there is no such contact.`,
 }
 
 func (env *Env) removeContact(ctx context.Context, p *people, jid xmpp.JID) error {
+	jid = p.named(jid)
 	c, ok := p.roster.Contacts[jid]
 	c.Subscription = "remove"
 	if ok {

@@ -137,7 +137,7 @@ confirmation; 124 the time was over before it, or before a receipt.`,
 	fs.StringVarP(&f.subject, "subject", "s", "", "the `TEXT` of the subject")
 	fs.StringVar(&f.typ, "type", "", "the `TYPE` of message: chat, normal or headline (default chat)")
 	fs.StringVar(&f.thread, "thread", "", "the `ID` of the conversation it belongs to")
-	fs.StringVar(&f.id, "id", "", "the `ID` of the stanza, instead of a random one")
+	fs.StringVar(&f.id, "id", "", "the `ID` of the stanza, instead of a random one; for one recipient")
 	fs.StringVar(&f.url, "url", "", "a `URL` to attach (XEP-0066)")
 	fs.BoolVar(&f.attention, "attention", false, "ask for attention (XEP-0224)")
 	fs.BoolVar(&f.lines, "lines", false, "each line of standard input is a message, sent as it is read")
@@ -152,7 +152,7 @@ confirmation; 124 the time was over before it, or before a receipt.`,
 }
 
 func (f *sender) run(cmd *cobra.Command, args []string) error {
-	targets, err := parseTargets(args)
+	targets, err := f.env.targets(args)
 	if err != nil {
 		return err
 	}
@@ -250,6 +250,8 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	switch {
 	case cmd.Flags().Changed("id") && strings.TrimSpace(f.id) == "":
 		return usageError("--id: empty")
+	case cmd.Flags().Changed("id") && len(targets) > 1:
+		return usageError("--id: %d recipients cannot share one id", len(targets))
 	case cmd.Flags().Changed("batch") && !f.lines:
 		return usageError("--batch is for --lines")
 	case cmd.Flags().Changed("bad-lines") && !f.lines && !f.inputJSON:
@@ -380,7 +382,7 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 	}
 	const rest = 120 // about, for the tags
 	size := len(to) + len(id) + len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
-	return &outgoing{to: c.to, stanza: m, size: size, grace: f.graceOf(c.to)}, nil
+	return &outgoing{to: c.to, stanza: m, secret: c.id == "", size: size, grace: f.graceOf(c.to)}, nil
 }
 
 // print prints what would be sent.
@@ -427,14 +429,11 @@ func oneLine(xml []byte) string {
 	return b.String()
 }
 
-// bounces reports whether an entity may bounce a message: the recipient, its account
-// or server, or the own server, in its own or the account's name.
-func bounces(from, to, own xmpp.JID) bool {
-	switch from {
-	case to, to.Bare(), xmpp.JID{Domain: to.Domain}, xmpp.JID{Domain: own.Domain}, own.Bare():
-		return true
-	}
-	return false
+// bounced reports whether a stanza is the error of what was sent to somebody with an id of
+// ours.
+func bounced(s *xmpp.Session, e *xmpp.Element, to xmpp.JID, id string) bool {
+	from, err := s.From(e)
+	return err == nil && xmpp.Attr(e, "type") == "error" && xmpp.Answers(from, to, s.JID(), xmpp.Attr(e, "id") == id)
 }
 
 // bounceError is the error of a message that was bounced.

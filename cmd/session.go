@@ -33,6 +33,7 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 			return o, configError("", "resource: %w", err)
 		}
 	}
+	env.noteProfile(o.JID)
 	if o.TLS, err = parseTLS(f.tls); err != nil {
 		return o, usageError("--tls: %w", err)
 	}

@@ -21,18 +21,24 @@ func jid(s string) xmpp.JID {
 	return j
 }
 
-// S-12: who may bounce a message of romeo@example.org to whom.
+// S-12: who may bounce a message of romeo@example.org to whom. Where the id is a secret,
+// that is also anybody at the domain of the recipient.
 func TestBounces(t *testing.T) {
 	own := jid("romeo@example.org/r")
 	for to, allowed := range map[string][]string{
-		"juliet@other.example":   {"juliet@other.example", "other.example", "example.org", "romeo@example.org"},
+		"juliet@other.example": {"juliet@other.example", "juliet@other.example/x", "juliet@other.example/y", "other.example", "example.org",
+			"romeo@example.org"},
 		"juliet@other.example/x": {"juliet@other.example/x", "juliet@other.example", "other.example", "example.org", "romeo@example.org"},
-		"other.example":          {"other.example", "example.org", "romeo@example.org"},
+		"other.example":          {"other.example", "other.example/x", "example.org", "romeo@example.org"},
 	} {
 		for _, from := range []string{"juliet@other.example", "juliet@other.example/x", "juliet@other.example/y", "other.example", "other.example/x",
 			"example.org", "romeo@example.org", "romeo@example.org/r", "romeo@example.org/other", "mallory@evil.example/x", "mallory@other.example", "other.example.evil", "juliet@example.org"} {
-			if got := bounces(jid(from), jid(to), own); got != slices.Contains(allowed, from) {
+			if got := xmpp.Answers(jid(from), jid(to), own, false); got != slices.Contains(allowed, from) {
 				t.Errorf("%s bounces a message to %s: %v", from, to, got)
+			}
+			want := slices.Contains(allowed, from) || jid(from).Domain == "other.example"
+			if got := xmpp.Answers(jid(from), jid(to), own, true); got != want {
+				t.Errorf("%s bounces a message to %s, with an id that nobody else has: %v", from, to, got)
 			}
 		}
 	}
@@ -292,7 +298,8 @@ func TestStanzaID(t *testing.T) {
 	for content, want := range map[string]string{
 		"":                           "",
 		id("OWN", "1"):               "1",
-		id("ROMEO@example.org", "1"): "1",
+		id("romeo@EXAMPLE.org", "1"): "1",
+		id("ROMEO@example.org", "1"): "",
 		id("JULIET", "1"):            "",
 		id("OWN/here", "1"):          "",
 		id("example.org", "1"):       "",

@@ -265,12 +265,9 @@ func (l *listener) skip(own xmpp.JID, a arrival, over error) {
 		l.at.mark(a.id)
 		l.pending = append(l.pending, a.id)
 	}
-	from := addressIn(a.stanza, "from")
-	if from.IsZero() {
-		from = own.Bare() // RFC 6120, section 8.1.2.1
-	}
-	if l.kinds[a.stanza.Tag] && (len(l.from) == 0 || l.from[from.Bare()]) {
-		l.env.warnSkipped(a.stanza, from, over)
+	from, _ := xmpp.Sender(a.stanza, own)
+	if l.kinds[a.stanza.Tag] && l.wanted(from) {
+		l.env.warnSkipped(own, a.stanza, over)
 	}
 }
 

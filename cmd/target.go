@@ -12,26 +12,26 @@ import (
 // which may carry what to send (XEP-0147).
 type target struct {
 	jid    xmpp.JID
+	typed  xmpp.JID   // as it was typed, which can be an address that was shown
 	fields url.Values // of ?message
 }
 
 func parseTarget(s string) (target, error) {
 	scheme, rest, isURI := strings.Cut(s, ":")
 	if !isURI || !strings.EqualFold(scheme, "xmpp") {
-		j, err := xmpp.ParseJID(s)
+		t, err := targetOf(s)
 		if err != nil {
 			return target{}, usageError("%w", err)
 		}
-		return target{jid: j}, nil
+		return t, nil
 	}
 	if strings.HasPrefix(rest, "//") {
 		return target{}, usageError("%q: an account in a URI is not supported: use --jid", s)
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	path, query, _ := strings.Cut(rest, "?")
-	var t target
-	var err error
-	if t.jid, err = parsePath(path); err != nil {
+	t, err := parsePath(path)
+	if err != nil {
 		return target{}, usageError("malformed URI %q: %w", s, err)
 	}
 	action, pairs, _ := strings.Cut(query, ";")
@@ -53,7 +53,7 @@ func parseTarget(s string) (target, error) {
 
 // parsePath splits the JID of a URI before it decodes its parts: an encoded separator
 // is none (RFC 5122, section 2.7.2).
-func parsePath(path string) (xmpp.JID, error) {
+func parsePath(path string) (target, error) {
 	bare, resource, hasResource := strings.Cut(path, "/")
 	local, domain, hasLocal := strings.Cut(bare, "@")
 	if !hasLocal {
@@ -63,11 +63,11 @@ func parsePath(path string) (xmpp.JID, error) {
 	for _, p := range parts {
 		var err error
 		if *p, err = url.PathUnescape(*p); err != nil {
-			return xmpp.JID{}, err
+			return target{}, err
 		}
 	}
 	if strings.ContainsAny(local+domain, "@/") {
-		return xmpp.JID{}, errors.New("an encoded separator")
+		return target{}, errors.New("an encoded separator")
 	}
 	s := domain
 	if hasLocal {
@@ -76,14 +76,40 @@ func parsePath(path string) (xmpp.JID, error) {
 	if hasResource {
 		s += "/" + resource
 	}
-	return xmpp.ParseJID(s)
+	return targetOf(s)
 }
 
-func parseTargets(args []string) ([]target, error) {
+func targetOf(jid string) (target, error) {
+	j, err := xmpp.ParseJID(jid)
+	if err != nil {
+		return target{}, err
+	}
+	typed, err := xmpp.SplitJID(jid)
+	return target{jid: j, typed: typed}, err
+}
+
+// target parses an argument or flag. With -v it says if the address breaks the rules, so
+// that only who was shown it can know that it is right.
+func (env *Env) target(s string) (target, error) {
+	t, err := parseTarget(s)
+	if err != nil {
+		return t, err
+	}
+	env.noteProfile(t.jid)
+	return t, nil
+}
+
+func (env *Env) noteProfile(jid xmpp.JID) {
+	if err := jid.Profile(); err != nil {
+		env.trace("%s is outside of the profile of RFC 7622, and used as it is: %v", jid, err)
+	}
+}
+
+func (env *Env) targets(args []string) ([]target, error) {
 	targets := make([]target, len(args))
 	for i, arg := range args {
 		var err error
-		if targets[i], err = parseTarget(arg); err != nil {
+		if targets[i], err = env.target(arg); err != nil {
 			return nil, err
 		}
 	}

@@ -25,6 +25,9 @@ func TestParseTarget(t *testing.T) {
 		"xmpp:juliet@example.org?message;body=x#fragment":      {"juliet@example.org", "x", "-"},
 		"xmpp:juliet@example.org#fragment?message;body=x":      {"juliet@example.org", "-", "-"},
 		"xmpp:juliet@example.org?":                             {"juliet@example.org", "-", "-"},
+		"a b@c":                                                {"a b@c", "-", "-"},
+		"juliet@EXAMPLE.org/\u0645\u062d\u0645\u0640\u062f":    {"juliet@example.org/\u0645\u062d\u0645\u0640\u062f", "-", "-"},
+		"xmpp:juliet@example.org/%20%C2%A0":                    {"juliet@example.org/ \u00a0", "-", "-"},
 	} {
 		got, err := parseTarget(in)
 		field := func(name string) string {
@@ -38,8 +41,8 @@ func TestParseTarget(t *testing.T) {
 		}
 	}
 	for _, in := range []string{
-		"", "@", "a@@b", "a@b/", "a b@c", "-m", "xmpp:", "xmpp:@", "xmpp:a@b?join", "xmpp:a@b?MESSAGE", "xmpp:a@b?remove", "xmpp:a@b?;body=x?join",
-		"xmpp://guest@example.org/juliet@example.org", "xmpp:%zz@b", "xmpp:a@b?message;body=%zz", "xmpp:a@b?message;body=%4", "http://a@b", "mailto:a@b", "xmpp:a%00@b", "xmpp:a%FF@b",
+		"", "@", "a@@b", "a@b/", "a@b c", "-m", "xmpp:", "xmpp:@", "xmpp:a@b?join", "xmpp:a@b?MESSAGE", "xmpp:a@b?remove", "xmpp:a@b?;body=x?join",
+		"xmpp://guest@example.org/juliet@example.org", "xmpp:%zz@b", "xmpp:a@b?message;body=%zz", "xmpp:a@b?message;body=%4", "http://a@b", "xmpp:a%00@b", "xmpp:a%FF@b", "a@b/\x1b", "a@b\u2044c",
 	} {
 		if in == "-m" || in == "xmpp:a@b?;body=x?join" { // addresses, if odd ones
 			continue
@@ -50,10 +53,11 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("%s: %+v, %v", in, got, err)
 		}
 	}
-	if all, err := parseTargets([]string{"a@b", "xmpp:c@d"}); err != nil || len(all) != 2 || all[1].jid.Local != "c" {
+	env := new(Env)
+	if all, err := env.targets([]string{"a@b", "xmpp:c@d"}); err != nil || len(all) != 2 || all[1].jid.Local != "c" {
 		t.Errorf("%v, %v", all, err)
 	}
-	if _, err := parseTargets([]string{"a@b", "@"}); err == nil {
+	if _, err := env.targets([]string{"a@b", "@"}); err == nil {
 		t.Error("one of them is none")
 	}
 }

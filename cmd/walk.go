@@ -199,7 +199,7 @@ func (a *answer) addItems(query *xmpp.Element, seen map[string]bool) (fresh int)
 		item := &discoItem{Kind: "disco_item", Of: of, JID: xmpp.Attr(e, "jid"), Node: xmpp.Attr(e, "node"), Name: xmpp.Attr(e, "name")}
 		if key := item.JID + "\x00" + item.Node; !seen[key] {
 			seen[key] = true
-			item.entity.jid, _ = xmpp.ParseJID(item.JID)
+			item.entity.jid, _ = xmpp.SplitJID(item.JID)
 			item.entity.node = item.Node
 			a.items = append(a.items, item)
 			fresh++

@@ -21,11 +21,12 @@ type reply struct {
 }
 
 // IQ sends a request and waits for the answer, which must be of the same id and
-// from whom the request went to: answers of others are ignored (RFC 6120, sections
+// from whom the request went to, as of Answers: others are ignored (RFC 6120, sections
 // 8.1.3 and 8.2.3). An answer of type error is returned as a *StanzaError, and one that
 // is over a limit as a *LimitError.
 //
-// A request without an id is given one. Elements go out before it, in the same flight.
+// A request without an id is given one; any other must be of NewID as well. Elements go
+// out before it, in the same flight.
 func (s *Session) IQ(ctx context.Context, iq *Element, before ...*Element) (*Element, error) {
 	answer, _, err := s.call(ctx, iq, before...)
 	return answer, err
@@ -120,7 +121,7 @@ func (s *Session) expect(iq *Element) (c *call, forget func(), err error) {
 	}
 	c = &call{answer: make(chan reply, 1)}
 	if to := Attr(iq, "to"); to != "" {
-		if c.to, err = ParseJID(to); err != nil {
+		if c.to, err = SplitJID(to); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -181,7 +182,9 @@ func (s *Session) dispatch(a arrived) bool {
 		if a.over != nil {
 			prune(iq)
 		}
-		s.requested(a)
+		if _, err := s.From(iq); err == nil { // else there is nobody to answer
+			s.requested(a)
+		}
 		return true
 	}
 	return false
@@ -204,31 +207,48 @@ func (s *Session) deliver(iq *Element, over *LimitError) {
 }
 
 // answersFor reports whether an answer from an entity can be the one to a request
-// to another. The own server answers in the account's name, in its own, or in none
+// to another. Your server answers in the account's name, in its own, or in none
 // (RFC 6120, sections 8.1.2.1 and 10.3.3).
 func (s *Session) answersFor(from, to JID) bool {
 	switch to {
-	case JID{}, s.jid.Bare():
+	case JID{}, s.jid.Bare(), s.jid:
 		return from == s.jid.Bare() || from == s.jid || from == s.Server()
 	case s.Server():
 		return from == s.Server() || from == s.jid.Bare()
 	}
-	return from == to
+	return Answers(from, to, s.jid, true)
+}
+
+// Answers reports whether an entity may answer, or bounce, what the account own has sent
+// to another: the recipient, its account or server, or your server, in its own name or
+// the account's.
+//
+// Servers prepare addresses by other rules than ours, so that what was sent to
+// nobodyß is bounced by nobodyss, and gateways answer from addresses of their own.
+// Where the id is a secret, made by NewID for this recipient alone, any address of the
+// recipient's domain may answer.
+func Answers(from, to, own JID, secret bool) bool {
+	switch from {
+	case JID{Domain: to.Domain}, JID{Domain: own.Domain}, own.Bare():
+		return true
+	}
+	return from.Alike(to) || from.Alike(to.Bare()) || from.Bare().Alike(to) || secret && from.Domain == to.Domain
 }
 
 // fromOwnServer reports whether a stanza comes from the account's server or, in
 // its name, from the account.
 func fromOwnServer(e *Element, account JID) bool {
-	from, err := sender(e, account)
+	from, err := Sender(e, account)
 	return err == nil && (from == JID{Domain: account.Domain} || from == account.Bare())
 }
 
-// sender returns whom a stanza is from. A from that is empty is not one that is
-// absent, which stands for the account.
-func sender(stanza *Element, account JID) (JID, error) {
+// Sender returns whom a stanza is from that has come to an account: the account itself
+// where it names nobody (RFC 6120, section 8.1.2.1). A from that is empty is not one that
+// is absent.
+func Sender(stanza *Element, account JID) (JID, error) {
 	from, ok := lookUpAttr(stanza, "from")
 	if !ok {
 		return account.Bare(), nil
 	}
-	return ParseJID(from)
+	return SplitJID(from)
 }

@@ -5,52 +5,141 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/norm"
 )
 
-// A JID is an XMPP address (RFC 7622) in its normalised form, so that two JIDs
-// are the same address exactly if they are ==. Make one with ParseJID.
+// A JID is an XMPP address (RFC 7622). Two JIDs are the same address if they are ==:
+// parts are compared as bytes, and domains have no case. Make one with ParseJID, of what
+// a user has typed, or with SplitJID, of what has arrived.
 //
-// Each part is at most 1023 bytes. The domain is a name in its Unicode form, an
-// IPv4 address or an IPv6 address in brackets; it is empty only in the zero JID.
+// Each part is at most 1023 bytes. The domain is empty only in the zero JID.
 type JID struct {
 	Local, Domain, Resource string
 }
 
 const maxPart = 1023 // RFC 7622, sections 3.2 to 3.4
 
-// ParseJID splits s at its separators and normalises the parts: the local part
-// by PRECIS UsernameCaseMapped, the domain by IDNA, the resource by PRECIS
-// OpaqueString. The separators are looked for before anything is mapped, so that
-// no compatibility character becomes one (RFC 7622, section 3.1).
-func ParseJID(s string) (JID, error) {
-	if !utf8.ValidString(s) {
-		return JID{}, fmt.Errorf("malformed JID %q: invalid UTF-8", s)
+// SplitJID splits s at its separators and keeps the parts as they are: what was relayed
+// to us is an address, whatever our profiles have against it. Servers prepare addresses
+// by other rules (RFC 6122), and by other versions of Unicode. Of the domain, case and a
+// trailing dot are no part of the name.
+//
+// What is refused is not of the form of an address: a separator without its part, a second
+// @, or a part that is longer than any may be (RFC 7622, sections 3.2 to 3.4).
+func SplitJID(s string) (JID, error) {
+	j, err := split(s)
+	if err != nil {
+		return JID{}, malformed(s, err)
 	}
+	j.Domain = foldDomain(j.Domain)
+	return j, nil
+}
+
+// split checks the form of an address. The separators are looked for before anything is
+// mapped, so that no compatibility character becomes one (RFC 7622, section 3.1).
+func split(s string) (JID, error) {
 	bare, resource, hasResource := strings.Cut(s, "/")
 	local, domain, hasLocal := strings.Cut(bare, "@")
 	if !hasLocal {
 		local, domain = "", bare
 	}
-	var j JID
-	var err error
-	if j.Domain, err = domainpart(domain); err != nil {
+	err := checkLength("domain", strings.TrimSuffix(domain, "."))
+	if strings.Contains(domain, "@") {
+		err = errors.New("domain: '@' is not allowed")
+	}
+	if err == nil && hasLocal {
+		err = checkLength("local part", local)
+	}
+	if err == nil && hasResource {
+		err = checkLength("resource", resource)
+	}
+	return JID{local, domain, resource}, err
+}
+
+// ParseJID parses an address that somebody has typed. It normalises the parts: the local
+// part by PRECIS UsernameCaseMapped, the domain by IDNA, the resource by PRECIS
+// OpaqueString. A local part or resource that its profile refuses is kept as it is, as
+// it may be one that was shown: see Profile. A domain is looked up, and has to be right.
+func ParseJID(s string) (JID, error) {
+	j, err := split(s)
+	if err == nil {
+		err = CheckText(s)
+	}
+	if err == nil {
+		j.Domain, err = domainpart(j.Domain)
+	}
+	if err != nil {
 		return JID{}, malformed(s, err)
 	}
-	if hasLocal {
-		if j.Local, err = localpart(local); err != nil {
-			return JID{}, malformed(s, err)
-		}
+	if mapped, err := localpart(j.Local); err == nil {
+		j.Local = mapped
 	}
-	if hasResource {
-		if j.Resource, err = resourcepart(resource); err != nil {
-			return JID{}, malformed(s, err)
-		}
+	if mapped, err := resourcepart(j.Resource); err == nil {
+		j.Resource = mapped
 	}
 	return j, nil
+}
+
+// Profile returns what RFC 7622 has against an address, or nil. Such an address can exist
+// all the same.
+func (j JID) Profile() error {
+	if j.Local != "" {
+		if _, err := localpart(j.Local); err != nil {
+			return err
+		}
+	}
+	if j.Resource != "" {
+		if _, err := resourcepart(j.Resource); err != nil {
+			return err
+		}
+	}
+	_, err := domainpart(j.Domain)
+	return err
+}
+
+// Alike reports whether two addresses are one to a server that prepares them by
+// stringprep (RFC 6122), as Prosody and ejabberd do: it takes strasse for straße,
+// which RFC 7622 keeps apart. The profiles of stringprep only refuse more.
+func (j JID) Alike(other JID) bool {
+	return j == other || j.Domain == other.Domain && prepared(j.Local) == prepared(other.Local) &&
+		norm.NFKC.String(j.Resource) == norm.NFKC.String(other.Resource)
+}
+
+// prepared is a local part as Nodeprep maps it (RFC 6122, appendix A.3).
+func prepared(local string) string {
+	if plainPart(local) {
+		return local
+	}
+	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(local)))
+}
+
+// foldDomain brings a domain that has arrived into the form that ParseJID gives one, if
+// it is a name. A name in other characters is not taken for one in ASCII, as IDNA would:
+// who relayed it did not.
+func foldDomain(s string) string {
+	lower := strings.Map(func(r rune) rune {
+		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
+			return l
+		}
+		return r
+	}, strings.TrimSuffix(s, "."))
+	if plainDomain(lower) {
+		return lower
+	}
+	if name, err := domainpart(s); err == nil && (isASCII(s) || !isASCII(name)) {
+		return name
+	}
+	return lower
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 func malformed(jid string, err error) error {
@@ -60,20 +149,7 @@ func malformed(jid string, err error) error {
 	return fmt.Errorf("malformed JID %q: %w", jid, err)
 }
 
-// tooLong refuses a part before it is mapped, which takes time that grows faster
-// than its length. Mapping makes a part shorter at most by the factor that the
-// widest forms of a character have over the narrow ones.
-func tooLong(part, s string) error {
-	if len(s) > 4*maxPart {
-		return fmt.Errorf("%s: longer than %d bytes", part, maxPart)
-	}
-	return nil
-}
-
 func localpart(s string) (string, error) {
-	if err := tooLong("local part", s); err != nil {
-		return "", err
-	}
 	if !plainPart(s) {
 		mapped, err := precis.UsernameCaseMapped.String(s)
 		if err != nil {
@@ -89,9 +165,6 @@ func localpart(s string) (string, error) {
 }
 
 func resourcepart(s string) (string, error) {
-	if err := tooLong("resource", s); err != nil {
-		return "", err
-	}
 	if !printableASCII(s) {
 		mapped, err := precis.OpaqueString.String(s)
 		if err != nil {
@@ -108,9 +181,6 @@ func resourcepart(s string) (string, error) {
 // domainpart follows RFC 7622, section 3.2: one trailing dot is stripped, A-labels
 // become U-labels.
 func domainpart(s string) (string, error) {
-	if err := tooLong("domain", s); err != nil {
-		return "", err
-	}
 	plain := strings.TrimSuffix(s, ".")
 	if strings.HasPrefix(plain, "[") {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(plain[1:], "]"))
@@ -141,6 +211,9 @@ func toUnicode(s string) (string, error) {
 	if strings.HasSuffix(u, ".") {
 		return "", errors.New("empty label")
 	}
+	if i := strings.IndexFunc(u, lookalike); i >= 0 {
+		return "", fmt.Errorf("%q is not allowed", []rune(u[i:])[0])
+	}
 	if _, err := profile.ToASCII(u); err != nil {
 		return "", err
 	}
@@ -148,6 +221,13 @@ func toUnicode(s string) (string, error) {
 		return "", errors.New("not a stable name")
 	}
 	return u, nil
+}
+
+// lookalike reports whether a character can be taken for one that separates names, such as
+// U+2044 for a slash. IDNA has them to look old names up; RFC 5892 allows none of them, but
+// for those of its appendix A.
+func lookalike(r rune) bool {
+	return r >= utf8.RuneSelf && unicode.In(r, unicode.Sm, unicode.P) && !strings.ContainsRune("\u00b7\u05f3\u05f4\u30fb", r)
 }
 
 func checkLength(part, s string) error {
@@ -231,9 +311,9 @@ func (j JID) asciiDomain() string {
 // MarshalText returns the String form.
 func (j JID) MarshalText() ([]byte, error) { return []byte(j.String()), nil }
 
-// UnmarshalText parses what ParseJID parses.
+// UnmarshalText splits what MarshalText has written.
 func (j *JID) UnmarshalText(b []byte) error {
-	parsed, err := ParseJID(string(b))
+	parsed, err := SplitJID(string(b))
 	if err != nil {
 		return err
 	}

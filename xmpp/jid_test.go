@@ -40,18 +40,79 @@ func TestJIDExamples(t *testing.T) {
 			t.Errorf("example %d: %s parses as %#v, %v", test.n, got, again, err)
 		}
 	}
-	for n, in := range map[int]string{
-		16: `"juliet"@example.com`,
-		17: "foo bar@example.com",
-		18: "juliet@example.com/ foo",
-		19: "@example.com/",
-		20: "henry\u2163@example.com",
-		21: "\u265a@example.com",
-		22: "juliet@",
-		23: "/foobar",
-	} {
+	for n, in := range map[int]string{19: "@example.com/", 22: "juliet@", 23: "/foobar"} {
 		if got, err := ParseJID(in); err == nil {
 			t.Errorf("example %d: %q is %#v", n, in, got)
+		}
+	}
+	for n, want := range map[int]JID{ // not of the profiles, but of the form of an address
+		16: {`"juliet"`, "example.com", ""},
+		17: {"foo bar", "example.com", ""},
+		18: {"juliet", "example.com", " foo"},
+		20: {"henry\u2163", "example.com", ""},
+		21: {"\u265a", "example.com", ""},
+	} {
+		if got, err := ParseJID(want.String()); err != nil || got != want || got.Profile() == nil {
+			t.Errorf("example %d: %#v, %v, %v", n, got, err, got.Profile())
+		}
+	}
+}
+
+// What is relayed to us is an address if it has the form of one. It is kept as it came.
+func TestSplitJID(t *testing.T) {
+	for in, want := range map[string]JID{
+		"a@b/\u0645\u062d\u0645\u0640\u062f": {"a", "b", "\u0645\u062d\u0645\u0640\u062f"},
+		"a@b/\U0001f469\u200d\U0001f4bb":     {"a", "b", "\U0001f469\u200d\U0001f4bb"},
+		"a@b/ \u00a0x\u3000":                 {"a", "b", " \u00a0x\u3000"},
+		"a@b/e\u0301\u200c":                  {"a", "b", "e\u0301\u200c"},
+		"Ju LIET\u265a@b":                    {"Ju LIET\u265a", "b", ""},
+		"a@b/x@y/z":                          {"a", "b", "x@y/z"},
+		"a@B.Example./x":                     {"a", "b.example", "x"},
+		"a@B\u00dcCHER.example":              {"a", "b\u00fccher.example", ""},
+		"a@xn--bcher-kva.example":            {"a", "b\u00fccher.example", ""},
+		"a@b_c":                              {"a", "b_c", ""},
+		"a@B c":                              {"a", "b c", ""},
+		"a@[0::1]":                           {"a", "[::1]", ""},
+		"a@\uff2cocalhost":                   {"a", "\uff4cocalhost", ""}, // not localhost
+		"a@\u212aelvin":                      {"a", "\u212aelvin", ""},
+		"a@\u13a0.example":                   {"a", "\u13a0.example", ""},
+	} {
+		got, err := SplitJID(in)
+		if err != nil || got != want {
+			t.Errorf("%q is %#v, %v", in, got, err)
+		}
+		if again, err := SplitJID(got.String()); err != nil || again != got {
+			t.Errorf("%q is %#v, whose text is %#v, %v", in, got, again, err)
+		}
+	}
+	for _, in := range []string{
+		"", "@", "/", "@b", "a@", "a@/r", "/r", "a@b/", "b/", "@b/r", "a@@b", "a@b@c", ".", "a@.", "a@./r",
+		strings.Repeat("a", 1024) + "@b", "a@" + strings.Repeat("b", 1024), "a@b/" + strings.Repeat("c", 1024),
+	} {
+		if got, err := SplitJID(in); err == nil || got != (JID{}) {
+			t.Errorf("%.40q is %#v, %v", in, got, err)
+		}
+	}
+}
+
+// What servers that prepare addresses by stringprep take for one.
+func TestJIDAlike(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"stra\u00dfe@b", "strasse@b", true},
+		{"\u03c2@b", "\u03a3@b", true},
+		{"\uff41\ufb01@b/\ufb01", "AFI@b/fi", true},
+		{"a@b/x", "a@b/X", false},
+		{"a@b", "a@c", false},
+		{"a@b", "a@b/x", false},
+		{"\u00e4@b", "a@b", false},
+	} {
+		a, _ := SplitJID(test.a)
+		b, _ := SplitJID(test.b)
+		if a.Alike(b) != test.want || b.Alike(a) != test.want {
+			t.Errorf("%s and %s: %v", a, b, a.Alike(b))
 		}
 	}
 }
@@ -81,20 +142,27 @@ func TestJIDSplit(t *testing.T) {
 	}
 	for _, in := range []string{
 		"", "@", "/", "@/", "a@b/", "@b", "a@", "/r", "a@/r", "@b/r", "a@@b", "a@b@c", ".", "a@.", "a@b..", "a@.b",
-		"a\uff20b", "a\uff0fb", "a@b\uff0fc", "a@b\uff20c", "\uff0f@b", "\uff20@b", // C-J1: never a separator
-		"a\x00@b", "a@b\x00", "a@b/\x00", "a b@c", "a@b c", " a@b", "a@ b", "a@b ", "\x7f@b", "a@b\x7f", "a@b/\x7f", "a@b/\t", "a@b/\n",
-		"a@b/ ", "a@b/\u00a0x", "a@b/\u3000x",
-		`a"@b`, "a&@b", "a'@b", "a:@b", "a<@b", "a>@b", "a\uff1a@b", // RFC 7622, section 3.3.1, also after mapping
+		"a\uff20b", "a\uff0fb", "a@b\uff0fc", "a@b\uff20c", // C-J1: never a separator
+		"a\x00@b", "a@b\x00", "a@b/\x00", "a\x1b@b", "a@b/\ufffe", "a@b c", "a@ b", "a@b ", "a@b\x7f", "a@b\u2044c",
 		strings.Repeat("a", 1024) + "@b", "a@b/" + strings.Repeat("r", 1024), strings.Repeat("\u03c0", 512) + "@b",
 		"a@b/" + strings.Repeat("\u265a", 342),
 		"a@" + strings.Repeat("a", 64), "a@" + strings.Repeat("a.", 127) + "a", // DNS has narrower limits than section 3.2
 		"a\xff@b", "a@b\xff", "a@b/\xff", "a@b/\xed\xa0\x80",
-		"a@-b", "a@b-", "a@b_c", "a@b%c", "a@\u2028", "a@b/\u2028", "a\u202e@b", "a@b/\u202e",
+		"a@-b", "a@b-", "a@b_c", "a@b%c", "a@\u2028", "a@b\u202e",
 	} {
 		if got, err := ParseJID(in); err == nil {
 			t.Errorf("%.40q is %#v", in, got)
 		} else if got != (JID{}) {
 			t.Errorf("%.40q: %#v beside an error", in, got)
+		}
+	}
+	for _, in := range []string{ // no profile has these, but somebody may
+		"a b@c", " a@b", "\x7f@b", "a@b/\x7f", "a@b/\t", "a@b/\n", "a@b/ ", "a@b/\u00a0x", "a@b/\u3000x", "\uff0f@b", "\uff20@b",
+		`a"@b`, "a&@b", "a'@b", "a:@b", "a<@b", "a>@b", "a\uff1a@b", // RFC 7622, section 3.3.1, also after mapping
+		"a@b/\u2028", "a\u202e@b", "a@b/\u202e", "Henry\u2163@b/\u0640",
+	} {
+		if got, err := ParseJID(in); err != nil || got.String() != in || got.Profile() == nil {
+			t.Errorf("%q is %#v, %v", in, got, err)
 		}
 	}
 	long := strings.Repeat(strings.Repeat("a", 63)+".", 3) + strings.Repeat("a", 61)
@@ -181,10 +249,10 @@ func TestJIDMethods(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 	var back object
-	if err := json.Unmarshal([]byte(`{"jid":"A@B/C"}`), &back); err != nil || back.JID != (JID{"a", "b", "C"}) {
+	if err := json.Unmarshal([]byte(`{"jid":"A@B/C"}`), &back); err != nil || back.JID != (JID{"A", "b", "C"}) {
 		t.Errorf("%v, %v", back, err)
 	}
-	if err := json.Unmarshal([]byte(`{"jid":"a@@b"}`), &back); err == nil || back.JID != (JID{"a", "b", "C"}) {
+	if err := json.Unmarshal([]byte(`{"jid":"a@b/"}`), &back); err == nil || back.JID != (JID{"A", "b", "C"}) {
 		t.Errorf("%v, %v", back, err)
 	}
 }
@@ -244,6 +312,11 @@ func FuzzJID(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		fastPaths(t, s)
+		if j, err := SplitJID(s); err == nil {
+			if again, err := SplitJID(j.String()); err != nil || again.Local != j.Local || again.Resource != j.Resource {
+				t.Errorf("%q is %#v, whose text is %#v, %v", s, j, again, err)
+			}
+		}
 		j, err := ParseJID(s)
 		if err != nil {
 			if j != (JID{}) {
@@ -253,7 +326,7 @@ func FuzzJID(f *testing.F) {
 		}
 		for _, part := range []string{j.Local, j.Domain, j.Resource} {
 			fastPaths(t, part)
-			if len(part) > maxPart || strings.ContainsFunc(part, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.ToValidUTF8(part, "") != part {
+			if len(part) > maxPart || CheckText(part) != nil {
 				t.Errorf("%q has the part %q", s, part)
 			}
 		}
@@ -266,6 +339,9 @@ func FuzzJID(f *testing.F) {
 		again, err := ParseJID(j.String())
 		if err != nil || again != j {
 			t.Errorf("%q is %#v, whose text %q is %#v, %v", s, j, j.String(), again, err)
+		}
+		if split, err := SplitJID(j.String()); err != nil || split != j {
+			t.Errorf("%q is %#v, and arrives as %#v, %v", s, j, split, err)
 		}
 		if a := j.asciiDomain(); strings.ContainsFunc(a, func(r rune) bool { return r >= 0x80 }) || a == "" {
 			t.Errorf("%q has the domain %q", s, a)

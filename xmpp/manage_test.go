@@ -99,7 +99,7 @@ func TestAcknowledge(t *testing.T) {
 		if h := p.h(); h != "1" {
 			t.Errorf("h=%s, of a presence that nobody wants", h)
 		}
-		p.write("<message/><message from='@'/><presence/><message/><iq type='result' id='nobody'/><x xmlns='u'/>")
+		p.write("<message/><presence from='@'/><presence/><message/><iq type='result' id='nobody'/><x xmlns='u'/>")
 		asked := time.Now()
 		if h := p.h(); h != "1" || time.Since(asked) > 100*time.Millisecond {
 			t.Errorf("h=%s after %s, while a message waits", h, time.Since(asked))

@@ -46,6 +46,7 @@ type negotiation struct {
 	r      *wire.Reader
 	doing  string // what is being waited for, for errors
 	opened bool   // our stream header is out, so an error can be sent
+	chosen bool   // the server has chosen the account, by a certificate
 
 	hurried bool // there is another address to try: TLS gets no more than tlsBudget
 }
@@ -141,7 +142,7 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	}
 	if Is(answer, NSManage, "resumed") {
 		h, err := strconv.ParseUint(Attr(answer, "h"), 10, 32)
-		if err != nil || Attr(answer, "previd") != r.ID || r.JID.Bare() != n.o.JID.Bare() {
+		if err != nil || Attr(answer, "previd") != r.ID || r.JID.Domain != n.o.JID.Domain {
 			return nil, &StreamError{Condition: UndefinedCondition, Text: "the server resumed another session", Sent: true}
 		}
 		s := newSession(n, r.JID, features)
@@ -184,7 +185,7 @@ func (n *negotiation) header(from JID) string {
 	e.CreateAttr("xml:lang", "en")
 	e.CreateAttr("xmlns", NSClient)
 	e.CreateAttr("xmlns:stream", NSStream)
-	tag, _ := startTag(e) // a normalised JID holds nothing that XML cannot carry
+	tag, _ := startTag(e) // a JID that was parsed holds nothing that XML cannot carry
 	return tag
 }
 
@@ -302,7 +303,7 @@ func (n *negotiation) open(doing string, from JID, behind ...*Element) (*Element
 		return nil, err
 	}
 	if from := Attr(header, "from"); from != "" {
-		if j, err := ParseJID(from); err != nil || j != (JID{Domain: n.o.JID.Domain}) {
+		if j, err := SplitJID(from); err != nil || j != (JID{Domain: n.o.JID.Domain}) {
 			return nil, n.violation(&StreamError{Condition: InvalidFrom, Text: fmt.Sprintf("the stream is from %q", from), Sent: true})
 		}
 	}
@@ -389,7 +390,7 @@ func (n *negotiation) login(features *Element) error {
 	if err != nil {
 		return &AuthError{Err: err}
 	}
-	n.doing = "login by " + client.Mechanism
+	n.doing, n.chosen = "login by "+client.Mechanism, client.Mechanism == "EXTERNAL"
 	if err := n.exchange(client); err != nil {
 		if a, ok := errors.AsType[*AuthError](err); ok {
 			a.guessed = client.Guessed && namesBinding(a)
@@ -508,7 +509,7 @@ func (n *negotiation) bind(features, request *Element) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bind a resource: %w", err)
 	}
-	bound, err := boundJID(result, n.o.JID.Bare())
+	bound, err := n.boundJID(result)
 	if err != nil {
 		return nil, err
 	}
@@ -528,11 +529,13 @@ func (n *negotiation) bindRequest(resource string) *Element {
 }
 
 // boundJID reads the address that the server gave, which is the truth (RFC 6120,
-// section 4.3.6) as long as it is of the account that logged in.
-func boundJID(result *Element, account JID) (JID, error) {
+// section 4.3.6) as long as it is of the domain, and the account the one that was asked
+// for: whoever has logged in by its name, however the server spells that.
+func (n *negotiation) boundJID(result *Element) (JID, error) {
+	account := n.o.JID.Bare()
 	text, _ := Text(Child(result, NSBind, "bind"), NSBind, "jid")
-	j, err := ParseJID(text)
-	if err != nil || j.Resource == "" || j.Bare() != account {
+	j, err := SplitJID(text)
+	if err != nil || j.Local == "" || j.Resource == "" || j.Domain != account.Domain || n.chosen && !j.Bare().Alike(account) {
 		return JID{}, &StreamError{Condition: UndefinedCondition, Text: fmt.Sprintf("the server bound %q to %s", text, account), Sent: true}
 	}
 	return j, nil

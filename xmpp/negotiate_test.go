@@ -721,14 +721,15 @@ func TestExternal(t *testing.T) {
 	})
 }
 
-// S-17: the server's word on the address is the truth, as long as it is of the account.
+// S-17: the server's word on the address is the truth, as long as it is of the domain.
 func TestBind(t *testing.T) {
 	for jid, want := range map[string]string{
 		"romeo@localhost/r":                            "romeo@localhost/r",
-		"Romeo@LOCALHOST./R":                           "romeo@localhost/R",
+		"Romeo@LOCALHOST./R":                           "Romeo@localhost/R",
+		"romeo@localhost/\u0645\u0640 \u00a0":          "romeo@localhost/\u0645\u0640 \u00a0",
 		"romeo@localhost/a b/@c":                       "romeo@localhost/a b/@c",
 		"romeo@localhost/" + strings.Repeat("r", 1023): "romeo@localhost/" + strings.Repeat("r", 1023),
-		"mallory@localhost/r":                          "",
+		"strasse@localhost/r":                          "strasse@localhost/r", // the server has prepared it
 		"romeo@evil.example/r":                         "",
 		"romeo@localhost.evil/r":                       "",
 		"romeo@localhost":                              "",

@@ -120,7 +120,7 @@ func (r *Roster) Apply(e *Element) (Contact, bool) {
 // rosterPush reads a roster push, which comes from the account itself and has exactly
 // one item (RFC 6121, section 2.1.6): anybody can send something that looks like one.
 func rosterPush(e *Element, account JID) (c Contact, version string, ok bool) {
-	from, err := sender(e, account)
+	from, err := Sender(e, account)
 	if err != nil || from != account.Bare() || !Is(e, NSClient, "iq") || Attr(e, "type") != "set" {
 		return Contact{}, "", false
 	}
@@ -136,7 +136,7 @@ func rosterPush(e *Element, account JID) (c Contact, version string, ok bool) {
 // contactOf reads a roster item. A subscription that is none of the defined ones is
 // none (RFC 6121, section 2.1.2.5).
 func contactOf(item *Element) (Contact, bool) {
-	jid, err := ParseJID(Attr(item, "jid"))
+	jid, err := SplitJID(Attr(item, "jid"))
 	if err != nil || !Is(item, NSRoster, "item") {
 		return Contact{}, false
 	}

@@ -106,10 +106,10 @@ func (s *Session) Feature(ns, name string) *Element { return Child(s.features, n
 // where it does not say (XEP-0478).
 func (s *Session) MaxSize() int { return s.maxSize }
 
-// From returns the sender of a stanza: the own account where it names none (RFC
-// 6120, section 8.1.2.1).
+// From returns the sender of a stanza, as of Sender. The error is of one whose from is
+// no address.
 func (s *Session) From(stanza *Element) (JID, error) {
-	return sender(stanza, s.jid)
+	return Sender(stanza, s.jid)
 }
 
 // Send writes elements in one flight. That they are written does not say that the
@@ -356,11 +356,7 @@ func (s *Session) readStanzas() error {
 // arrive counts a stanza and gives it to whom it is for.
 func (s *Session) arrive(a arrived) error {
 	e := a.stanza
-	_, err := s.From(e)
-	if err != nil {
-		s.ignored++ // of nobody it could be attributed to (RFC 7622, section 4)
-	}
-	take := err == nil && (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
+	take := (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
 	if take && a.over != nil {
 		if e.Tag != "iq" { // that may be being answered
 			prune(e)
@@ -399,7 +395,7 @@ func (s *Session) answerClose(err error) {
 	}
 	s.conn.Close()
 	if s.ignored > 0 {
-		s.o.trace("ignored %d stanzas: answers to nothing that was asked, or without a valid sender", s.ignored)
+		s.o.trace("ignored %d stanzas: answers to nothing that was asked", s.ignored)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

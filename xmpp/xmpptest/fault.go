@@ -88,7 +88,7 @@ func kinds() []kind {
 		{"resume-failed", "", "", "fails to resume any session, as if it did not exist"},
 		{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
 
-		{"bind-other", "", "", "binds an address of another account"},
+		{"bind-other", "", "", "binds an address of another domain"},
 		{"bind-error", "", "CONDITION", "answers each bind request so"},
 		{"bind-conflict", "", "", "answers a bind request that names a resource with conflict"},
 
@@ -96,6 +96,7 @@ func kinds() []kind {
 		{"echo", "", "", "sends each IQ back before it is handled"},
 		{"bounce-late", "", "MS", "error bounces come so many milliseconds late"},
 		{"bounce-wrong-id", "", "", "error bounces have another id"},
+		{"bounce-from", "", "JID", "error bounces come from that address"},
 		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
 
 		{"no-carbons", "", "", "refuses to send carbon copies (XEP-0280)"},

@@ -112,7 +112,11 @@ func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
 	if c.faults.has("bounce-wrong-id") {
 		id = xmpp.NewID()
 	}
-	r := c.errorFor(e, xmpp.Attr(e, "to"), id, kind, condition)
+	from := xmpp.Attr(e, "to")
+	if other, ok := c.faults.value("bounce-from"); ok {
+		from = other
+	}
+	r := c.errorFor(e, from, id, kind, condition)
 	late, ok := c.faults.number("bounce-late")
 	if !ok {
 		c.respond(r)

@@ -409,7 +409,7 @@ func (c *conn) bindResource(e *xmpp.Element, resource string) (bool, error) {
 	}
 	shown := jid
 	if c.faults.has("bind-other") {
-		shown.Local = "mallory"
+		shown.Domain = "evil.example"
 	}
 	answer := xmpp.NewElement(xmpp.NSBind, "bind")
 	answer.CreateElement("jid").SetText(shown.String())
