@@ -93,7 +93,7 @@ func (r *discoInfo) WriteText(t *output.Text) {
 	for _, i := range r.Identities {
 		t.Printf("%s  %s/%s", margin, i.Category, i.Type)
 		if i.Name != "" {
-			t.Printf("  %s", i.Name)
+			t.Printf("  %s", output.Words(i.Name))
 		}
 		t.Printf("\n")
 	}
@@ -107,7 +107,7 @@ func (r *discoInfo) WriteText(t *output.Text) {
 		t.Printf("%sform%s:\n", margin, strings.TrimSuffix(" "+form.FormType, " "))
 		for _, name := range slices.Sorted(maps.Keys(form.Fields)) {
 			for _, value := range form.Fields[name] {
-				t.Printf("%s  %s: %s\n", margin, name, value)
+				t.Printf("%s  %s: %s\n", margin, name, output.Words(value))
 			}
 		}
 	}
@@ -149,7 +149,7 @@ func (r *discoItem) WriteText(t *output.Text) {
 	}
 	t.Printf("%s%s%s", r.margin, r.JID, ofNode(r.Node))
 	if r.Name != "" {
-		t.Printf("  %s", r.Name)
+		t.Printf("  %s", output.Words(r.Name))
 	}
 	if r.again {
 		t.Printf("  (shown above)")

@@ -32,7 +32,7 @@ func (r pingRecord) WriteText(t *output.Text) {
 		t.Printf(" time=%.1f ms", *r.RTT)
 	}
 	if r.Error != nil {
-		t.Printf(" %s", r.Error)
+		t.Printf(" %s", output.Words(r.Error.String()))
 	}
 	if r.note != "" {
 		t.Printf(": %s", r.note)

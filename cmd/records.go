@@ -263,7 +263,8 @@ func (r *messageRecord) WriteText(t *output.Text) {
 		prefix += " (corrects " + r.Replaces + ")"
 	}
 	if said(r.Subject) {
-		prefix += " [" + *r.Subject + "]"
+		t.Printf("%s [%s]", prefix, output.Words(*r.Subject))
+		prefix = ""
 	}
 	var lines []string
 	switch {
@@ -450,7 +451,7 @@ func newRosterItem(c xmpp.Contact) *rosterItem {
 }
 
 func (r *rosterItem) WriteText(t *output.Text) {
-	row := []string{r.JID, r.Name, r.Subscription, strings.Join(r.Groups, ", ")}
+	row := []any{r.JID, output.Words(r.Name), r.Subscription, output.Words(strings.Join(r.Groups, ", "))}
 	if r.Resources != nil {
 		var there []string
 		for _, res := range r.Resources {

@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -12,11 +13,11 @@ import (
 // out of its own row: a name of a megabyte must not pad ten thousand others.
 const maxColumn = 64
 
-// Row appends a line of cells, each cleaned as by Clean, with tabs between them.
+// Row appends a line of cells, strings or Words, each cleaned, with tabs between them.
 // So they stay for programs. On a terminal consecutive rows, of one record or of
 // many, form a table, whose columns Flush aligns by display width, cutting
 // nothing. Rows after a Flush go on in these columns, which can only grow.
-func (t *Text) Row(cells ...string) {
+func (t *Text) Row(cells ...any) {
 	t.endLine()
 	if !t.inTable {
 		t.inTable, t.table, t.columns = true, len(t.buf), t.columns[:0]
@@ -25,7 +26,14 @@ func (t *Text) Row(cells ...string) {
 		if i > 0 {
 			t.buf = append(t.buf, '\t')
 		}
-		t.buf = appendClean(t.buf, cell, plain)
+		switch cell := cell.(type) {
+		case string:
+			t.buf = appendClean(t.buf, cell, plain)
+		case Words:
+			t.buf = appendClean(t.buf, string(cell), phrase)
+		default:
+			t.buf = appendClean(t.buf, fmt.Sprint(cell), plain)
+		}
 	}
 	t.buf = append(t.buf, '\n')
 }
@@ -91,7 +99,7 @@ func displayWidth(s string) int {
 		switch {
 		case r < 0x7f:
 			n++
-		case unicode.In(r, unicode.Mn, unicode.Me), 0x1160 <= r && r <= 0x11ff: // the latter join a Hangul syllable
+		case unicode.In(r, unicode.Mn, unicode.Me), ignorable(r), 0x1160 <= r && r <= 0x11ff: // the latter join a Hangul syllable
 		case wide(r):
 			n += 2
 		default:

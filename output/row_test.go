@@ -10,7 +10,11 @@ type rows [][]string
 
 func (r rows) WriteText(t *Text) {
 	for _, cells := range r {
-		t.Row(cells...)
+		var all []any
+		for _, cell := range cells {
+			all = append(all, cell)
+		}
+		t.Row(all...)
 	}
 }
 

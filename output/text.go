@@ -76,9 +76,16 @@ func guard(arg any) any {
 		}
 	case Time:
 		return v.String()
+	case Words:
+		return string(appendClean(nil, string(v), phrase))
 	}
 	return guarded(func() any { return arg })
 }
+
+// Words are what a person has written, such as a subject or a name, as an argument or a
+// cell. They are cleaned as all others, but keep what their script or their emoji are
+// joined with. Addresses are no Words: in them that would make two look alike.
+type Words string
 
 // guarded is an argument that is cleaned after fmt has formatted it, whatever
 // its type. It is a function because fmt bypasses Format to report a verb like
@@ -92,8 +99,7 @@ func (g guarded) Format(f fmt.State, verb rune) {
 
 // Clean returns s fit for the middle of a line on a terminal: control
 // characters, line breaks and tabs among them, bidi controls, separators, tag
-// characters, zero-width characters and variation selectors show as \u{..}
-// with their code in hexadecimal, a byte that is not UTF-8 as \u{fffd}. Such a
+// characters and all others without width show as \u{..} with their code in hexadecimal, a byte that is not UTF-8 as \u{fffd}. Such a
 // sequence typed by the sender looks the same: this form is for people, JSON
 // is the exact one. So cleaning twice changes nothing.
 func Clean(s string) string {
@@ -126,7 +132,7 @@ func dirtyAt(s string, keep class) int {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		if hazardous(r, n, keep) {
+		if hazardous(r, n, keep) && !(keep == phrase && joins(s[:i], r, s[i+n:])) {
 			return i
 		}
 		i += n
@@ -145,6 +151,7 @@ type class int
 
 const (
 	plain     class = iota // anywhere
+	phrase                 // of none: in Words, what joins something stands as well
 	textual                // in a body, where text is written with them
 	invisible              // in JSON; elsewhere two different names could look the same
 	control                // nowhere: it moves the cursor, the direction, or text out of sight
@@ -162,8 +169,7 @@ func classify(r rune) class {
 		r == 0xfeff, 0xfff9 <= r && r <= 0xfffb, // byte order mark, interlinear annotation
 		0xe0000 <= r && r <= 0xe007f: // tags
 		return control
-	case r == 0x200b, 0x2060 <= r && r <= 0x2064, // zero-width space, joiner, operators
-		0xfe00 <= r && r <= 0xfe0f, 0xe0100 <= r && r <= 0xe01ef: // variation selectors
+	case ignorable(r):
 		return invisible
 	}
 	return plain

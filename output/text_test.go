@@ -20,8 +20,11 @@ func (s ranges) has(r rune) bool {
 var (
 	hostile = ranges{{0, 8}, {0x0b, 0x1f}, {0x7f, 0x9f}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0x202a, 0x202e},
 		{0x2066, 0x2069}, {0x2028, 0x2029}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f}}
-	zeroWidth = ranges{{0x200b, 0x200d}, {0x2060, 0x2064}, {0xfe00, 0xfe0f}, {0xe0100, 0xe01ef}}
-	bodyOnly  = ranges{{0x200c, 0x200d}, {0xfe0e, 0xfe0f}}
+	// DerivedCoreProperties.txt of Unicode 14.0: Default_Ignorable_Code_Point
+	zeroWidth = ranges{{0xad, 0xad}, {0x34f, 0x34f}, {0x61c, 0x61c}, {0x115f, 0x1160}, {0x17b4, 0x17b5}, {0x180b, 0x180f}, {0x200b, 0x200f},
+		{0x202a, 0x202e}, {0x2060, 0x206f}, {0x3164, 0x3164}, {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xffa0, 0xffa0}, {0xfff0, 0xfff8},
+		{0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff}}
+	bodyOnly = ranges{{0x200c, 0x200d}, {0xfe0e, 0xfe0f}}
 )
 
 func inLine(s string) bool {
@@ -51,8 +54,8 @@ func block(prefix, s string) string {
 // T-06: every character of the BMP and those around the tags, at the
 // beginning, in the middle and at the end of an argument and of a body.
 func TestEveryCharacter(t *testing.T) {
-	for r := rune(0); r < 0xe0400; r++ {
-		if r == 0x10000 {
+	for r := rune(0); r < 0xe1100; r++ {
+		if r == 0x1e000 {
 			r = 0xdff00 // nothing to hide between the two
 		}
 		c := string(r) // the surrogates become U+FFFD
@@ -76,6 +79,44 @@ func TestEveryCharacter(t *testing.T) {
 				t.Fatalf("Block of %+q = %+q, want %+q", in, got, want)
 			}
 		}
+	}
+}
+
+// What people write is shown with what joins it where that does something, and only there;
+// in an address nothing joins.
+func TestWords(t *testing.T) {
+	for _, in := range []string{
+		"", "plain", "❤\ufe0f", "❤\ufe0e", "1\ufe0f\u20e3 #\ufe0f\u20e3", "👩\u200d💻", "👩🏽\u200d💻", "🏳\ufe0f\u200d🌈", "🧔\u200d♂\ufe0f", "👨\u200d👩\u200d👧\u200d👦 x", "🇩🇪", "©\ufe0f",
+		"می\u200cخواهم", "مِ\u200cخ", "ه\u200d.ش", "क्\u200dष", "क्\u200cष", "ক্\u200cষ", "ශ්\u200dරී", "ന്\u200d", "ქართული", "日本", "한국", "é", "e\u0301",
+	} {
+		if got := printf("%s", Words(in)); got != in {
+			t.Errorf("%+q became %+q", in, got)
+		}
+		if got := printf("%s", in); strings.ContainsAny(in, "\u200c\u200d\ufe0e\ufe0f") == (got == in) {
+			t.Errorf("as an address %+q became %+q", in, got)
+		}
+		if got := block("", in); got != in+"\n" {
+			t.Errorf("in a body %+q became %+q", in, got)
+		}
+	}
+	for in, want := range map[string]string{
+		"pay\u200dpal": `pay\u{200d}pal`, "pay\u200cpal": `pay\u{200c}pal`, "a\ufe0f": `a\u{fe0f}`, "1\ufe0f": `1\u{fe0f}`, "\ufe0f❤": `\u{fe0f}❤`,
+		"👩\u200d": `👩\u{200d}`, "👩\u200dx": `👩\u{200d}x`, "x\u200d👩": `x\u{200d}👩`, "👩\u200d\u200d💻": `👩\u{200d}\u{200d}💻`, "\u200d": `\u{200d}`,
+		"می\u200c": `می\u{200c}`, "\u200cمی": `\u{200c}می`, "می\u200cx": `می\u{200c}x`, "می\u200dx": `می\u{200d}x`, "می\u200c\u200cخ": `می\u{200c}\u{200c}خ`, "❤\ufe0f\ufe0f": `❤️\u{fe0f}`,
+		"a\tb": `a\u{9}b`, "a\n": `a\u{a}`, "exe.\u202egpj": `exe.\u{202e}gpj`, "🏴\U000e0067\U000e007f": `🏴\u{e0067}\u{e007f}`, "\x1b[2J": `\u{1b}[2J`, "a\xff": `a\u{fffd}`,
+		"a\u00adb": `a\u{ad}b`, "a\u034fb": `a\u{34f}b`, "\u115f": `\u{115f}`, "\u3164": `\u{3164}`, "\uffa0": `\u{ffa0}`, "\u206a": `\u{206a}`, "ᠠ\u180b": `ᠠ\u{180b}`, "ក\u17b4": `ក\u{17b4}`,
+	} {
+		if got := printf("%s", Words(in)); got != want {
+			t.Errorf("%+q became %+q, want %+q", in, got, want)
+		}
+		if got := printf("%s", Words(Clean(in))); got != Clean(in) {
+			t.Errorf("%+q, cleaned twice, became %+q", in, got)
+		}
+	}
+	var table Text
+	table.Row("ه\u200dش@h", Words("ه\u200dش"), 7)
+	if got := string(table.buf); got != "ه\\u{200d}ش@h\tه\u200dش\t7\n" {
+		t.Errorf("%+q", got)
 	}
 }
 
