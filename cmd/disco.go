@@ -75,8 +75,10 @@ func newDiscoForm(x *xmpp.Element) discoForm {
 		switch {
 		case name == "FORM_TYPE" && form.FormType == "":
 			form.FormType = strings.Join(values, " ")
+		case form.Fields[name] != nil: // a field may come again, as often as it likes
+			form.Fields[name] = append(form.Fields[name], values...)
 		case name != "":
-			form.Fields[name] = slices.Insert(values, 0, form.Fields[name]...)
+			form.Fields[name] = values
 		}
 	}
 	return form

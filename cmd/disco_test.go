@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,4 +149,20 @@ func silentTree(width int) string {
 		}
 	}
 	return b.String()
+}
+
+// A field that comes again and again takes no more than its values do.
+func TestDiscoFormRepeated(t *testing.T) {
+	const n = 20_000
+	x := xmpp.NewElement(nsData, "x")
+	for range n {
+		xmpp.Add(x, xmpp.Add(xmpp.NewElement(nsData, "field", "var", "a"), xmpp.NewText(nsData, "value", "v")))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	form := newDiscoForm(x)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; len(form.Fields["a"]) != n || got > 100<<20 {
+		t.Errorf("%d values took %d MiB", len(form.Fields["a"]), got>>20)
+	}
 }
