@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -518,7 +519,7 @@ func (d *delivery) hear(e *xmpp.Element) bool {
 		case m.told:
 			continue
 		case bounce && xmpp.Answers(from, m.to, d.own, m.secret):
-			n.err = xmpp.ErrorOf(e)
+			n.err = keptError(e)
 		case bounce, !d.receipt, !m.receiptFrom(from):
 			continue
 		}
@@ -531,6 +532,19 @@ func (d *delivery) hear(e *xmpp.Element) bool {
 		break
 	}
 	return false
+}
+
+// maxReason is how much is kept of what a bounce says, in bytes: all that failed may be
+// wanted at the end.
+const maxReason = 4 << 10
+
+// keptError is the error in a stanza, fit to be kept when the stanza is gone.
+func keptError(e *xmpp.Element) *xmpp.StanzaError {
+	err := xmpp.ErrorOf(e)
+	for _, s := range []*string{&err.Text, &err.By, &err.Address} {
+		*s = strings.Clone(xmpp.Clip(*s, maxReason))
+	}
+	return err
 }
 
 // heard handles the news. A bounce of what is not confirmed yet waits for that.

@@ -62,6 +62,12 @@ type refusal struct {
 	err    *xmpp.StanzaError
 }
 
+func newRefusal(a addressed, e *xmpp.Element) *refusal {
+	r := &refusal{newPresenceRecord(a, e), keptError(e)}
+	r.record.Error = newStanzaError(r.err)
+	return r
+}
+
 // withPeople opens a session, asks for the roster, with more to send in the same
 // flight, and lets do use what has come of it. The roster is kept as it is then.
 func (env *Env) withPeople(ctx context.Context, o xmpp.Options, names []xmpp.JID, more []*xmpp.Element, do func(context.Context, *people) error) error {
@@ -202,7 +208,7 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 		p.keep(from, newPresenceRecord(newAddressed(p.s.JID(), e, from), e))
 	case typ == "error":
 		p.forget(bare)
-		p.refuse(bare, &refusal{newPresenceRecord(newAddressed(p.s.JID(), e, from), e), xmpp.ErrorOf(e)})
+		p.refuse(bare, newRefusal(newAddressed(p.s.JID(), e, from), e))
 	case typ == "unavailable" && from == bare:
 		p.forget(bare)
 	case typ == "unavailable":
@@ -270,10 +276,10 @@ func (p *people) keep(from xmpp.JID, r *presenceRecord) {
 	p.pay(bare, r.cost())
 }
 
-// refuse keeps an error, without its text if that is too much.
+// refuse keeps an error, without its id if that is too much.
 func (p *people) refuse(bare xmpp.JID, r *refusal) {
 	if !p.fits(bare, r.record.cost()) {
-		r.record.ID, r.record.Error.Text, r.err.Text = "", "", ""
+		r.record.ID = ""
 	}
 	p.refused[bare] = r
 	p.pay(bare, r.record.cost())

@@ -357,7 +357,7 @@ func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
 func (r *presenceRecord) cost() int {
 	n := 512 + 3*len(r.From) + len(r.To) + len(r.ID) + len(r.Status)
 	if r.Error != nil {
-		n += 2*len(r.Error.Text) + len(r.Error.By)
+		n += len(r.Error.Text) + len(r.Error.By) + len(r.Error.Address)
 	}
 	return n
 }
