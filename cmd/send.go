@@ -118,7 +118,8 @@ Exit codes: 0 all were taken; 1 some were bounced, or all for different reasons;
 if all were bounced alike 67 no such account, 75 no such server or it is down, 69
 or 77 refused; 65 lines of the input could not be
 sent, whatever became of the others; 75 the connection was lost before the
-confirmation; 124 the time was over before it, or before a receipt.`,
+confirmation; 124 the time was over before it, or before a receipt; 74 all were
+taken, but not all results could be written.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
   df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org
   tail -F /var/log/syslog | xmppkit send --lines --batch 5s --retry 9 juliet@example.org`,
@@ -181,6 +182,10 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if f.dryRun {
+		if d.stream { // it lasts as long as its input
+			f.env.lastUntilStopped()
+			f.env.bound(cmd.Context())
+		}
 		return f.print(ctx, d.source, &d.bad)
 	}
 	if !d.stream {
