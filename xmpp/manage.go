@@ -24,7 +24,9 @@ type Resumption struct {
 	Location string `json:"location"` // HOST[:PORT] where the server wants it to be resumed; "" for anywhere
 	Handled  uint32 `json:"handled"`  // stanzas received and acknowledged, modulo 2^32
 
+	counted  bool         // this process has sent them, so that the following is known
 	sent     uint32       // stanzas sent
+	acked    uint32       // of those, the first ones, which the server has acknowledged
 	unproven []sentStanza // of those, the last ones, of which it is not known that they came
 }
 
@@ -57,6 +59,7 @@ type management struct {
 	telling bool // it will be told very soon
 
 	sent      uint32
+	acked     uint32
 	unproven  []sentStanza
 	again     []*Element // what is to be sent again, of a session that was resumed
 	lacking   int        // how much that was
@@ -88,7 +91,7 @@ func (s *Session) Resumption() *Resumption {
 	s.handle()
 	r := &Resumption{
 		JID: s.jid, ID: s.m.id, Location: s.m.location, Handled: uint32(s.m.handled),
-		sent: s.m.sent + uint32(len(s.m.again)), unproven: slices.Clone(s.m.unproven),
+		counted: true, sent: s.m.sent + uint32(len(s.m.again)), acked: s.m.acked, unproven: slices.Clone(s.m.unproven),
 	}
 	for _, e := range s.m.again {
 		r.unproven = append(r.unproven, sentStanza{stanza: e})
@@ -254,8 +257,35 @@ func (s *Session) prove(flight int) {
 	s.m.unproven = slices.Delete(s.m.unproven, 0, n)
 }
 
+const (
+	// maxID is how long the server's name for a session may be, in bytes (XEP-0198, section
+	// 12), and maxLocation a HOST:PORT.
+	maxID       = 4000
+	maxLocation = 300
+)
+
+// resumeBy returns what a session can be resumed by: no id where it cannot.
+func (s *Session) resumeBy(enabled *Element) (id, location string) {
+	if resume := Attr(enabled, "resume"); resume != "true" && resume != "1" {
+		return "", ""
+	}
+	id, location = Attr(enabled, "id"), Attr(enabled, "location")
+	if len(id) > maxID {
+		s.o.trace("this session cannot be resumed: the server's id for it has %d bytes", len(id))
+		return "", ""
+	}
+	if len(location) > maxLocation {
+		location = ""
+	}
+	return id, location
+}
+
 // managed handles an element of XEP-0198.
 func (s *Session) managed(e *Element) error {
+	id, location := "", ""
+	if e.Tag == "enabled" {
+		id, location = s.resumeBy(e)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e.Tag {
@@ -263,10 +293,7 @@ func (s *Session) managed(e *Element) error {
 		if !s.m.asked || s.m.counting {
 			break
 		}
-		s.m.counting = true
-		if resume := Attr(e, "resume"); resume == "true" || resume == "1" {
-			s.m.id, s.m.location = Attr(e, "id"), Attr(e, "location")
-		}
+		s.m.counting, s.m.id, s.m.location = true, id, location
 	case "failed":
 		if s.m.asked && !s.m.counting {
 			s.m.unproven = nil // it goes without
@@ -307,18 +334,34 @@ func (s *Session) acknowledged(h string) error {
 	if err != nil || !s.m.asked {
 		return nil
 	}
-	left := int32(s.m.sent - uint32(n)) // both modulo 2^32
-	if left < 0 {
-		return &StreamError{
-			Condition: UndefinedCondition, Sent: true,
-			Text:     fmt.Sprintf("it acknowledges %d stanzas, and was sent %d", n, s.m.sent),
-			specific: NewElement(NSManage, "handled-count-too-high", "h", h, "send-count", strconv.FormatUint(uint64(s.m.sent), 10)),
-		}
+	if err := checkCount(uint32(n), s.m.acked, s.m.sent); err != nil && err.specific == nil {
+		return nil // it says less than before, which takes nothing back
+	} else if err != nil {
+		return err
 	}
+	s.m.acked = uint32(n)
+	left := s.m.sent - s.m.acked
 	if taken := len(s.m.unproven) - int(left); taken > 0 {
 		s.m.unproven = slices.Delete(s.m.unproven, 0, taken)
 	}
 	return nil
+}
+
+// checkCount refuses a count of what the server has handled that is beyond what it was
+// sent, or behind what it has acknowledged (XEP-0198, section 4). All are modulo 2^32.
+func checkCount(h, acked, sent uint32) *StreamError {
+	if sent-h <= sent-acked {
+		return nil
+	}
+	err := &StreamError{
+		Condition: UndefinedCondition, Sent: true,
+		Text: fmt.Sprintf("it acknowledges %d stanzas, was sent %d, and has acknowledged %d before", h, sent, acked),
+	}
+	if int32(sent-h) < 0 {
+		number := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+		err.specific = NewElement(NSManage, "handled-count-too-high", "h", number(h), "send-count", number(sent))
+	}
+	return err
 }
 
 // resumeFrom makes a session that is new go on with another.
@@ -327,7 +370,7 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 	n := uint64(r.Handled)
 	s.m = management{
 		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
-		received: n, handled: n, told: n, sent: h,
+		received: n, handled: n, told: n, sent: h, acked: h,
 	}
 	// What is kept can be less than what the server lacks, or older than what it has.
 	lost := max(0, min(int(int32(r.sent-h)), len(r.unproven)))

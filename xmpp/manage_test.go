@@ -394,7 +394,7 @@ func TestUnproven(t *testing.T) {
 					t.Errorf("%v", err)
 				}
 				again, p := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="`+fmt.Sprint(s.Resumption().Handled)+`"/>`,
-					"<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>"), managed, func(o *xmpp.Options) { o.Resume = s.Resumption() })
+					"<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='"+map[bool]string{true: "3", false: "0"}[name == "acknowledged"]+"'/>"), managed, func(o *xmpp.Options) { o.Resume = s.Resumption() })
 				if ids := p.again(len(test.want) + 1); !again.Resumed() || !slices.Equal(ids, test.want) || again.Lacking() != len(ids) {
 					t.Errorf("%v, %q again of %d, want %q", again.Resumed(), ids, again.Lacking(), test.want)
 				}
@@ -507,7 +507,7 @@ func (p *peer) again(n int) (ids []string) {
 // XEP-0198, section 5: what the server has not got is sent again, in order and but for
 // requests; what was not handled here is its to send again.
 func TestResume(t *testing.T) {
-	for got, want := range [][]string{0: {"presence", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 8: nil} {
+	for got, want := range [][]string{0: {"presence", "1", "3", "4", "5"}, 1: {"1", "3", "4", "5"}, 2: {"3", "4", "5"}, 3: {"3", "4", "5"}, 4: {"4", "5"}, 5: {"5"}, 6: nil} {
 		bubble(t, func(t *testing.T) {
 			s, p := connectManaged(t) // its presence is 0
 			go func() {
@@ -745,22 +745,86 @@ func TestResumeElsewhere(t *testing.T) {
 	})
 }
 
-// A server that resumes what it was not asked for is not believed.
+// A server that resumes what it was not asked for is not believed: there is a new session.
 func TestResumeOther(t *testing.T) {
 	for _, answer := range []string{
 		"<resumed xmlns='urn:xmpp:sm:3' previd='y' h='0'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='x'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='-1'/>",
+		"<resumed xmlns='urn:xmpp:sm:3' previd='x' h=''/>", "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='4294967296'/>", "<resumed xmlns='urn:xmpp:sm:3' h='0'/>",
 		"<resumed xmlns='urn:xmpp:sm:2' previd='x' h='0'/>", "<message/>", "<enabled xmlns='urn:xmpp:sm:3'/>",
 	} {
 		bubble(t, func(t *testing.T) {
-			o := scripted(t, func(p *peer) {
-				p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+			logins, told := 0, ""
+			s, _ := connectBy(t, func(p *peer) {
+				request := p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+				if logins++; logins == 2 {
+					p.bind(request, "romeo@localhost/r")
+					return
+				}
 				p.write(answer)
-				p.next()
+				told = text(p.next())
+				p.raw.Close()
+			}, func(o *xmpp.Options) {
+				o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"}
 			})
-			o.Resume = &xmpp.Resumption{JID: mustJID("romeo@localhost/r"), ID: "x"}
-			_, err := xmpp.Dial(t.Context(), o)
-			if e, ok := errors.AsType[*xmpp.StreamError](err); !ok || !e.Sent {
-				t.Errorf("%s: %v", answer, err)
+			if s.Resumed() || logins != 2 || !strings.Contains(told, "xmpp-streams") {
+				t.Errorf("%s: resumed %v, %d logins, told %s", answer, s.Resumed(), logins, told)
+			}
+		})
+	}
+}
+
+// What a server cannot have got, or has not got any more, it does not confirm by resuming:
+// a new session is to send it again.
+func TestResumeCount(t *testing.T) {
+	for h, ok := range map[string]bool{"1": true, "2": true, "3": true, "0": false, "4": false, "100": false, "2147483650": false, "4294967295": false} {
+		bubble(t, func(t *testing.T) {
+			s, p := connectManaged(t) // a presence
+			go s.Send(t.Context(), parse(t, "<message id='1'/>"), parse(t, "<message id='2'/>"))
+			p.next()
+			p.next()
+			p.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+			p.raw.Close()
+			synctest.Wait()
+			r := s.Resumption()
+			logins, told := 0, ""
+			again, _ := connectBy(t, func(p *peer) {
+				if logins++; logins == 2 {
+					p.bind(p.authenticate(""), "romeo@localhost/r")
+					return
+				}
+				resumed := "<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='" + h + "'/>"
+				if ok {
+					resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="0"/>`, resumed)(p)
+					return
+				}
+				p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>")
+				p.write(resumed)
+				told = text(p.next())
+				p.raw.Close()
+			}, managed, func(o *xmpp.Options) { o.Resume = r })
+			if again.Resumed() != ok || !ok && (logins != 2 || !strings.Contains(told, "undefined-condition")) {
+				t.Errorf("h=%s: resumed %v, %d logins, told %s", h, again.Resumed(), logins, told)
+			}
+			if tooHigh := strings.Contains(told, "<handled-count-too-high"); tooHigh != (h == "4" || h == "100" || h == "2147483650") {
+				t.Errorf("h=%s: told %s", h, told)
+			}
+		})
+	}
+}
+
+// A session with an endless id is none to resume, and an endless location is nowhere.
+func TestEndlessID(t *testing.T) {
+	for size, resumable := range map[int]bool{4000: true, 4001: false, 2 << 20: false} {
+		bubble(t, func(t *testing.T) {
+			s, p := connectBy(t, func(p *peer) {
+				p.bind(p.authenticate("<sm xmlns='urn:xmpp:sm:3'/>"), "romeo@localhost/r")
+			}, managed)
+			go s.Send(t.Context(), parse(t, "<presence/>"))
+			p.next()
+			p.next()
+			p.write("<enabled xmlns='urn:xmpp:sm:3' resume='true' id='" + strings.Repeat("x", size) + "' location='" + strings.Repeat("y", size) + "'/>")
+			if h := p.h(); h != "0" || (s.Resumption() != nil) != resumable || resumable && s.Resumption().Location != "" {
+				t.Errorf("%d bytes: h=%s, resumable %v", size, h, s.Resumption() != nil)
 			}
 		})
 	}

@@ -141,17 +141,17 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 		return nil, err
 	}
 	if Is(answer, NSManage, "resumed") {
-		h, err := strconv.ParseUint(Attr(answer, "h"), 10, 32)
-		if err != nil || Attr(answer, "previd") != r.ID || r.JID.Domain != n.o.JID.Domain {
-			return nil, &StreamError{Condition: UndefinedCondition, Text: "the server resumed another session", Sent: true}
+		h, err := r.resumedBy(answer, n.o.JID)
+		if err != nil {
+			return nil, resumeRefused{err}
 		}
 		s := newSession(n, r.JID, features)
-		s.resumeFrom(r, uint32(h))
-		n.o.trace("resumed %s: of %d stanzas sent the server has %d", r.JID, s.m.sent, h)
+		s.resumeFrom(r, h)
+		n.o.trace("resumed %s: the server has %d stanzas of those sent", r.JID, h)
 		return s, nil
 	}
 	if !Is(answer, NSManage, "failed") {
-		return nil, unexpected(answer, "instead of the answer to the resumption")
+		return nil, resumeRefused{unexpected(answer, "instead of the answer to the resumption")}
 	}
 	condition, text := conditionOf(answer, NSStanzas)
 	n.o.trace("the session cannot be resumed: %s", withText(string(condition), text))
@@ -165,6 +165,23 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 		return nil, resumeRefused{err}
 	}
 	return s, nil
+}
+
+// resumedBy checks that a <resumed/> is of this session, and returns how many stanzas
+// the server says it has got. What it cannot have got is no confirmation of anything.
+func (r *Resumption) resumedBy(e *Element, account JID) (uint32, error) {
+	h, err := strconv.ParseUint(Attr(e, "h"), 10, 32)
+	switch {
+	case Attr(e, "previd") != r.ID || r.JID.Domain != account.Domain:
+		return 0, &StreamError{Condition: UndefinedCondition, Text: "the server resumed another session", Sent: true}
+	case err != nil:
+		return 0, &StreamError{Condition: UndefinedCondition, Text: "the server resumed the session without a count", Sent: true}
+	case r.counted:
+		if err := checkCount(uint32(h), r.acked, r.sent); err != nil {
+			return 0, err
+		}
+	}
+	return uint32(h), nil
 }
 
 // resumeRefused says that only a new session is of use. Prosody 0.12 ends the stream

@@ -87,6 +87,8 @@ func kinds() []kind {
 		{"no-resume", "", "", "manages streams, but lets no session be resumed"},
 		{"resume-failed", "", "", "fails to resume any session, as if it did not exist"},
 		{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
+		{"bad-resumed", "", "too-high|no-count|other", "resumes sessions with such a count, or another session than it says"},
+		{"long-sm-id", "", "N", "its ids for sessions have N bytes more"},
 
 		{"bind-other", "", "", "binds an address of another domain"},
 		{"bind-error", "", "CONDITION", "answers each bind request so"},

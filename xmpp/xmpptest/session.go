@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"xmppkit/xmpp"
@@ -260,7 +261,8 @@ func (c *conn) enable(e *xmpp.Element) {
 	enabled := xmpp.NewElement(nsSM, "enabled")
 	resume := xmpp.Attr(e, "resume")
 	if (resume == "true" || resume == "1") && !c.faults.has("no-resume") {
-		there.id, there.max = xmpp.NewID(), hibernation
+		long, _ := c.faults.number("long-sm-id")
+		there.id, there.max = xmpp.NewID()+strings.Repeat("x", long), hibernation
 		if n, err := strconv.ParseUint(xmpp.Attr(e, "max"), 10, 16); err == nil && n > 0 {
 			there.max = min(time.Duration(n)*time.Second, hibernation)
 		}
@@ -315,7 +317,16 @@ func (c *conn) resume(e *xmpp.Element) (bool, error) {
 	if err := c.acknowledged(e); err != nil {
 		return false, err
 	}
-	c.emit(xmpp.NewElement(nsSM, "resumed", "previd", id, "h", strconv.FormatUint(uint64(there.handled), 10)))
+	resumed := xmpp.NewElement(nsSM, "resumed", "previd", id, "h", strconv.FormatUint(uint64(there.handled), 10))
+	switch wrong, _ := c.faults.value("bad-resumed"); wrong {
+	case "too-high":
+		resumed.CreateAttr("h", strconv.FormatUint(uint64(there.handled)+1000, 10))
+	case "no-count":
+		resumed.RemoveAttr("h")
+	case "other":
+		resumed.CreateAttr("previd", "other")
+	}
+	c.emit(resumed)
 	for _, e := range there.queue {
 		c.emit(e)
 	}
