@@ -29,6 +29,7 @@ type listener struct {
 	keepAlive   duration
 	noReconnect bool
 	others      bool // not the presence of this session itself
+	receipts    bool
 	handler     handler
 
 	from     map[xmpp.JID]bool // empty: anyone
@@ -42,13 +43,14 @@ type listener struct {
 	idleTimer *time.Timer
 
 	at          *position
-	connected   bool     // there was a session
-	listening   bool     // the session works: what arrives is handed on
-	trouble     trouble  // of the sessions before
-	elsewhere   string   // where the server has sent us
-	malformed   int      // streams in a row that ended in what is no XML, without a stanza
-	pending     []string // ids of what was handed on, and may not be written yet
-	uncommitted int      // stanzas that were taken since that was
+	connected   bool            // there was a session
+	listening   bool            // the session works: what arrives is handed on
+	trouble     trouble         // of the sessions before
+	elsewhere   string          // where the server has sent us
+	malformed   int             // streams in a row that ended in what is no XML, without a stanza
+	pending     []string        // ids of what was handed on, and may not be written yet
+	owed        []*xmpp.Element // receipts, once what was handed on is final
+	uncommitted int             // stanzas that were taken since that was
 }
 
 func newListenCmd(env *Env) *cobra.Command {
@@ -66,7 +68,9 @@ Typing notifications are left out. Receipts, markers and errors are printed with
 With --carbons it also prints copies of what other sessions of the
 account send and receive; by sender, the sent ones are of the account itself.
 
-While it runs it answers disco#info, ping, version and time.
+While it runs it answers disco#info, ping, version and time. With --answer-receipts
+it also sends a receipt for each message printed that asks for one, once it was
+written or CMD has succeeded: its sender then knows that you are online.
 
 A result is acknowledged to the server only when it was written: until then the
 server has it. A connection that is lost comes back, after waits from one second
@@ -129,6 +133,7 @@ passed; 126 CMD cannot be run; 127 there is no CMD.`,
 	fs.IntVar(&l.priority, "priority", 0, "the priority `N` to be available with, -128 to 127; below 0 the server sends no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
 	fs.BoolVar(&l.carbons, "carbons", false, "print also what other sessions of the account send and receive")
+	fs.BoolVar(&l.receipts, "answer-receipts", false, "send a receipt for each message printed that asks for one (XEP-0184)")
 	fs.BoolVar(&l.xml, "xml", false, "print the stanza as well")
 	fs.StringVar(&l.durable, "durable", "", "go on where the last listener of this `NAME` stopped, even if it was killed")
 	fs.BoolVar(&l.noReconnect, "no-reconnect", false, "end when the connection is lost")
@@ -151,6 +156,9 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	o.HandleIQ = answerRequest
+	if l.receipts {
+		o.HandleIQ = answerReceiver
+	}
 	o.Take = func(e *xmpp.Element) bool { return e.Tag != "iq" || l.kinds["iq"] } // a flood of requests is not kept
 	o.Manage, o.KeepAlive = true, time.Duration(l.keepAlive)
 	if l.at = newPosition(o.JID); l.durable != "" {
@@ -328,6 +336,16 @@ const (
 // answerRequest answers the requests that a listener answers; whatever else is
 // asked, and of whomever, is refused alike.
 func answerRequest(_ context.Context, iq *xmpp.Element) *xmpp.Element {
+	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, nsTime)
+}
+
+// answerReceiver is answerRequest of a listener that sends receipts.
+func answerReceiver(_ context.Context, iq *xmpp.Element) *xmpp.Element {
+	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, nsTime, nsReceipts)
+}
+
+// answerAs answers as one that has these features.
+func answerAs(iq *xmpp.Element, features ...string) *xmpp.Element {
 	if xmpp.Attr(iq, "type") != "get" {
 		return nil
 	}
@@ -338,7 +356,7 @@ func answerRequest(_ context.Context, iq *xmpp.Element) *xmpp.Element {
 		case xmpp.Is(payload, xmpp.NSDiscoInfo, "query") && xmpp.Attr(payload, "node") == "":
 			info := xmpp.NewElement(xmpp.NSDiscoInfo, "query")
 			xmpp.Add(info, xmpp.NewElement(xmpp.NSDiscoInfo, "identity", "category", "client", "type", "bot", "name", "xmppkit"))
-			for _, feature := range []string{xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, nsTime} {
+			for _, feature := range features {
 				xmpp.Add(info, xmpp.NewElement(xmpp.NSDiscoInfo, "feature", "var", feature))
 			}
 			return xmpp.Result(iq, info)

@@ -163,6 +163,23 @@ func (r *messageRecord) refer(e *xmpp.Element) {
 	}
 }
 
+// wantsReceipt reports whether a message asks for a receipt and may have one (XEP-0184,
+// section 5): not in a room, not as an error, not for what is a receipt itself, nor for a
+// copy of what another session has got. What was stored may: it is handed on first now.
+func (r *messageRecord) wantsReceipt() bool {
+	return r.ReceiptRequested && r.ReceiptFor == "" && r.ID != "" && len(r.ID) <= maxReceiptID &&
+		r.Error == nil && r.Type != "groupchat" && r.Carbon == ""
+}
+
+// maxReceiptID bounds the ids that are sent back: twice in a stanza that has to be one
+// that all servers take.
+const maxReceiptID = 1 << 10
+
+func newReceipt(m *messageRecord) *xmpp.Element {
+	receipt := xmpp.NewElement(xmpp.NSClient, "message", "to", m.From, "type", m.Type, "id", m.ID)
+	return xmpp.Add(receipt, xmpp.NewElement(nsReceipts, "received", "id", m.ID))
+}
+
 // stanzaID returns the id that the own account's archive has given a message (XEP-0359),
 // or "". It is true only where the account announces nsSID: the server then removes
 // those that others give in its name. Prosody 0.12 leaves them, but has its own behind.

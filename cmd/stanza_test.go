@@ -231,6 +231,40 @@ func TestMessageKinds(t *testing.T) {
 	}
 }
 
+// XEP-0184, section 5: what may have a receipt, and that the receipt is of its type.
+func TestReceipts(t *testing.T) {
+	const asks = "<body>b</body><request xmlns='urn:xmpp:receipts'/>"
+	long := strings.Repeat("i", maxReceiptID)
+	for xml, want := range map[string]string{
+		"<message id='m' from='JULIET/x'>" + asks:                                                   "normal m",
+		"<message id='m' from='JULIET/x' type='chat'>" + asks:                                       "chat m",
+		"<message id='m' from='JULIET/x' type='headline'>" + asks:                                   "headline m",
+		"<message id='" + long + "' from='JULIET/x'>" + asks:                                        "normal " + long,
+		"<message id='i" + long + "' from='JULIET/x'>" + asks:                                       "",
+		"<message id='m' from='JULIET/x' type='groupchat'>" + asks:                                  "",
+		"<message id='m' from='JULIET/x' type='error'>" + asks:                                      "",
+		"<message id='' from='JULIET/x'>" + asks:                                                    "",
+		"<message from='JULIET/x'>" + asks:                                                          "",
+		"<message id='m' from='JULIET/x'><body>b</body>":                                            "",
+		"<message id='m' from='JULIET/x'>" + asks + "<received xmlns='urn:xmpp:receipts' id='m0'/>": "",
+	} {
+		m, got := recordOf(element(xml+"</message>")), ""
+		if m.wantsReceipt() {
+			r := newReceipt(m)
+			got = xmpp.Attr(r, "type") + " " + xmpp.Attr(xmpp.Child(r, nsReceipts, "received"), "id")
+			if xmpp.Attr(r, "to") != "juliet@example.net/x" {
+				t.Errorf("to %s", xmpp.Attr(r, "to"))
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", xml, got, want)
+		}
+		if m.Carbon = "received"; m.wantsReceipt() {
+			t.Errorf("%s: a carbon copy gets a receipt", xml)
+		}
+	}
+}
+
 // The keys of a message are in the order that is promised.
 func TestMessageKeys(t *testing.T) {
 	e := element(`<message id="m" from="JULIET" to="OWN" xml:lang="en"><body>b</body><subject>s</subject><thread>t</thread><x xmlns="jabber:x:oob"><url>u</url></x>

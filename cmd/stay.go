@@ -199,6 +199,11 @@ func (l *listener) end(s *xmpp.Session, err error, all bool) error {
 	if flushed := l.flush(s, all); flushed != nil {
 		return flushed
 	}
+	leaving, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if e := l.confirm(leaving, s); e != nil {
+		l.env.trace("%d receipts are not sent: %v", len(l.owed), e)
+	}
 	if err == errEnough {
 		return nil
 	}
@@ -209,6 +214,9 @@ func (l *listener) end(s *xmpp.Session, err error, all bool) error {
 // is told (XEP-0198), so that one of them has it at any time.
 func (l *listener) commit(ctx context.Context, s *xmpp.Session) error {
 	if err := l.flush(s, true); err != nil {
+		return err
+	}
+	if err := l.confirm(ctx, s); err != nil {
 		return err
 	}
 	return s.Acknowledge(ctx)
@@ -223,6 +231,19 @@ func (l *listener) flush(s *xmpp.Session, all bool) error {
 		s.Handled()
 	}
 	return l.note(s)
+}
+
+// confirm sends the receipts for what was handed on, now that this is final. Where they
+// cannot be sent the next session does so.
+func (l *listener) confirm(ctx context.Context, s *xmpp.Session) error {
+	if len(l.owed) == 0 {
+		return nil
+	}
+	if err := s.Send(ctx, l.owed...); err != nil {
+		return err
+	}
+	l.owed = nil
+	return nil
 }
 
 // note keeps the position behind what was handed on.
@@ -315,6 +336,9 @@ func (l *listener) emit(ctx context.Context, s *xmpp.Session, r output.Record) e
 		if err := l.handler.handle(ctx, l.waiting, s, r); err != nil {
 			return err
 		}
+	}
+	if m, ok := r.(*messageRecord); ok && l.receipts && m.wantsReceipt() {
+		l.owed = append(l.owed, newReceipt(m))
 	}
 	if l.printed++; l.printed == l.count {
 		return errEnough
