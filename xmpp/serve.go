@@ -10,6 +10,7 @@ const (
 	maxOthers  = 7       // of them, those that answer others than the own server
 	maxBacklog = 4 << 20 // bytes of memory in requests of the own server, and in those of others; one may have more
 	maxAnswers = 20      // to others, a second: a flood is not echoed
+	maxEcho    = 8 << 10 // bytes in the id and the sender of a request, which its answer repeats and is kept with
 )
 
 // requests are those that have no answer yet. Those of the own server, pings and
@@ -43,7 +44,8 @@ func (s *Session) requested(a arrived) {
 	if s.err != nil {
 		return
 	}
-	if !s.requests.add(request{iq: a.stanza, over: a.over != nil, cost: a.cost}, own) {
+	large := len(Attr(a.stanza, "id"))+len(Attr(a.stanza, "from")) > maxEcho
+	if large || !s.requests.add(request{iq: a.stanza, over: a.over != nil, cost: a.cost}, own) {
 		s.requests.unanswered++
 		return
 	}

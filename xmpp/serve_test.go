@@ -95,3 +95,18 @@ func TestRequestsOwnServerFirst(t *testing.T) {
 		}
 	})
 }
+
+// A request whose answer would have to repeat too much stays unanswered.
+func TestRequestLargeID(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, p := connect(t)
+		ask := func(id string) {
+			p.write("<iq type='get' id='" + id + "' from='mallory@evil.example/x'><q xmlns='u'/></iq>")
+		}
+		ask(strings.Repeat("x", 9<<10))
+		ask("next")
+		if id := xmpp.Attr(p.next(), "id"); id != "next" {
+			t.Errorf("answered a request with an id of %d bytes", len(id))
+		}
+	})
+}

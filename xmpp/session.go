@@ -400,7 +400,7 @@ func (s *Session) answerClose(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.requests.unanswered; n > 0 {
-		s.o.trace("left %d requests unanswered: they came too fast", n)
+		s.o.trace("left %d requests unanswered: too many, or too large", n)
 	}
 }
 
