@@ -72,11 +72,7 @@ func archiveResult(own xmpp.JID, query string, e *xmpp.Element) (archived, bool)
 	if a.id == "" || a.message == nil {
 		return archived{}, false
 	}
-	delay := xmpp.Child(xmpp.Child(result, nsForward, "forwarded"), nsDelay, "delay")
-	if delay != nil {
-		stamp := xmpp.NewElement(nsDelay, "delay", "from", own.Bare().String(), "stamp", xmpp.Attr(delay, "stamp"))
-		xmpp.Add(a.message, stamp)
-	}
+	adoptDelays(own, a.message, xmpp.Child(result, nsForward, "forwarded"))
 	return a, true
 }
 

@@ -34,6 +34,8 @@ func openCarbon(own xmpp.JID, outer *xmpp.Element, enabled bool) (message *xmpp.
 	sent, received := isAccount(own, message, "from"), isAccount(own, message, "to")
 	switch direction = copies[0].Tag; {
 	case direction == "sent" && sent && !received, direction == "received" && received:
+		adoptDelays(own, message, xmpp.Child(copies[0], nsForward, "forwarded"))
+		adoptDelays(own, message, outer) // of one that waited for the session to come back
 		return message, direction
 	}
 	return nil, ""

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/beevik/etree"
 
@@ -231,4 +232,30 @@ func FuzzOpenCarbon(f *testing.F) {
 			t.Errorf("%s from %s to %s", direction, from, to)
 		}
 	})
+}
+
+// A copy that waited says so: by what is in it, beside it, or around it.
+func TestDelayedCarbon(t *testing.T) {
+	own := jid("romeo@example.org/here")
+	const inner = "<message xmlns='jabber:client' from='OWN/phone' to='JULIET/b'><body>b</body>"
+	const new, old = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-02T03:04:05Z'/>", "<x xmlns='jabber:x:delay' stamp='20260102T03:04:05'/>"
+	copied := func(in, beside, around string) string {
+		return "<message from='OWN'><sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>" + beside + inner + in + "</message></forwarded></sent>" + around + "</message>"
+	}
+	for _, test := range []struct {
+		xml     string
+		delayed bool
+	}{
+		{copied("", "", ""), false},
+		{copied(new, "", ""), true}, {copied("", new, ""), true}, {copied("", "", new), true},
+		{copied(old, "", ""), true}, {copied("", old, ""), true}, {copied("", "", old), true},
+	} {
+		m, direction := openCarbon(own, element(test.xml), true)
+		if m == nil || direction != "sent" {
+			t.Fatalf("%s: %v", test.xml, m)
+		}
+		if when, delayed := stampOf(own, m); delayed != test.delayed || delayed && when.Format(time.RFC3339) != "2026-01-02T03:04:05Z" {
+			t.Errorf("%s: %v, %v", test.xml, when, delayed)
+		}
+	}
 }

@@ -160,9 +160,14 @@ func (r *discoItem) WriteText(t *output.Text) {
 }
 
 // discoFailure stands in text where the answer would, had there been one.
-type discoFailure struct{ margin, message string }
+type discoFailure struct {
+	margin, of string
+	err        *stanzaError
+}
 
-func (r discoFailure) WriteText(t *output.Text) { t.Printf("%s%s\n", r.margin, r.message) }
+func (r discoFailure) WriteText(t *output.Text) {
+	t.Printf("%s%s%s\n", r.margin, r.of, output.Words(r.err.String()))
+}
 
 type discoverer struct {
 	env   *Env
@@ -387,15 +392,15 @@ func (d *discoverer) fail(a *answer, depth int) error {
 	if d.env.flags.json {
 		d.env.printError(errorRecord{
 			Kind: "error", Time: output.Time(time.Now()), Class: "stanza", ExitCode: exitNo, Retryable: stanzaCode(refused) == exitTemporary,
-			Message: err.Error(), Error: newStanzaError(refused), JID: a.jid.String(),
+			Message: err.Error(), Error: newStanzaError(refused), JID: quote(a.jid.String()),
 		})
 		return nil
 	}
-	message := a.jid.String() + ofNode(a.node) + ": "
+	of := a.jid.String() + ofNode(a.node) + ": "
 	if d.info {
-		message += strings.TrimPrefix(a.what(), "disco#") + ": "
+		of += strings.TrimPrefix(a.what(), "disco#") + ": "
 	}
-	return d.print(discoFailure{margin(depth, d.info), message + newStanzaError(refused).String()})
+	return d.print(discoFailure{margin(depth, d.info), of, newStanzaError(refused)})
 }
 
 // doesNoItems reports whether a refusal says no more than that an entity knows

@@ -62,10 +62,7 @@ func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 // or account is preferred, and of several of those the last, as a server adds its own to
 // what the sender may have made up.
 func stampOf(own xmpp.JID, e *xmpp.Element) (when time.Time, delayed bool) {
-	for d := range xmpp.Elements(e) {
-		if !xmpp.Is(d, nsDelay, "delay") && !xmpp.Is(d, nsOldDelay, "x") {
-			continue
-		}
+	for _, d := range delaysOf(e) {
 		delayed = true
 		stamp := parseStamp(xmpp.Attr(d, "stamp"))
 		if from := addressIn(d, "from"); !stamp.IsZero() && (when.IsZero() || from == own.Bare() || from == (xmpp.JID{Domain: own.Domain})) {
@@ -73,6 +70,18 @@ func stampOf(own xmpp.JID, e *xmpp.Element) (when time.Time, delayed bool) {
 		}
 	}
 	return when, delayed
+}
+
+// delaysOf returns what says in e that it was delayed.
+func delaysOf(e *xmpp.Element) []*xmpp.Element {
+	return append(xmpp.Children(e, nsOldDelay, "x"), xmpp.Children(e, nsDelay, "delay")...)
+}
+
+// adoptDelays gives a message the delays of what the own server has put it into.
+func adoptDelays(own xmpp.JID, message, in *xmpp.Element) {
+	for _, d := range delaysOf(in) {
+		xmpp.Add(message, xmpp.NewElement(nsDelay, "delay", "from", own.Bare().String(), "stamp", xmpp.Attr(d, "stamp")))
+	}
 }
 
 // parseStamp reads a time of XEP-0082, or of XEP-0091, whose times are in UTC. It returns
