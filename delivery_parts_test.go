@@ -146,6 +146,7 @@ type program struct {
 	// Of the sender alone.
 	input       func(line int) string
 	unconfirmed func() []int
+	patience    time.Duration // with the server
 
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when it has ended and its output is read
@@ -167,6 +168,9 @@ func (p *program) start() {
 	defer p.mu.Unlock()
 	p.cmd, p.done = p.account.command(p.args...), make(chan struct{})
 	p.leaving.Store(false)
+	if p.patience > 0 { // of each wait: the flag would bound all of it
+		p.cmd.Env = append(p.cmd.Env, "XMPP_TIMEOUT="+p.patience.String())
+	}
 	p.cmd.Stderr = p.c.log.writer(p.name)
 	endWithTests(p.cmd)
 	out, err := p.cmd.StdoutPipe()

@@ -212,13 +212,14 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 	state := t.TempDir()
 	c.listener = c.newProgram("listen", benchAccount{server: c.listenerLink.addr(), ca: h.caFile, state: state}, c.arrive,
 		"listen", "-v", "-j", c.juliet.String(), "--json", "--durable", "delivery", "--keepalive", keepAlive.String())
-	args := []string{"send", "-v", "-j", c.romeo.String(), "--json", "--retry", "20", "--timeout", attempt.String()}
+	args := []string{"send", "-v", "-j", c.romeo.String(), "--json", "--retry", "20"}
 	if f.ids {
 		args = append(args, "--input-json")
 	} else {
 		args = append(args, "--lines", c.juliet.String())
 	}
 	c.sender = c.newProgram("send", benchAccount{server: c.senderLink.addr(), ca: h.caFile, state: state}, c.confirm, args...)
+	c.sender.patience = attempt
 	c.sender.input = func(line int) string {
 		if f.ids {
 			return fmt.Sprintf(`{"to":%q,"id":"line-%d","body":"line %d"}`, c.juliet, line, line)
