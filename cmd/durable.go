@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,20 +40,29 @@ type position struct {
 	Format  int              `json:"format"`
 	Account xmpp.JID         `json:"account"`
 	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
+	Start   string           `json:"start,omitempty"`   // what is known of the archive before anything was handed on
 	Behind  bool             `json:"behind,omitempty"`  // the archive is still to be read, though the session may be resumed
 	HasIDs  bool             `json:"has_ids"`           // the account announces nsSID: its ids can be trusted
-	After   string           `json:"after"`             // the id in the archive that IDs begins behind, "" if it is not known
+	After   string           `json:"after"`             // the id in the archive that IDs begins after, "" if there is none or it is not known
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
 	Time    time.Time        `json:"time"`              // when that was, or when the first listener began
 
-	seen map[string]bool
-	file *os.File
-	size int // of what the file holds
+	seen  map[string]bool
+	fresh bool // this process has asked where the archive ends
+	file  *os.File
+	size  int // of what the file holds
 
 	mu sync.Mutex
 }
 
 const positionFormat = 1
+
+// The archive at the first start of a durable listener, where it had no last message.
+const (
+	startNew   = "new"   // it was not asked yet
+	startEmpty = "empty" // all that is in it came later
+	startNone  = "none"  // there was no archive
+)
 
 // openPosition reads and locks the position of a durable listener. It is another
 // listener's as long as that runs.
@@ -81,7 +91,12 @@ func openPositionFile(file string, account xmpp.JID) (*position, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+	f, err := os.OpenFile(file, os.O_RDWR|openFlags, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = createFile(file, newState(account)); err == nil {
+			f, err = os.OpenFile(file, os.O_RDWR|openFlags, 0)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +134,11 @@ func readPosition(f *os.File, account xmpp.JID) (*position, error) {
 // maxPosition bounds the file; a server's ids are the larger part of it.
 const maxPosition = 1 << 20
 
-// parsePosition reads the file of a durable listener, which is empty the first time. One
-// that is broken is an error: to begin anew would be to lose what came in between.
+// parsePosition reads the file of a durable listener. One that is broken, or empty, is an
+// error: to begin anew would be to lose what came in between.
 func parsePosition(b []byte, account xmpp.JID) (*position, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
-		return newPosition(account), nil
+		return nil, errors.New("it is empty")
 	}
 	p := &position{seen: make(map[string]bool)}
 	if err := json.Unmarshal(b, p); err != nil {
@@ -135,14 +150,47 @@ func parsePosition(b []byte, account xmpp.JID) (*position, error) {
 	if p.Session != nil && (p.Session.JID.Bare() != account || p.Session.ID == "") {
 		return nil, errors.New("its session is not one of this account")
 	}
+	if p.Time.IsZero() && p.Start == "" {
+		p.Start = startNew
+	}
 	for _, id := range p.IDs {
 		p.seen[id] = true
 	}
 	return p, nil
 }
 
+// newState is what the file of a durable listener says at first.
+func newState(account xmpp.JID) []byte {
+	p := newPosition(account)
+	p.Start = startNew
+	b, _ := json.Marshal(p) // of nothing that cannot be in JSON
+	return append(b, '\n')
+}
+
 func newPosition(account xmpp.JID) *position {
 	return &position{Format: positionFormat, Account: account.Bare(), IDs: []string{}, seen: make(map[string]bool)}
+}
+
+// isNew reports whether it is to be asked yet where the archive ends.
+func (p *position) isNew() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Start == startNew
+}
+
+// settle notes where the archive ended at the first start: at a message, or what else there
+// was. It is in the file when this returns, whatever happens then.
+func (p *position) settle(after, start string) error {
+	p.mu.Lock()
+	p.After, p.Start, p.Time, p.fresh = after, start, time.Now().UTC(), true
+	p.mu.Unlock()
+	if err := p.save(p.Session); err != nil {
+		return err
+	}
+	if err := p.file.Sync(); err != nil {
+		return stateError(err)
+	}
+	return nil
 }
 
 // pass makes final that messages were handed on, or were none to be.
@@ -163,11 +211,12 @@ func (p *position) pass(ids []string) {
 
 // begin reports whether there is something to catch up with: whether a listener was here
 // before, and the session is not the one that it had, or it did not get that far itself.
+// What came since this process asked where the archive ends was stored for it.
 func (p *position) begin(resumed bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.Time.IsZero() {
-		p.Time = time.Now().UTC()
+	if p.Time.IsZero() || p.fresh {
+		p.Time, p.fresh = time.Now().UTC(), false
 		return false
 	}
 	p.Behind = p.Behind || !resumed
@@ -188,18 +237,21 @@ func (p *position) trust(ids bool) {
 	p.HasIDs = ids
 }
 
-// last returns the id behind which the archive is to be read, which repeats a little; ""
-// where none is known, and the time has to do.
-func (p *position) last() string {
+// last returns the id after which the archive is to be read, which repeats a little, or ""
+// and the time to read it from, zero for all of it.
+func (p *position) last() (after string, start time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch after, ids := p.tail(keptIDs); {
+	after, ids := p.tail(keptIDs)
+	switch {
 	case after != "":
-		return after
+		return after, time.Time{}
+	case p.Start == startEmpty:
+		return "", time.Time{}
 	case len(ids) > 0:
-		return ids[0]
+		return ids[0], time.Time{}
 	}
-	return ""
+	return "", p.Time.Add(-clockSkew)
 }
 
 // has reports whether a message has been handed on.

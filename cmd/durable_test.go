@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"xmppkit/xmpp"
 )
@@ -26,7 +28,7 @@ func mustOpen(t *testing.T, file string) *position {
 func TestPosition(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state", "durable.json")
 	p := mustOpen(t, file)
-	if p.Session != nil || p.last() != "" || p.begin(false) || p.begin(true) || !p.begin(false) || !p.begin(true) {
+	if p.Session != nil || !p.isNew() || p.begin(false) || p.begin(true) || !p.begin(false) || !p.begin(true) {
 		t.Fatalf("%+v", p)
 	}
 	p.Session = &xmpp.Resumption{JID: jid("romeo@localhost/r"), ID: strings.Repeat("x", 500), Handled: 7}
@@ -37,7 +39,7 @@ func TestPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := mustOpen(t, file)
-	if !again.begin(true) || again.last() != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
+	if after, _ := again.last(); !again.begin(true) || after != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
 		again.Session.ID != p.Session.ID || again.Session.Handled != 7 || again.Session.JID != p.Session.JID || !again.Time.Equal(p.Time) {
 		t.Errorf("%+v", again)
 	}
@@ -53,6 +55,99 @@ func TestPosition(t *testing.T) {
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// The file says from the beginning that the position is new, and then where the archive
+// ended; that is what the first gap begins after, whatever the clock says and whatever was
+// handed on. It is written before the next step, and a position that is new stays new.
+func TestPositionStart(t *testing.T) {
+	for _, test := range []struct {
+		after, start, file string
+		from               string
+		whole              bool // the archive is read from its beginning
+	}{
+		{"id7", "", `"after":"id7","ids":[]`, "id7", false},
+		{"", startEmpty, `"start":"empty"`, "", true},
+		{"", startNone, `"start":"none"`, "", false},
+	} {
+		file := filepath.Join(t.TempDir(), "durable.json")
+		p := mustOpen(t, file)
+		if b, _ := os.ReadFile(file); !bytes.Contains(b, []byte(`"start":"new"`)) || !p.isNew() {
+			t.Fatalf("%s", b)
+		}
+		if err := p.save(nil); err != nil {
+			t.Fatal(err)
+		}
+		p.file.Close()
+		if p = mustOpen(t, file); !p.isNew() { // nobody has asked
+			t.Errorf("%+v", p)
+		}
+		if err := p.settle(test.after, test.start); err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := os.ReadFile(file); !bytes.Contains(b, []byte(test.file)) {
+			t.Errorf("%s: %s", b, test.file)
+		}
+		for name, p := range map[string]*position{"this process": p, "another": mustOpen(t, file)} {
+			after, start := p.last()
+			if p.isNew() || after != test.from || start.IsZero() != (test.from != "" || test.whole) {
+				t.Errorf("%s: %+v is read from %q, %s", name, test, after, start)
+			}
+			if missed := p.begin(false); missed != (name == "another") || !p.begin(false) {
+				t.Errorf("%s: something was missed: %v", name, missed)
+			}
+			if test.start != startNone {
+				p.pass([]string{"a", "b"})
+				if after, start := p.last(); after != test.from || !start.IsZero() {
+					t.Errorf("%s: %+v is read from %q, %s after more has come", name, test, after, start)
+				}
+			}
+		}
+	}
+}
+
+// What an earlier version has written is still read; without a time it is new.
+func TestPositionFormat(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"format":1,"account":"romeo@localhost","has_ids":true,"after":"","ids":["a","b"],"time":"2026-11-21T00:00:00Z"}`:  "a",
+		`{"format":1,"account":"romeo@localhost","has_ids":true,"after":"z","ids":["a","b"],"time":"2026-11-21T00:00:00Z"}`: "z",
+		`{"format":1,"account":"romeo@localhost","has_ids":true,"after":"","ids":[],"time":"2026-11-21T00:00:00Z"}`:         "2026-11-20T23:59:00Z",
+		`{"format":1,"account":"romeo@localhost","has_ids":false,"after":"","ids":[],"time":"0001-01-01T00:00:00Z"}`:        "new",
+	} {
+		p, err := parsePosition([]byte(text), jid("romeo@localhost"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got, start := p.last()
+		if !start.IsZero() {
+			got = start.Format(time.RFC3339)
+		}
+		if p.isNew() {
+			got = "new"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// Of several that begin at the same time one has the file.
+func TestPositionRace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "durable.json")
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if err := createFile(file, newState(jid("romeo@localhost"))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	mustOpen(t, file)
+	if left, _ := filepath.Glob(file + ".*"); len(left) > 0 {
+		t.Error(left)
 	}
 }
 
@@ -107,7 +202,7 @@ func TestPositionTooLarge(t *testing.T) {
 func TestPositionBroken(t *testing.T) {
 	dir := t.TempDir()
 	for i, text := range []string{
-		"x", "{", "[]", "{}", `{"format":2,"account":"romeo@localhost"}`, `{"format":1,"account":"juliet@localhost"}`,
+		"", " \n", "x", "{", "[]", "{}", `{"format":2,"account":"romeo@localhost"}`, `{"format":1,"account":"juliet@localhost"}`,
 		`{"format":1,"account":"romeo@localhost","session":{"jid":"juliet@localhost/x","id":"1"}}`, `{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x"}}`,
 		`{"format":1,"account":"@"}`, "\x00\xff", `{"format":1,"account":"romeo@localhost","ids":7}`,
 	} {
@@ -122,7 +217,7 @@ func TestPositionBroken(t *testing.T) {
 			t.Errorf("%q was changed", text)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "open"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "open"), newState(jid("romeo@localhost")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := openPositionFile(filepath.Join(dir, "open"), jid("romeo@localhost")); err == nil {

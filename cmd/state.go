@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -82,7 +84,22 @@ func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
 }
 
 // writeFile replaces a file as a whole, so that a reader never sees half of it.
-func writeFile(file string, b []byte) error {
+func writeFile(file string, b []byte) error { return putFile(file, b, os.Rename) }
+
+// createFile makes a file that is there as a whole or not at all. One that is there by then
+// stays what it is.
+func createFile(file string, b []byte) error {
+	err := putFile(file, b, os.Link)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil { // a file system without links
+		err = putFile(file, b, os.Rename)
+	}
+	return err
+}
+
+func putFile(file string, b []byte, place func(from, to string) error) error {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -91,6 +108,7 @@ func writeFile(file string, b []byte) error {
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name()) // where it has not become the file
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
@@ -99,10 +117,9 @@ func writeFile(file string, b []byte) error {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), file)
+		err = place(f.Name(), file)
 	}
 	if err != nil {
-		os.Remove(f.Name())
 		return err
 	}
 	if d, err := os.Open(dir); err == nil { // that the name is there after a crash, too

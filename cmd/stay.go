@@ -41,19 +41,11 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 	}
 	wait := backoff{start: time.Second, max: time.Minute}
 	for {
-		there := o
-		there.Resume = l.at.Session
-		if l.elsewhere != "" {
-			there.Server, l.elsewhere = l.elsewhere, ""
-		}
-		started, printed, open := time.Now(), l.printed, false
+		started, printed := time.Now(), l.printed
 		l.listening = false
-		err := l.env.session(l.waiting, there, func(_ context.Context, s *xmpp.Session) error {
-			open = true
-			return l.listen(ctx, s)
-		})
-		if open && !errors.Is(err, xmpp.ErrLost) {
-			l.at.Session = nil // its stream was closed
+		located, err := l.attend(ctx, o)
+		if located {
+			continue
 		}
 		if !l.comesBack(err) {
 			return l.leave(err)
@@ -68,6 +60,58 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		if err := l.pause(err, d); err != nil {
 			return l.leave(err)
 		}
+	}
+}
+
+// attend listens in one session. A durable listener that is new asks in one before where
+// the archive ends, and reports that it did: in the one that it listens in, Prosody 0.12
+// would take that for a client that reads the archive, and deliver no stored messages.
+func (l *listener) attend(ctx context.Context, o xmpp.Options) (located bool, err error) {
+	if l.elsewhere != "" {
+		o.Server, l.elsewhere = l.elsewhere, ""
+	}
+	if l.kinds["message"] && l.at.isNew() {
+		o.JID, o.Manage, o.Resumable = o.JID.Bare(), false, 0
+		err = l.env.session(l.waiting, o, func(_ context.Context, s *xmpp.Session) error { return l.locate(s) })
+		return err == nil, err
+	}
+	open := false
+	o.Resume = l.at.Session
+	err = l.env.session(l.waiting, o, func(_ context.Context, s *xmpp.Session) error {
+		open = true
+		return l.listen(ctx, s)
+	})
+	if open && !errors.Is(err, xmpp.ErrLost) {
+		l.at.Session = nil // its stream was closed
+	}
+	return false, err
+}
+
+// locate asks where the archive ends. Nothing is delivered to a session that is not
+// available, so nothing is acknowledged before the answer is in the file.
+func (l *listener) locate(s *xmpp.Session) error {
+	l.startClocks()
+	l.connected = true
+	soon, cancel := l.env.withinWait(l.waiting)
+	defer cancel()
+	has, err := l.hasArchive(soon, s)
+	if err != nil {
+		return err
+	}
+	if !has {
+		return l.at.settle("", startNone)
+	}
+	query, end, err := l.ask(s, archivePage{last: true, max: 1})
+	if err != nil {
+		return archiveError(err)
+	}
+	switch after := cmp.Or(end.last, l.arrived(s, query).lastID); {
+	case after == "":
+		return l.at.settle("", startEmpty)
+	case len(after) > longID:
+		return l.at.settle("", startNone)
+	default:
+		return l.at.settle(after, "")
 	}
 }
 
@@ -463,15 +507,13 @@ func (l *listener) accountFeatures(ctx context.Context, s *xmpp.Session) (map[st
 // catchUp hands on what the archive has after the last message that was handed on. What
 // arrives by itself meanwhile is in it as well, if it was not too late for the last page.
 func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
-	page := archivePage{after: l.at.last(), max: archivePageSize}
+	page := archivePage{max: archivePageSize}
+	page.after, page.start = l.at.last()
 	var pages circle
 	for gone := ""; ; {
-		if page.after == "" {
-			page.start = l.at.Time.Add(-clockSkew)
-		}
 		query, end, err := l.ask(s, page)
 		if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			gone, page.after = page.after, ""
+			gone, page.after, page.start = page.after, "", l.at.Time.Add(-clockSkew)
 			continue
 		}
 		if err != nil {
