@@ -81,6 +81,12 @@ type Options struct {
 	// goroutine of its own, which Close waits for.
 	Acknowledging func(*Resumption)
 
+	// Pause makes the reader wait for room where more arrives than is taken, instead of
+	// losing the session. It is for who keeps taking Stanzas. Where such a session is
+	// resumed, the proof that it is of use waits with the rest, and the session ends by
+	// ErrUseless if there is none.
+	Pause bool
+
 	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
 	KeepAlive time.Duration
 
@@ -142,7 +148,8 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 	return dial(ctx, o)
 }
 
-// resumedBudget bounds the first answer in a session that was resumed.
+// resumedBudget is how long nothing may come before the first answer in a session that
+// was resumed.
 const resumedBudget = 5 * time.Second
 
 // resume is Dial for a session to go on with. It does not stop at the word of the server:
@@ -162,10 +169,17 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	if err != nil || !s.Resumed() {
 		return s, err
 	}
-	proof, cancel := context.WithTimeout(ctx, resumedBudget)
-	defer cancel()
-	_, err = s.Ping(proof, s.Server())
-	if _, answered := errors.AsType[*StanzaError](err); err == nil || answered {
+	if o.Pause {
+		go func() {
+			if err := s.proof(s.ctx); err != nil {
+				s.fail(fmt.Errorf("%w: %w", ErrUseless, err))
+				return
+			}
+			s.resend()
+		}()
+		return s, nil
+	}
+	if err = s.proof(ctx); err == nil {
 		s.resend()
 		return s, nil
 	}
@@ -179,6 +193,31 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 		return nil, err
 	}
 	return nil, resumeRefused{fmt.Errorf("the session was resumed and is of no use: %w", err)}
+}
+
+// proof returns once the server has answered in a resumed session, or why it will not: all
+// that it sends again comes before the answer, so this is the time that nothing comes.
+func (s *Session) proof(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := s.Ask(ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping")))
+	ticker := time.NewTicker(resumedBudget)
+	defer ticker.Stop()
+	for reads := s.in.reads.Load(); ; {
+		select {
+		case a := <-answer:
+			if _, refused := errors.AsType[*StanzaError](a.Err); refused {
+				return nil
+			}
+			return a.Err
+		case <-ticker.C:
+			now := s.in.reads.Load()
+			if now == reads && !s.isPaused() {
+				return fmt.Errorf("nothing came for %s", resumedBudget)
+			}
+			reads = now
+		}
+	}
 }
 
 func isServer(s string) bool {

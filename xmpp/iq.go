@@ -78,6 +78,44 @@ func (s *Session) Fence(ctx context.Context, before ...*Element) (wait func(cont
 	}, nil
 }
 
+// An Answer is what came of a request, as of IQ.
+type Answer struct {
+	IQ  *Element
+	Err error
+}
+
+// Ask is IQ for who goes on taking Stanzas until the answer is there. What the server
+// sent before it has arrived by then.
+func (s *Session) Ask(ctx context.Context, iq *Element) <-chan Answer {
+	answers := make(chan Answer, 1)
+	c, forget, err := s.expect(iq)
+	if err != nil {
+		answers <- Answer{nil, err}
+		return answers
+	}
+	go func() {
+		defer forget()
+		number, _, err := s.flight(ctx, iq)
+		if err != nil {
+			answers <- Answer{nil, err}
+			return
+		}
+		answer, at, err := s.answered(ctx, c)
+		if !at.IsZero() {
+			s.arrived(number)
+		}
+		answers <- Answer{answer, err}
+	}()
+	return answers
+}
+
+// arrived notes that a flight has: every answer comes through the own server, in order.
+func (s *Session) arrived(flight int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prove(flight)
+}
+
 func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*Element, time.Duration, error) {
 	_, answer, err := s.begin(ctx, iq, before...)
 	if err != nil {
@@ -93,20 +131,21 @@ func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (n
 	if err != nil {
 		return 0, nil, err
 	}
+	s.hinder(1)
 	number, sent, err := s.flight(ctx, append(slices.Clip(before), iq)...)
 	if err != nil {
+		s.hinder(-1)
 		forget()
 		return number, nil, err
 	}
 	return number, func(ctx context.Context) (*Element, time.Duration, error) {
+		defer s.hinder(-1)
 		defer forget()
 		answer, at, err := s.answered(ctx, c)
 		if at.IsZero() {
 			return nil, 0, err
 		}
-		s.mu.Lock()
-		s.prove(number) // every answer comes through the own server, in order
-		s.mu.Unlock()
+		s.arrived(number)
 		return answer, at.Sub(sent), err
 	}, nil
 }
@@ -157,6 +196,15 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 		return nil, r.at, fmt.Errorf("the answer of %s is over a limit: %w", Clip(s.asked(c).String(), shown), r.over)
 	}
 	return r.iq, r.at, nil
+}
+
+// hinder counts those who take no stanzas until they have an answer. A reader that waits
+// for them to do so would wait for ever.
+func (s *Session) hinder(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting += n
+	s.resumeReading()
 }
 
 // asked names whom a call went to.

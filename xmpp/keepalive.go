@@ -25,7 +25,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 			return
 		case <-ticker.C:
 		}
-		if silent++; s.in.heard.Swap(false) {
+		if silent++; s.in.heard.Swap(false) || s.isPaused() {
 			silent = 0
 		}
 		switch silent {
@@ -34,7 +34,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 			case pinging <- struct{}{}:
 				s.o.trace("nothing came for a while: ping")
 				go func() {
-					s.Ping(s.ctx, s.Server()) // any sign of life is an answer
+					<-s.Ask(s.ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping"))) // any sign of life is an answer
 					<-pinging
 				}()
 			default: // one of a server that answers none is enough
@@ -66,6 +66,14 @@ func (s *Session) fail(err error) {
 	if s.err == nil {
 		s.err = s.lost(err)
 	}
+	s.resumeReading()
 	s.mu.Unlock()
 	s.raw.Close()
+}
+
+// isPaused reports whether it is this side that does not read.
+func (s *Session) isPaused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.paused
 }

@@ -376,8 +376,9 @@ func firstLine(b []byte) []byte {
 type arrival struct {
 	io.Reader
 	wait  func()
-	heard atomic.Bool // something has come
-	first []byte      // of that, some bytes; belongs to the reader
+	heard atomic.Bool  // something has come
+	reads atomic.Int64 // how often something has
+	first []byte       // of that, some bytes; belongs to the reader
 }
 
 // firstBytes is how much of what came first is kept, for an error.
@@ -391,6 +392,8 @@ func (a *arrival) Read(b []byte) (int, error) {
 	if n > 0 {
 		a.heard.Store(true)
 		a.first = append(a.first, b[:min(n, firstBytes-len(a.first))]...)
+
+		a.reads.Add(1)
 	}
 	return n, err
 }

@@ -18,7 +18,7 @@ import (
 
 const (
 	// queueBudget bounds, in bytes of memory, the stanzas that nobody has taken
-	// yet. Past it the session fails, as dropping one would be a lie.
+	// yet. Past it the reader pauses, or the session is lost once they are taken.
 	queueBudget = 32 << 20
 	// partSize is what a part of a stanza takes in memory besides its text.
 	partSize = 100
@@ -33,9 +33,12 @@ const (
 
 // A Session is a bound stream. Its methods may be called from several goroutines.
 //
-// One goroutine reads. It never waits for a caller: answers to IQ go to whom they
-// belong, requests to Options.HandleIQ, and everything queues up for Stanzas. So a
-// loop over Stanzas may call IQ.
+// One goroutine reads. Answers to IQ go to whom they belong, requests to
+// Options.HandleIQ, and everything queues up for Stanzas. So a loop over Stanzas may
+// call IQ. The queue is bounded: when it is full, the reader takes no more stanzas.
+// What is in the queue is still handed on, and then the session is lost; with
+// Options.Pause the reader waits for room instead, unless somebody waits for an
+// answer, who could not take anything meanwhile.
 type Session struct {
 	o        Options
 	jid      JID
@@ -62,6 +65,10 @@ type Session struct {
 	queue    []arrived
 	queued   int64         // what the queue takes
 	ready    chan struct{} // holds a token when the queue may have got something
+	room     chan struct{} // holds a token when the reader may go on
+	paused   bool          // the reader waits for room
+	deaf     bool          // the queue is the last: no more stanzas are taken
+	waiting  int           // requests that keep somebody from taking stanzas
 	pending  map[string]*call
 	requests requests
 	serving  sync.WaitGroup
@@ -83,6 +90,7 @@ func newSession(n *negotiation, bound JID, features *Element) *Session {
 		raw: n.raw, conn: n.conn, in: n.in, r: n.r, maxSize: maxSize(features), wrote: time.Now(),
 		writing: make(chan struct{}, 1),
 		ready:   make(chan struct{}, 1),
+		room:    make(chan struct{}, 1),
 		pending: make(map[string]*call),
 		done:    make(chan struct{}),
 	}
@@ -202,6 +210,7 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 		s.err = s.lost(err)
 	}
 	err = s.err
+	s.resumeReading()
 	s.mu.Unlock()
 	s.raw.Close()
 	if ctx.Err() != nil {
@@ -263,6 +272,9 @@ func (s *Session) await(ctx context.Context) error {
 		if s.Queued() > 0 {
 			return nil
 		}
+		if s.isDeaf() { // and what it had taken has been handled
+			s.fail(errTooMuch)
+		}
 		select {
 		case <-ctx.Done():
 		case <-s.done:
@@ -297,8 +309,50 @@ func (s *Session) dequeue() arrived {
 	s.queue = s.queue[1:]
 	s.queued -= a.cost
 	s.m.held = true
+	s.resumeReading()
 	return a
 }
+
+// resumeReading lets the reader go on, or decide anew. The session is locked.
+func (s *Session) resumeReading() {
+	if !s.paused {
+		return
+	}
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Session) isDeaf() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deaf
+}
+
+// admit waits until there is room for a stanza, and reports whether there is. One always
+// has room, however large it is: whoever wrote it must not end the session. The session
+// is locked.
+func (s *Session) admit(cost int64) bool {
+	full := func() bool { return s.queued > 0 && s.queued+cost > queueBudget }
+	for full() && s.err == nil && !s.deaf {
+		if !s.o.Pause || s.waiting > 0 {
+			s.deaf = true
+			break
+		}
+		s.paused = true
+		s.mu.Unlock()
+		select {
+		case <-s.room:
+		case <-s.ctx.Done():
+		}
+		s.mu.Lock()
+		s.paused = false
+	}
+	return !full() && !s.deaf
+}
+
+var errTooMuch = fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20)
 
 // wake hands over what has been queued. It is called when the reader is about to
 // wait, not for each stanza: those that arrive together are handled together.
@@ -356,6 +410,9 @@ func (s *Session) readStanzas() error {
 // arrive counts a stanza and gives it to whom it is for.
 func (s *Session) arrive(a arrived) error {
 	e := a.stanza
+	if t := Attr(e, "type"); s.isDeaf() && (e.Tag != "iq" || t != "result" && t != "error") {
+		return nil // it is not counted, so that a managed session is sent it again
+	}
 	take := (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
 	if take && a.over != nil {
 		if e.Tag != "iq" { // that may be being answered
@@ -365,9 +422,8 @@ func (s *Session) arrive(a arrived) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// One stanza that is large always has room: whoever wrote it must not end the session.
-	if take && s.queued > 0 && s.queued+a.cost > queueBudget { // it is not counted, so a managed session is sent it again
-		return s.lost(fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20))
+	if s.deaf || take && !s.admit(a.cost) {
+		return nil
 	}
 	if s.m.counting {
 		s.m.received++
@@ -432,6 +488,7 @@ func (s *Session) Close() error {
 	if s.err == nil {
 		s.err = errClosed
 	}
+	s.resumeReading()
 	s.mu.Unlock()
 	defer time.AfterFunc(closeBudget, func() { s.raw.Close(); s.cancel() }).Stop()
 	s.serving.Wait() // what was asked is still answered

@@ -528,8 +528,8 @@ func TestFrom(t *testing.T) {
 	})
 }
 
-// Stanzas that nobody takes are kept up to a budget of memory; past it the session fails,
-// and nothing was lost until then.
+// Stanzas that nobody takes are kept up to a budget of memory. Past it no more are taken:
+// what is kept is handed on, answers still come, and then the session is lost.
 func TestQueueBudget(t *testing.T) {
 	const size = 1 << 20
 	message := "<message id='1'><body>" + strings.Repeat("x", size) + "</body></message>"
@@ -544,12 +544,18 @@ func TestQueueBudget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				s, p := connect(t)
+				call := async(ping(s, s.Server()))
+				id := xmpp.Attr(p.next(), "id")
 				go func() {
 					burst := strings.Repeat(test.flood, 1+10_000/len(test.flood))
-					for p.write(burst) {
+					for range 40<<20/len(burst) + 1 {
+						p.write(burst)
 					}
+					p.write("<iq type='result' from='localhost' id='" + id + "'/>")
 				}()
-				p.closed()
+				if got := <-call; got.err != nil {
+					t.Error(got.err)
+				}
 				n := 0
 				var end error
 				for e, err := range s.Stanzas(t.Context()) {
@@ -569,13 +575,72 @@ func TestQueueBudget(t *testing.T) {
 	bubble(t, func(t *testing.T) { // a managed session is sent again what did not fit
 		s, p := connectManaged(t)
 		go func() {
-			for p.write(message) {
+			for range 40 {
+				p.write(message)
 			}
 		}()
-		p.closed()
+		synctest.Wait()
 		kept, _ := collectAll(s)
 		if s.Handled(); int(s.Resumption().Handled) != len(kept) {
 			t.Errorf("%d are handled, and %d were yielded", s.Resumption().Handled, len(kept))
+		}
+	})
+	bubble(t, func(t *testing.T) { // who takes all of it lets the reader wait
+		s, p := connect(t, func(o *xmpp.Options) { o.Pause, o.KeepAlive = true, time.Minute })
+		written, asked := 0, async(func() (*xmpp.Element, error) { return p.next(), nil })
+		go func() {
+			for written < 100 {
+				p.write(message)
+				written++
+			}
+			p.write("<iq type='result' from='localhost' id='" + xmpp.Attr((<-asked).value, "id") + "'/>")
+		}()
+		time.Sleep(time.Hour) // it is this side that is silent
+		if written < 30 || written > 33 {
+			t.Errorf("%d were read, and nobody takes them", written)
+		}
+		answer := s.Ask(t.Context(), xmpp.NewIQ("get", s.Server(), xmpp.NewElement("u", "q")))
+		for n := 0; n < 100; n++ {
+			for e, err := range s.Stanzas(t.Context()) {
+				if err != nil || e == nil {
+					t.Fatalf("%d: %v", n, err)
+				}
+				break
+			}
+		}
+		if a := <-answer; a.Err != nil {
+			t.Error(a.Err)
+		}
+	})
+	bubble(t, func(t *testing.T) { // but whoever waits for an answer cannot take anything
+		s, p := connectManaged(t, func(o *xmpp.Options) { o.Pause = true })
+		go func() {
+			for range 100 {
+				p.write(message)
+			}
+			id := xmpp.Attr(p.next(), "id")
+			p.write("<iq type='result' from='localhost' id='" + id + "'/>")
+		}()
+		synctest.Wait()
+		if _, err := s.Ping(t.Context(), s.Server()); err != nil {
+			t.Error(err)
+		}
+		if kept, end := collectAll(s); len(kept) < 30 || len(kept) > 32 || !errors.Is(end, xmpp.ErrLost) {
+			t.Errorf("%d were kept: %v", len(kept), end)
+		}
+	})
+	bubble(t, func(t *testing.T) { // and what pauses can be closed
+		s, p := connect(t, func(o *xmpp.Options) { o.Pause = true })
+		go func() {
+			for range 100 {
+				p.write(message)
+			}
+		}()
+		synctest.Wait()
+		started := time.Now()
+		s.Close()
+		if took := time.Since(started); took > time.Second {
+			t.Errorf("closing took %s", took)
 		}
 	})
 	bubble(t, func(t *testing.T) { // what was read counts no more
