@@ -99,7 +99,9 @@ func (p *people) getRoster(ctx context.Context, known *xmpp.Roster, more []*xmpp
 	if err != nil {
 		return fmt.Errorf("get the roster: %w", err)
 	}
-	p.roster = roster
+	if p.roster = roster; roster.Unnamed > 0 {
+		p.env.warn("%s: left out %d contacts that have no valid address", p.s.JID().Bare(), roster.Unnamed)
+	}
 	for _, e := range p.early {
 		p.push(e)
 	}

@@ -107,16 +107,26 @@ func (j JID) Profile() error {
 // stringprep (RFC 6122), as Prosody and ejabberd do: it takes strasse for straße,
 // which RFC 7622 keeps apart. The profiles of stringprep only refuse more.
 func (j JID) Alike(other JID) bool {
-	return j == other || j.Domain == other.Domain && prepared(j.Local) == prepared(other.Local) &&
-		norm.NFKC.String(j.Resource) == norm.NFKC.String(other.Resource)
+	return j == other || j.Domain == other.Domain && prepared(j.Local, true) == prepared(other.Local, true) &&
+		prepared(j.Resource, false) == prepared(other.Resource, false)
 }
 
-// prepared is a local part as Nodeprep maps it (RFC 6122, appendix A.3).
-func prepared(local string) string {
-	if plainPart(local) {
-		return local
+// prepared is a part as Nodeprep maps it, which folds case, or Resourceprep (RFC 6122,
+// appendix A.3 and B.3).
+func prepared(s string, fold bool) string {
+	if plainPart(s) {
+		return s
 	}
-	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(local)))
+	s = strings.Map(func(r rune) rune { // RFC 3454, table B.1
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector) || r == '\u034f' {
+			return -1
+		}
+		return r
+	}, s)
+	if fold {
+		s = cases.Fold().String(norm.NFKC.String(s))
+	}
+	return norm.NFKC.String(s)
 }
 
 // foldDomain brings a domain that has arrived into the form that ParseJID gives one, if
@@ -128,7 +138,10 @@ func foldDomain(s string) string {
 			return l
 		}
 		return r
-	}, strings.TrimSuffix(s, "."))
+	}, s)
+	if one := strings.TrimSuffix(lower, "."); !strings.HasSuffix(one, ".") {
+		lower = one // else it is no name, and stays what it is
+	}
 	if plainDomain(lower) {
 		return lower
 	}
@@ -202,7 +215,7 @@ func domainpart(s string) (string, error) {
 // toUnicode maps and validates a domain name. The name must also survive the
 // way back, as it is the A-label form that goes to DNS and TLS.
 func toUnicode(s string) (string, error) {
-	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.Transitional(false), idna.VerifyDNSLength(true))
+	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false), idna.Transitional(false), idna.VerifyDNSLength(true))
 	u, err := profile.ToUnicode(s)
 	if err != nil {
 		return "", err
@@ -211,7 +224,7 @@ func toUnicode(s string) (string, error) {
 	if strings.HasSuffix(u, ".") {
 		return "", errors.New("empty label")
 	}
-	if i := strings.IndexFunc(u, lookalike); i >= 0 {
+	if i := strings.IndexFunc(u, notInName); i >= 0 {
 		return "", fmt.Errorf("%q is not allowed", []rune(u[i:])[0])
 	}
 	if _, err := profile.ToASCII(u); err != nil {
@@ -223,11 +236,14 @@ func toUnicode(s string) (string, error) {
 	return u, nil
 }
 
-// lookalike reports whether a character can be taken for one that separates names, such as
-// U+2044 for a slash. IDNA has them to look old names up; RFC 5892 allows none of them, but
-// for those of its appendix A.
-func lookalike(r rune) bool {
-	return r >= utf8.RuneSelf && unicode.In(r, unicode.Sm, unicode.P) && !strings.ContainsRune("\u00b7\u05f3\u05f4\u30fb", r)
+// notInName reports whether a character belongs to no name. IDNA lets through, to look old
+// names up, what can be taken for a separator, such as U+2044 for a slash; RFC 5892 allows
+// none of these but in its appendix A. Names of hosts have no _, but hosts do.
+func notInName(r rune) bool {
+	if r < utf8.RuneSelf {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(".-_", r))
+	}
+	return unicode.In(r, unicode.Sm, unicode.P) && !strings.ContainsRune("\u00b7\u05f3\u05f4\u30fb", r)
 }
 
 func checkLength(part, s string) error {

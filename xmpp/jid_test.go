@@ -72,6 +72,7 @@ func TestSplitJID(t *testing.T) {
 		"a@xn--bcher-kva.example":            {"a", "b\u00fccher.example", ""},
 		"a@b_c":                              {"a", "b_c", ""},
 		"a@B c":                              {"a", "b c", ""},
+		"a@b..":                              {"a", "b..", ""},
 		"a@[0::1]":                           {"a", "[::1]", ""},
 		"a@\uff2cocalhost":                   {"a", "\uff4cocalhost", ""}, // not localhost
 		"a@\u212aelvin":                      {"a", "\u212aelvin", ""},
@@ -105,6 +106,8 @@ func TestJIDAlike(t *testing.T) {
 		{"\u03c2@b", "\u03a3@b", true},
 		{"\uff41\ufb01@b/\ufb01", "AFI@b/fi", true},
 		{"a@b/x", "a@b/X", false},
+		{"a\u00ad\u200d@b/\ufe0fx", "a@b/x", true},
+		{"r\u00bameo@b", "romeo@b", true},
 		{"a@b", "a@c", false},
 		{"a@b", "a@b/x", false},
 		{"\u00e4@b", "a@b", false},
@@ -129,6 +132,7 @@ func TestJIDSplit(t *testing.T) {
 		"User@EX.com/Res":                    {"user", "ex.com", "Res"},
 		"a@b./x":                             {"a", "b", "x"},
 		"a@b/x ":                             {"a", "b", "x "},
+		"a@_my_B\u00dccher.B_c":              {"a", "_my_b\u00fccher.b_c", ""}, // hosts of containers are called so
 		"a@b/\u00e9":                         {"a", "b", "\u00e9"},
 		"a@b/e\u0301":                        {"a", "b", "\u00e9"}, // NFC
 		"a@b/x\u3000y":                       {"a", "b", "x y"},
@@ -143,12 +147,12 @@ func TestJIDSplit(t *testing.T) {
 	for _, in := range []string{
 		"", "@", "/", "@/", "a@b/", "@b", "a@", "/r", "a@/r", "@b/r", "a@@b", "a@b@c", ".", "a@.", "a@b..", "a@.b",
 		"a\uff20b", "a\uff0fb", "a@b\uff0fc", "a@b\uff20c", // C-J1: never a separator
-		"a\x00@b", "a@b\x00", "a@b/\x00", "a\x1b@b", "a@b/\ufffe", "a@b c", "a@ b", "a@b ", "a@b\x7f", "a@b\u2044c",
+		"a\x00@b", "a@b\x00", "a@b/\x00", "a\x1b@b", "a@b/\ufffe", "a@b c", "a@ b", "a@b ", "a@b\x7f", "a@b\u2044c", "a@b\u2260c", "a@b\u2100c", "a@b\uff3fc\uff05",
 		strings.Repeat("a", 1024) + "@b", "a@b/" + strings.Repeat("r", 1024), strings.Repeat("\u03c0", 512) + "@b",
 		"a@b/" + strings.Repeat("\u265a", 342),
 		"a@" + strings.Repeat("a", 64), "a@" + strings.Repeat("a.", 127) + "a", // DNS has narrower limits than section 3.2
 		"a\xff@b", "a@b\xff", "a@b/\xff", "a@b/\xed\xa0\x80",
-		"a@-b", "a@b-", "a@b_c", "a@b%c", "a@\u2028", "a@b\u202e",
+		"a@-b", "a@b-", "a@b%c", "a@\u2028", "a@b\u202e",
 	} {
 		if got, err := ParseJID(in); err == nil {
 			t.Errorf("%.40q is %#v", in, got)

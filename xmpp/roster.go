@@ -34,6 +34,7 @@ type Roster struct {
 	Account  JID    // bare
 	Version  string // "" where the server has no versions
 	Contacts map[JID]Contact
+	Unnamed  int // items that the server has listed without an address
 }
 
 // Sorted returns the contacts in the order of their addresses, part by part.
@@ -75,7 +76,10 @@ func (s *Session) Roster(ctx context.Context, known *Roster, behind ...*Element)
 	r.Version = Attr(query, "ver")
 	clear(r.Contacts)
 	for item := range Elements(query) {
-		if c, ok := contactOf(item); ok && c.Subscription != "remove" {
+		switch c, ok := contactOf(item); {
+		case !ok && Is(item, NSRoster, "item"):
+			r.Unnamed++
+		case ok && c.Subscription != "remove":
 			r.Contacts[c.JID] = c
 		}
 	}

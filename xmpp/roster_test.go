@@ -164,6 +164,19 @@ func TestRosterWithoutVersions(t *testing.T) {
 	})
 }
 
+// What is listed without an address is counted.
+func TestRosterUnnamed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connect(t)
+		got := async(func() (*xmpp.Roster, error) { return s.Roster(t.Context(), nil) })
+		p.write("<iq type='result' id='" + xmpp.Attr(p.next(), "id") + "'><query xmlns='jabber:iq:roster'><item/><item jid='@b'/>" + juliet +
+			"<item jid='Ju li&#x640;et@LOCALHOST'/><item xmlns='y' jid='@'/></query></iq><iq type='result' from='localhost' id='" + xmpp.Attr(p.next(), "id") + "'/>")
+		if r := <-got; r.err != nil || r.value.Unnamed != 2 || len(r.value.Contacts) != 2 || r.value.Contacts[xmpp.JID{Local: "Ju li\u0640et", Domain: "localhost"}].Subscription == "" {
+			t.Errorf("%+v, %v", r.value, r.err)
+		}
+	})
+}
+
 // Of pushes the true ones are answered, and of the forged ones nothing is said.
 func TestRosterPushAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
