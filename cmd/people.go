@@ -45,7 +45,7 @@ type people struct {
 	early   []*xmpp.Element        // what may be roster pushes, until then
 	changes int                    // bytes of roster pushes, about
 	pushed  map[xmpp.JID]bool      // whose item has changed since something was said
-	names   []xmpp.JID             // those who are of interest besides the contacts
+	names   []xmpp.JID             // those who are of interest; if none, the contacts are
 	present map[xmpp.JID]resources // who is online, by bare address
 	refused map[xmpp.JID]*refusal  // presences of type error, by bare address
 	cost    map[xmpp.JID]int       // of what is kept of an account
@@ -236,17 +236,17 @@ func (p *people) push(e *xmpp.Element) bool {
 }
 
 // wanted reports whether presences of an account are of interest: as anybody can send
-// one, those of strangers must neither take room nor time. The own account's are, and
-// those of contacts; until the roster is known anybody may be one. Of whom is named the
-// server may spell the address in another way, but not the domain.
+// one, those of strangers must take neither room nor time. Those who are named are or, if
+// nobody is, the contacts. Until the roster is known anybody may be one.
 func (p *people) wanted(bare xmpp.JID) bool {
-	if p.roster == nil || bare == p.s.JID().Bare() {
+	if p.roster == nil {
 		return true
 	}
-	if _, ok := p.roster.Contacts[bare]; ok {
-		return true
+	if len(p.names) > 0 {
+		return slices.ContainsFunc(p.names, func(name xmpp.JID) bool { return name.Bare().Alike(bare) })
 	}
-	return slices.ContainsFunc(p.names, func(name xmpp.JID) bool { return name.Domain == bare.Domain })
+	_, ok := p.roster.Contacts[bare]
+	return ok
 }
 
 // answered reports whether those who are named have all answered. Of an account that is

@@ -131,6 +131,7 @@ func TestSettle(t *testing.T) {
 		{there, "presence mercutio@example.net/x", 0},
 		{there, "presence mercutio@example.net/y", settleFar},
 		{refused, "presence mercutio@example.net", 0},
+		{refused, "presence benvolio@example.net", settleFar},
 		{refused, "presence mercutio@example.net mercutio@example.net/x", 0},
 		{refused, "presence mercutio@example.net juliet@localhost", settleFar},
 	} {
