@@ -128,7 +128,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	f := &env.flags
 	f.timeout = duration(30 * time.Second)
 	fs.StringVarP(&f.account, "account", "a", "", "the `NAME` of an account in the configuration file [XMPP_ACCOUNT]")
-	fs.StringVarP(&f.jid, "jid", "j", "", "the account's `JID`; a resource in it is asked for [XMPP_JID]")
+	fs.StringVarP(&f.jid, "jid", "j", "", "the account's `JID`: user@domain[/resource]; see help config for the resource [XMPP_JID]")
 	fs.StringVar(&f.passwordFile, "password-file", "", "`FILE` whose first line is the password; - is standard input [XMPP_PASSWORD_FILE]")
 	fs.StringVar(&f.passwordCommand, "password-command", "", "shell `COMMAND` whose first line of output is the password [XMPP_PASSWORD_COMMAND]")
 	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the JID's domain [XMPP_SERVER]")

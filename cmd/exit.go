@@ -302,7 +302,7 @@ func classifyAuth(err error, a *xmpp.AuthError) *exitError {
 	return e
 }
 
-// streamCode follows RFC 6120, section 4.9.3.
+// streamCode follows RFC 6120, section 4.9.3. A conflict is not its to judge: see crowded.
 func streamCode(e *xmpp.StreamError) (code int, hint string) {
 	if e.Sent {
 		return exitProtocol, ""
@@ -312,8 +312,6 @@ func streamCode(e *xmpp.StreamError) (code int, hint string) {
 		return exitNoHost, "the server does not serve this domain: check the JID"
 	case xmpp.NotAuthorized, xmpp.PolicyViolation:
 		return exitNotAllowed, ""
-	case xmpp.Conflict:
-		return exitUnavailable, "another session took this resource: leave the resource out of the JID"
 	case "system-shutdown", "reset", "connection-timeout", xmpp.ResourceConstraint, xmpp.InternalServerError, xmpp.RemoteConnectionFailed:
 		return exitTemporary, "try again"
 	}
@@ -322,6 +320,18 @@ func streamCode(e *xmpp.StreamError) (code int, hint string) {
 
 // unreachable is the hint for a server that another one cannot reach.
 const unreachable = "check the domain; if it is right, try again later"
+
+// crowded is the error of a session that had to make way for others of the account, or
+// found no room beside them. Only where it bound the user's own resource that may be what
+// they wanted.
+func crowded(o xmpp.Options, condition xmpp.Condition, class string, err error) error {
+	if condition == xmpp.Conflict && o.OwnResource {
+		return &exitError{code: exitUnavailable, class: class, err: err,
+			hint: fmt.Sprintf("another session took the resource %q: use another one", o.JID.Resource)}
+	}
+	return &exitError{code: exitTemporary, class: class, err: err,
+		hint: "there are too many sessions of this account: end one of them, or try again later"}
+}
 
 // stanzaCode follows RFC 6120, section 8.3.
 func stanzaCode(e *xmpp.StanzaError) int {

@@ -21,7 +21,7 @@ import (
 // The stream errors of RFC 6120, section 4.9.3.
 func TestStreamCodes(t *testing.T) {
 	conditions := map[xmpp.Condition]int{
-		"bad-format": 76, "bad-namespace-prefix": 76, "conflict": 69, "connection-timeout": 75, "host-gone": 68, "host-unknown": 68,
+		"bad-format": 76, "bad-namespace-prefix": 76, "conflict": 75, "connection-timeout": 75, "host-gone": 68, "host-unknown": 68,
 		"improper-addressing": 76, "internal-server-error": 75, "invalid-from": 76, "invalid-namespace": 76, "invalid-xml": 76,
 		"not-authorized": 77, "not-well-formed": 76, "policy-violation": 77, "remote-connection-failed": 75, "reset": 75,
 		"resource-constraint": 75, "restricted-xml": 76, "see-other-host": 76, "system-shutdown": 75, "undefined-condition": 76,
@@ -53,7 +53,8 @@ func TestStanzaCodes(t *testing.T) {
 		"item-not-found":          {67, 67, 67, 67, 67, 67},
 		"remote-server-not-found": {75, 75, 75, 75, 75, 75},
 		"resource-constraint":     {75, 75, 75, 75, 75, 75},
-		"conflict":                refused, "feature-not-implemented": refused, "gone": refused, "service-unavailable": refused,
+		"conflict":                {75, 75, 75, 75, 75, 75}, // over the server's choice of a resource
+		"feature-not-implemented": refused, "gone": refused, "service-unavailable": refused,
 		"forbidden": forbidden, "not-allowed": forbidden, "not-authorized": forbidden, "policy-violation": forbidden,
 		"registration-required": forbidden, "subscription-required": forbidden,
 		"bad-request": other, "internal-server-error": other, "jid-malformed": other, "not-acceptable": other, "recipient-unavailable": other,

@@ -151,7 +151,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	o, err := l.env.account(cmd.Context())
+	o, err := l.env.ownAccount(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	o, err := p.env.account(cmd.Context())
+	o, err := p.env.ownAccount(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,27 @@ import (
 	"xmppkit/xmpp"
 )
 
-// account turns the global flags, and what the configuration file adds to them, into
+// account is ownAccount for a command that does not stay: it binds RES-random where the
+// user gives a resource RES, so that it never ends the session of one that does.
+func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
+	o, err := env.ownAccount(ctx)
+	if err != nil || o.JID.Resource == "" {
+		return o, err
+	}
+	o.OwnResource = false
+	const random = 8
+	if apart, err := withResource(o.JID, o.JID.Resource+"-"+xmpp.NewID()[:random]); err == nil {
+		o.JID = apart
+	} else { // it is too long for that
+		o.JID = o.JID.Bare()
+	}
+	return o, nil
+}
+
+// ownAccount turns the global flags, and what the configuration file adds to them, into
 // what a session needs. It is called before a connection is opened, so that what is
 // wrong with them is said at once.
-func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
+func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	config, err := env.configure()
 	if err != nil {
 		return xmpp.Options{}, err
@@ -33,6 +50,7 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 			return o, configError("", "resource: %w", err)
 		}
 	}
+	o.OwnResource = o.JID.Resource != ""
 	env.noteProfile(o.JID)
 	if o.TLS, err = parseTLS(f.tls); err != nil {
 		return o, usageError("--tls: %w", err)
@@ -149,12 +167,17 @@ func (env *Env) attempt(ctx context.Context, o xmpp.Options, do func(context.Con
 	defer cancelLogin()
 	before := env.remember(&o)
 	s, err := env.Dial(login, o)
-	if err != nil {
-		return err
+	if stanza, ok := errors.AsType[*xmpp.StanzaError](err); ok && (stanza.Condition == xmpp.Conflict || stanza.Condition == xmpp.ResourceConstraint) {
+		return crowded(o, stanza.Condition, "stanza", err)
 	}
-	env.store(o, before)
-	err = do(ctx, s)
-	_ = s.Close() // what was to be confirmed has been, or err says that it was not
+	if err == nil {
+		env.store(o, before)
+		err = do(ctx, s)
+		_ = s.Close() // what was to be confirmed has been, or err says that it was not
+	}
+	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok && !stream.Sent && stream.Condition == xmpp.Conflict {
+		return crowded(o, stream.Condition, "stream", err)
+	}
 	return err
 }
 

@@ -49,6 +49,10 @@ type Options struct {
 	JID      JID // the account; a resource in it is asked for
 	Password Secret
 
+	// OwnResource says that the resource in JID is to be bound, and none instead: where
+	// the server says that it is taken, Dial fails. Else the server's choice does.
+	OwnResource bool
+
 	Server string  // HOST[:PORT] to connect to instead of asking DNS; the certificate must still name the JID's domain
 	TLS    TLSMode // "" is TLSAuto
 

@@ -85,6 +85,9 @@ func TestEndpoint(t *testing.T) {
 		var got string
 		o := xmpp.Options{JID: mustJID(test.jid), Server: test.server, TLS: test.mode, RootCAs: x509.NewCertPool(),
 			DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+				if got != "" {
+					return nil, errRefused // once more, to see whether it is for direct TLS
+				}
 				got = addr
 				there, here := net.Pipe()
 				go func() {

@@ -520,7 +520,7 @@ func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, 
 // bind waits for the answer to a request to bind a resource (RFC 6120, section 7).
 func (n *negotiation) bind(features, request *Element) (*Session, error) {
 	result, err := n.answerTo(request)
-	if e, ok := errors.AsType[*StanzaError](err); ok && e.Condition == Conflict && n.o.JID.Resource != "" {
+	if e, ok := errors.AsType[*StanzaError](err); ok && e.Condition == Conflict && n.o.JID.Resource != "" && !n.o.OwnResource {
 		request = n.bindRequest("")
 		if err = n.write(nil, request); err == nil {
 			result, err = n.answerTo(request)
