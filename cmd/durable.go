@@ -147,7 +147,7 @@ func parsePosition(b []byte, account xmpp.JID) (*position, error) {
 	if p.Format != positionFormat || p.Account != account {
 		return nil, errors.New("it is not of this program, or not of this account")
 	}
-	if p.Session != nil && (p.Session.JID.Bare() != account || p.Session.ID == "") {
+	if p.Session != nil && (p.Session.JID.Domain != account.Domain || p.Session.ID == "") {
 		return nil, errors.New("its session is not one of this account")
 	}
 	if p.Time.IsZero() && p.Start == "" {

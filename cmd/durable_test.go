@@ -203,7 +203,7 @@ func TestPositionBroken(t *testing.T) {
 	dir := t.TempDir()
 	for i, text := range []string{
 		"", " \n", "x", "{", "[]", "{}", `{"format":2,"account":"romeo@localhost"}`, `{"format":1,"account":"juliet@localhost"}`,
-		`{"format":1,"account":"romeo@localhost","session":{"jid":"juliet@localhost/x","id":"1"}}`, `{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x"}}`,
+		`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@other.example/x","id":"1"}}`, `{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x"}}`,
 		`{"format":1,"account":"@"}`, "\x00\xff", `{"format":1,"account":"romeo@localhost","ids":7}`,
 	} {
 		file := filepath.Join(dir, fmt.Sprint(i))

@@ -177,7 +177,7 @@ func (r *messageRecord) refer(e *xmpp.Element) {
 // copy of what another session has got. What was stored may: it is handed on first now.
 func (r *messageRecord) wantsReceipt() bool {
 	return r.ReceiptRequested && r.ReceiptFor == "" && r.ID != "" && len(r.ID) <= maxReceiptID &&
-		r.Error == nil && r.Type != "groupchat" && r.Carbon == ""
+		r.Error == nil && r.Type != "groupchat" && r.Carbon == "" && !r.nowhere
 }
 
 // maxReceiptID bounds the ids that are sent back: twice in a stanza that has to be one

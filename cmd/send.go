@@ -457,6 +457,8 @@ func bounceError(account xmpp.JID, m *outgoing) *exitError {
 		e.hint = fmt.Sprintf("%s cannot reach %s: %s", account.Domain, m.to.Domain, unreachable)
 	case e.code == exitTemporary:
 		e.hint = "try again"
+	case m.to.Profile() != nil:
+		e.hint = fmt.Sprintf("is the JID right? %v", m.to.Profile())
 	}
 	return e
 }
