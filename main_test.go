@@ -110,6 +110,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			"raw":      scriptRaw,
 			"rooms":    scriptRooms,
 			"receipts": scriptReceipts,
+			"refuses":  scriptRefuses,
 			"server":   scriptServer,
 			"disturb":  scriptDisturb,
 			"ndjson":   scriptNDJSON,
@@ -273,12 +274,30 @@ func scriptRooms(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// receipts JID gives a receipt for each message that comes to JID and asks for one
-// (XEP-0184), until the end of the script.
+// receipts JID is a program that answers messages with receipts until the end of the
+// script (XEP-0184).
 func scriptReceipts(ts *testscript.TestScript, _ bool, args []string) {
+	scriptAnswers(ts, args[0], func(m *xmpp.Element) *xmpp.Element {
+		const ns = "urn:xmpp:receipts"
+		if xmpp.Child(m, ns, "request") == nil {
+			return nil
+		}
+		r := xmpp.NewElement(xmpp.NSClient, "message", "to", xmpp.Attr(m, "from"), "id", xmpp.NewID())
+		return xmpp.Add(r, xmpp.NewElement(ns, "received", "id", xmpp.Attr(m, "id")))
+	})
+}
+
+// refuses JID CONDITION is one that refuses them for the moment.
+func scriptRefuses(ts *testscript.TestScript, _ bool, args []string) {
+	scriptAnswers(ts, args[0], func(m *xmpp.Element) *xmpp.Element {
+		return xmpp.Refusal(m, "wait", xmpp.Condition(args[1]))
+	})
+}
+
+func scriptAnswers(ts *testscript.TestScript, who string, answer func(m *xmpp.Element) *xmpp.Element) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	jid, err := xmpp.ParseJID(args[0])
+	jid, err := xmpp.ParseJID(who)
 	ts.Check(err)
 	s := scriptSession(ctx, ts, jid)
 	_, err = s.Ping(ctx, s.Server(), xmpp.NewElement(xmpp.NSClient, "presence"))
@@ -290,10 +309,8 @@ func scriptReceipts(ts *testscript.TestScript, _ bool, args []string) {
 			if err != nil {
 				return
 			}
-			const ns = "urn:xmpp:receipts"
-			if xmpp.Child(e, ns, "request") != nil {
-				r := xmpp.NewElement(xmpp.NSClient, "message", "to", xmpp.Attr(e, "from"), "id", xmpp.NewID())
-				_ = s.Send(context.Background(), xmpp.Add(r, xmpp.NewElement(ns, "received", "id", xmpp.Attr(e, "id"))))
+			if a := answer(e); a != nil && e.Tag == "message" && xmpp.Attr(e, "type") != "error" {
+				_ = s.Send(context.Background(), a)
 			}
 		}
 	}()

@@ -43,6 +43,7 @@ type outgoing struct {
 	first  int           // line of the input; 0 where it is not from there
 	line   int           // the last one, where several are one message
 	grace  time.Duration // for bounces behind the confirmation
+	lane   *lane         // that has let it go
 
 	number    int  // in the order in which they came
 	doubtful  bool // a session that was lost may have brought it
@@ -52,6 +53,9 @@ type outgoing struct {
 	rtt       time.Duration
 	due       time.Time         // when nothing more is waited for; zero for never
 	err       *xmpp.StanzaError // why it failed
+	by        xmpp.JID          // who has bounced it
+	early     bool              // and that before the confirmation
+	refusal   *xmpp.StanzaError // why it is to be sent again
 	received  time.Time         // the receipt
 	missing   bool              // it failed for want of a receipt
 
@@ -81,33 +85,34 @@ type delivery struct {
 	timeout time.Duration
 	retries int
 
-	link      *link
-	ended     bool  // there is no more to come from the source
-	inputErr  error // why, if it is not its end
-	count     int   // messages that came
-	pending   []*outgoing
-	resumed   *flight     // was written by the connection before
-	settling  []*outgoing // confirmed and open, the next to be due first
-	held      int         // bytes in them, about
-	tries     int         // to go on, since the last progress
-	lacking   int         // what the server had not got when a session was resumed; below 0 if nothing is known
-	backoff   backoff
-	window    int       // what may be in flights that are not back
-	under     int       // flights that are not back
-	messages  int       // in them
-	bytes     int       // in them
-	elsewhere string    // where the server has sent us, for one try
-	paused    time.Time // until when nothing is written
-	deadline  time.Time // for a sign of life or, when the source has ended, for all
-	stopping  error     // why nothing more is written in this session
-	settled   int
-	failed    int
-	missing   int         // of those that failed: the receipt
-	to        xmpp.JID    // of the first message
-	several   bool        // there is more than one recipient
-	failures  []*outgoing // all that failed; of a stream the first
-	code      int         // of all that failed, or exitNo where they differ
-	progress  *progress   // nil if nobody looks
+	link         *link
+	ended        bool  // there is no more to come from the source
+	inputErr     error // why, if it is not its end
+	count        int   // messages that came
+	pending      []*outgoing
+	lanes        map[xmpp.JID]*lane // of recipients that refuse messages for now
+	waiting      int                // messages in the lanes
+	waitingBytes int                // in them, about
+	resumed      *flight            // was written by the connection before
+	settling     []*outgoing        // confirmed and open, the next to be due first
+	held         int                // bytes in them, about
+	tries        int                // to go on, since the last progress
+	lacking      int                // what the server had not got when a session was resumed; below 0 if nothing is known
+	pace         pace               // of all
+	under        int                // flights that are not back
+	messages     int                // in them
+	bytes        int                // in them
+	elsewhere    string             // where the server has sent us, for one try
+	deadline     time.Time          // for a sign of life or, when the source has ended, for all
+	stopping     error              // why nothing more is written in this session
+	settled      int
+	failed       int
+	missing      int         // of those that failed: the receipt
+	to           xmpp.JID    // of the first message
+	several      bool        // there is more than one recipient
+	failures     []*outgoing // all that failed; of a stream the first
+	code         int         // of all that failed, or exitNo where they differ
+	progress     *progress   // nil if nobody looks
 
 	account xmpp.JID
 	woke    chan struct{} // holds a token when there is news
@@ -120,18 +125,19 @@ type delivery struct {
 
 // News is what a stanza from others says of a message: a bounce, or a receipt.
 type news struct {
-	m   *outgoing
-	err *xmpp.StanzaError
-	at  time.Time
+	m    *outgoing
+	err  *xmpp.StanzaError
+	from xmpp.JID
+	at   time.Time
 }
 
 // run delivers until the source has ended and all is settled.
 func (d *delivery) run(ctx context.Context) error {
 	d.open, d.woke = make(map[string][]*outgoing), make(chan struct{}, 1)
-	d.backoff = backoff{start: time.Second, max: time.Minute}
-	d.window, d.lacking = windowSize, -1
+	d.lanes = make(map[xmpp.JID]*lane)
+	d.pace, d.lacking = newPace(windowSize), -1
 	if !d.stream {
-		d.window = math.MaxInt // all is one flight
+		d.pace.window = math.MaxInt // all is one flight
 	}
 	d.account, d.own, d.o.Take = d.o.JID.Bare(), d.o.JID, d.hear
 	if d.retries > 0 {
@@ -179,14 +185,14 @@ func (d *delivery) again(ctx context.Context, err error) bool {
 	switch {
 	case d.done(), ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err) && d.elsewhere == "":
 		return false
-	case code == exitTimeout && d.ended && len(d.pending)+len(d.unconfirmed()) == 0:
+	case code == exitTimeout && d.ended && len(d.pending)+d.waiting+len(d.unconfirmed()) == 0:
 		return false // to send again brings no receipt
 	}
 	if isLimit(err) {
-		d.window = max(1, min(d.window, windowSize)/2)
+		d.pace.window = max(1, min(d.pace.window, windowSize)/2)
 	}
 	d.tries++
-	wait := d.backoff.next()
+	wait := d.pace.backoff.next()
 	d.env.trace("try %d of %d in %s: %s", d.tries, d.retries, wait.Round(time.Millisecond), err)
 	return sleep(ctx, wait) == nil
 }
@@ -279,12 +285,12 @@ func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 
 // done reports whether all is settled.
 func (d *delivery) done() bool {
-	return d.ended && len(d.pending) == 0 && len(d.open) == 0
+	return d.ended && len(d.pending)+d.waiting == 0 && len(d.open) == 0
 }
 
 // wants reports whether there is place for more from the source.
 func (d *delivery) wants() bool {
-	return !d.ended && d.stopping == nil && len(d.pending) == 0 && len(d.settling) < 10*windowSize && d.held < 10*windowBytes
+	return !d.ended && d.stopping == nil && len(d.pending) == 0 && len(d.settling)+d.waiting < 10*windowSize && d.held+d.waitingBytes < 10*windowBytes
 }
 
 // begin takes up what a connection before left open.
@@ -301,7 +307,7 @@ func (d *delivery) begin(s *xmpp.Session) {
 		}
 		if s.Lacking() < d.lacking { // the last connection has come further than the one before
 			d.tries = 0
-			d.backoff.reset()
+			d.pace.recover()
 		}
 		d.lacking = s.Lacking()
 		d.resumed = &flight{messages: unconfirmed, written: true}
@@ -313,7 +319,7 @@ func (d *delivery) begin(s *xmpp.Session) {
 	for _, m := range unconfirmed {
 		m.doubtful = true
 	}
-	d.takeBack(unconfirmed)
+	d.takeBack(unconfirmed...)
 }
 
 // unconfirmed returns the open messages that are not confirmed, in order.
@@ -357,7 +363,7 @@ func (d *delivery) accept(c chunk, ok bool) {
 		m.number = d.count
 		d.to = cmp.Or(d.to, m.to)
 		d.several = d.several || m.to != d.to
-		d.pending = append(d.pending, m)
+		d.enqueue(m)
 	}
 	if len(c.bad)+c.skipped > 0 {
 		d.clearProgress()
@@ -382,27 +388,45 @@ func (d *delivery) tooLarge(m *outgoing) error {
 	return nil
 }
 
-// next returns the flight that can be written now, or nil.
+// next returns the flight that can be written now, or nil. What is pending has half of
+// it at least.
 func (d *delivery) next() *flight {
+	now := time.Now()
 	switch {
-	case d.stopping != nil, time.Now().Before(d.paused):
+	case d.stopping != nil, now.Before(d.pace.until):
 		return nil
 	case d.resumed != nil:
 		return d.resumed
 	}
-	n, bytes := 0, 0
+	f := new(flight)
+	for _, l := range d.lanes {
+		for i, m := range l.waiting {
+			if now.Before(l.until) || l.open+i >= l.window || !d.fits(f, m) || d.stream && len(d.pending) > 0 && len(f.messages) >= flightSize/2 {
+				break
+			}
+			f.add(m)
+		}
+	}
 	for _, m := range d.pending {
-		full := d.messages+n >= d.window || d.messages+n > 0 && d.bytes+bytes+m.size > windowBytes ||
-			n == flightSize || n > 0 && bytes+m.size > flightBytes
-		if d.stream && full || d.messages+n >= d.window {
+		if !d.fits(f, m) {
 			break
 		}
-		n, bytes = n+1, bytes+m.size
+		f.add(m)
 	}
-	if n == 0 {
+	if len(f.messages) == 0 {
 		return nil
 	}
-	return &flight{messages: d.pending[:n:n], bytes: bytes}
+	return f
+}
+
+// fits reports whether there is room for a message in a flight, and in the window.
+func (d *delivery) fits(f *flight, m *outgoing) bool {
+	n := len(f.messages)
+	if d.messages+n >= d.pace.window {
+		return false
+	}
+	full := d.messages+n > 0 && d.bytes+f.bytes+m.size > windowBytes || n == flightSize || n > 0 && f.bytes+m.size > flightBytes
+	return !d.stream || !full
 }
 
 // launch hands a flight to the link. From now on it may be written, and heard of.
@@ -410,7 +434,9 @@ func (d *delivery) launch(f *flight) {
 	if f == d.resumed {
 		d.resumed = nil
 	} else {
-		d.pending = d.pending[len(f.messages):]
+		for _, m := range f.messages {
+			d.dequeue(m)
+		}
 		now := time.Now()
 		d.mu.Lock()
 		for _, m := range f.messages {
@@ -436,7 +462,7 @@ func (d *delivery) answered(f *flight) {
 	if f.err != nil {
 		d.stop(f.err)
 		if f.unsent && !f.written {
-			d.takeBack(f.messages)
+			d.takeBack(f.messages...)
 		}
 		return
 	}
@@ -448,7 +474,10 @@ func (d *delivery) answered(f *flight) {
 			continue // by a receipt
 		}
 		m.confirmed, m.rtt = true, f.rtt
-		limited = limited || m.limited > 0 // until it is settled
+		if m.err == nil {
+			d.pace.tries = 0
+		}
+		limited = limited || m.limited > 0 && d.lanes[m.to.Bare()] == nil // until it is settled
 		switch {
 		case m.err != nil:
 			limited = d.refused(m) || limited
@@ -462,9 +491,9 @@ func (d *delivery) answered(f *flight) {
 	}
 	d.tries, d.lacking = 0, -1
 	if !limited {
-		d.backoff.reset()
-		if d.window < windowSize {
-			d.window = min(2*d.window, windowSize)
+		d.pace.recover()
+		if d.pace.window < windowSize {
+			d.pace.window = min(2*d.pace.window, windowSize)
 		}
 	}
 	if !d.ended {
@@ -475,13 +504,12 @@ func (d *delivery) answered(f *flight) {
 	}
 }
 
-// takeBack makes open messages pending again.
-func (d *delivery) takeBack(messages []*outgoing) {
+// takeBack makes open messages wait for being written again.
+func (d *delivery) takeBack(messages ...*outgoing) {
 	for _, m := range messages {
 		d.close(m)
+		d.enqueue(m)
 	}
-	d.pending = append(d.pending, messages...)
-	slices.SortFunc(d.pending, inOrder)
 }
 
 // await waits for a bounce or receipt of a message that is confirmed. Of one delivery
@@ -514,7 +542,7 @@ func (d *delivery) hear(e *xmpp.Element) bool {
 		return false
 	}
 	for _, m := range d.open[id] {
-		n := news{m: m, at: time.Now()}
+		n := news{m: m, from: from, at: time.Now()}
 		switch {
 		case m.told:
 			continue
@@ -557,7 +585,7 @@ func (d *delivery) heard() {
 		if !d.isOpen(n.m) {
 			continue // it was settled in between
 		}
-		n.m.err = n.err
+		n.m.err, n.m.by, n.m.early = n.err, n.from, !n.m.confirmed
 		switch {
 		case n.err == nil:
 			n.m.received = n.at
@@ -566,29 +594,6 @@ func (d *delivery) heard() {
 			d.refused(n.m)
 		}
 	}
-}
-
-// refused handles a bounce, and reports whether the message is to be sent again, at a
-// lower rate.
-func (d *delivery) refused(m *outgoing) bool {
-	if m.limited == d.retries || !isLimit(m.err) {
-		d.settle(m, m.err)
-		return false
-	}
-	underWay := d.count - d.settled - len(d.pending)
-	d.takeBack([]*outgoing{m})
-	m.limited++
-	m.confirmed, m.err, m.told = false, nil, false // nobody else knows of it any more
-	if !time.Now().Before(d.paused) {
-		wait := d.backoff.next()
-		d.env.trace("refused for the rate: going on in %s", wait.Round(time.Millisecond))
-		d.paused = time.Now().Add(wait)
-		d.window = max(1, min(d.window, underWay)/2)
-		if !d.deadline.IsZero() {
-			d.deadline = d.deadline.Add(wait)
-		}
-	}
-	return true
 }
 
 // idle returns how long there is nothing to do, if nothing happens.
@@ -605,8 +610,13 @@ func (d *delivery) idle() time.Duration {
 	if d.link.ctx.Err() == nil {
 		until(d.deadline)
 	}
-	if d.stopping == nil && time.Now().Before(d.paused) {
-		until(d.paused)
+	if d.stopping == nil && time.Now().Before(d.pace.until) {
+		until(d.pace.until)
+	}
+	for _, l := range d.lanes {
+		if d.stopping == nil && len(l.waiting) > 0 && time.Now().Before(l.until) {
+			until(l.until)
+		}
 	}
 	return rest
 }
@@ -617,7 +627,7 @@ func (d *delivery) expire(now time.Time) {
 	past := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
 	for len(d.settling) > 0 && past(d.settling[0].due) {
 		if d.receipt {
-			d.settle(d.settling[0], leftover{record: d.noReceipt()}.why(errTimeout(d.timeout)))
+			d.settle(d.settling[0], leftover{record: d.noReceipt()}.why(d.settling[0], errTimeout(d.timeout)))
 		} else {
 			d.settle(d.settling[0], nil)
 		}
@@ -661,10 +671,16 @@ func (d *delivery) close(m *outgoing) {
 	defer d.mu.Unlock()
 	id := m.id()
 	same := d.open[id]
-	if i := slices.Index(same, m); len(same) > 1 {
+	switch i := slices.Index(same, m); {
+	case i < 0:
+	case len(same) > 1:
 		d.open[id] = slices.Delete(same, i, i+1)
-	} else {
+	default:
 		delete(d.open, id)
+	}
+	if m.lane != nil {
+		m.lane.open--
+		m.lane = nil
 	}
 	if i := slices.Index(d.settling, m); i >= 0 {
 		d.settling = slices.Delete(d.settling, i, i+1)
@@ -677,7 +693,10 @@ func (d *delivery) settle(m *outgoing, err *xmpp.StanzaError) {
 	d.close(m)
 	d.settled++
 	if err == nil && m.limited > 0 {
-		d.backoff.reset()
+		d.pace.recover()
+	}
+	if m.err == nil || !isTemporary(m.err) {
+		d.served(m)
 	}
 	if err != nil {
 		d.failed++
@@ -784,6 +803,11 @@ func (d *delivery) failure(m *outgoing) *exitError {
 	return e
 }
 
+// signalled reports whether a signal has ended ctx, and not the time.
+func signalled(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded)
+}
+
 // abandon says of each message that is left how far it came, and returns the error.
 func (d *delivery) abandon(ctx context.Context, cause error) error {
 	if ctx.Err() != nil {
@@ -795,16 +819,17 @@ func (d *delivery) abandon(ctx context.Context, cause error) error {
 	}
 	d.retries = 0
 	d.takeStock()
+	d.dissolve()
 	if err := d.env.out.Flush(); err != nil {
 		return err
 	}
-	if d.done() && ctx.Err() == nil {
+	if d.done() && !signalled(ctx) {
 		return d.outcome() // it does not matter any more how the session ended
 	}
 	left := d.leftovers()
 	for _, l := range left {
 		for _, m := range l.messages {
-			d.print(m, l.why(cause))
+			d.print(m, l.why(m, cause))
 		}
 	}
 	if err := d.env.out.Flush(); err != nil {

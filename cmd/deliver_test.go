@@ -587,7 +587,7 @@ func TestLimit(t *testing.T) {
 			if len(seen) != 10 || len(r.records(t)) != 10 || r.code != want {
 				t.Errorf("--retry %s: %d, %v, %s", retries, r.code, seen, r.err)
 			}
-			if took := time.Since(started); retries == "2" && (took < 3*time.Second || took > 6*time.Second) {
+			if took := time.Since(started); retries == "2" && (took < 2*time.Second || took > 6*time.Second) {
 				t.Errorf("took %s", took)
 			}
 		})
@@ -621,7 +621,7 @@ func TestLimitOfServer(t *testing.T) {
 			if r.code != want || len(failed) != want*more || len(r.records(t)) != most+more {
 				t.Errorf("--retry %s: %d, %d of %d failed: %s", retries, r.code, len(failed), len(r.records(t)), r.err)
 			}
-			if again := s.count("<message") - most - more; again != (1-want)*more {
+			if again := s.count("<message") - most - more; again < 1-want || again > (1-want)*more {
 				t.Errorf("--retry %s: %d were sent again", retries, again)
 			}
 			time.Sleep(time.Second)

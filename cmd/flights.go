@@ -20,6 +20,11 @@ type flight struct {
 	unsent bool // and it cannot have been taken
 }
 
+func (f *flight) add(m *outgoing) {
+	f.messages = append(f.messages, m)
+	f.bytes += m.size
+}
+
 // A link takes flights to the server while a session lasts, without waiting for the
 // answer to one before it writes the next.
 type link struct {

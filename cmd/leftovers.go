@@ -20,8 +20,9 @@ type leftover struct {
 }
 
 const (
-	notConfirmed = "not confirmed"
-	notSent      = "not sent"
+	notConfirmed  = "not confirmed"
+	notSent       = "not sent"
+	refusedForNow = "refused for now"
 )
 
 // leftovers takes all that is left out of the delivery. The first of them is the most
@@ -29,12 +30,20 @@ const (
 func (d *delivery) leftovers() []leftover {
 	unconfirmed := leftover{notConfirmed, notConfirmed, "not confirmed, they may or may not have been sent: %d messages", d.unconfirmed()}
 	unsent := leftover{notSent, notSent, "not sent: %d messages", nil}
+	refused := leftover{refusedForNow, "", "refused for now: %d messages", nil}
 	for _, m := range d.pending {
-		if m.doubtful {
+		switch {
+		case m.doubtful:
 			unconfirmed.messages = append(unconfirmed.messages, m)
-		} else {
+		case m.refusal != nil:
+			refused.messages = append(refused.messages, m)
+		default:
 			unsent.messages = append(unsent.messages, m)
 		}
+	}
+	if len(refused.messages) > 0 {
+		first := strings.ReplaceAll(refused.messages[0].refusal.Error(), "%", "%%")
+		refused.message = "refused for now: %d messages, the first: " + first
 	}
 	slices.SortFunc(unconfirmed.messages, inOrder)
 	taken := fmt.Sprintf("taken by %s, but ", d.account.Domain)
@@ -42,15 +51,18 @@ func (d *delivery) leftovers() []leftover {
 	if d.receipt {
 		settling.state, settling.record, settling.message = "without a receipt", d.noReceipt(), taken+"%d messages have no receipt"
 	}
-	return slices.DeleteFunc([]leftover{unconfirmed, unsent, settling}, func(l leftover) bool { return len(l.messages) == 0 })
+	return slices.DeleteFunc([]leftover{unconfirmed, refused, unsent, settling}, func(l leftover) bool { return len(l.messages) == 0 })
 }
 
 func (d *delivery) noReceipt() string {
 	return fmt.Sprintf("taken by %s, but no receipt has come", d.account.Domain)
 }
 
-// why is the error of each of the messages.
-func (l leftover) why(cause error) *xmpp.StanzaError {
+// why is the error of one of the messages.
+func (l leftover) why(m *outgoing, cause error) *xmpp.StanzaError {
+	if l.state == refusedForNow {
+		return m.refusal
+	}
 	e := &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: fmt.Sprintf("%s: %s", l.record, cause)}
 	stream, ok := errors.AsType[*xmpp.StreamError](cause)
 	switch {
@@ -71,7 +83,7 @@ func (d *delivery) broken(ctx context.Context, cause error, left []leftover) err
 			e.err = fmt.Errorf("not confirmed, it may or may not have been sent: message %s: %w", only.id(), cause)
 		}
 	}
-	if !d.stream && d.count == 1 && ctx.Err() == nil {
+	if !d.stream && d.count == 1 && !signalled(ctx) {
 		return e // it says all there is
 	}
 	for _, m := range d.failures {
