@@ -89,7 +89,11 @@ func (s *stoppableWriter) write(ctx context.Context, b []byte) (int, error) {
 func (env *Env) open(ctx context.Context) {
 	env.started = time.Now()
 	env.stdout = &stoppableWriter{ctx: ctx, w: env.Out}
-	env.talk = &talker{w: env.Err, over: func() bool { return env.stdout.context().Err() != nil }}
+	env.talk = &talker{
+		w:    env.Err,
+		over: func() bool { return env.stdout.context().Err() != nil },
+		json: func() bool { return env.flags.json && env.flags.verbose == 0 },
+	}
 }
 
 // bound lets results be waited for until --timeout has passed since the program was
@@ -143,6 +147,7 @@ func (env *Env) outcome(err error) error {
 type talker struct {
 	w    io.Writer
 	over func() bool // the command has no more time
+	json func() bool // all that is written is JSON
 
 	mu      sync.Mutex
 	begun   chan struct{} // closed once the last write has ended; nil if there was none
@@ -166,10 +171,10 @@ func (t *talker) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	text := bytes.Clone(b) // it may be written long after this has returned
-	if t.dropped > 0 {
+	if t.dropped > 0 && !t.json() {
 		text = append(fmt.Appendf(nil, "xmppkit: * standard error was not read: left out %d writes\n", t.dropped), text...)
-		t.dropped = 0
 	}
+	t.dropped = 0
 	t.begun, t.part = make(chan struct{}), make(chan struct{}, 1)
 	go writeParts(t.w, text, t.part, t.begun)
 	t.wait()

@@ -29,9 +29,10 @@ func (s *slowReader) Write(b []byte) (int, error) {
 // meanwhile, is told so, and holds up nobody.
 func TestTalker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		no := func() bool { return false }
 		started := time.Now()
 		slow := &slowReader{wait: func() { time.Sleep(300 * time.Millisecond) }}
-		talk := &talker{w: slow, over: func() bool { return false }}
+		talk := &talker{w: slow, over: no, json: no}
 		long := strings.Repeat("x", 10*talkPart) + "\n"
 		io.WriteString(talk, long)
 		io.WriteString(talk, "end\n")
@@ -51,7 +52,7 @@ func TestTalker(t *testing.T) {
 		started = time.Now()
 		read := make(chan struct{})
 		stuck := &slowReader{wait: func() { <-read }}
-		talk = &talker{w: stuck, over: func() bool { return false }}
+		talk = &talker{w: stuck, over: no, json: no}
 		for range 1000 {
 			io.WriteString(talk, "a line\n")
 		}
