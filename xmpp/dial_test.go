@@ -142,6 +142,10 @@ func TestConnectFails(t *testing.T) {
 			time.Sleep(2*time.Second - 1)
 			return nil, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
 		}, 2 * time.Second, 2 * time.Second, "", "connect to h:5222: context deadline exceeded"},
+		"the connection has the deadline": {func(context.Context, string, string) (net.Conn, error) {
+			time.Sleep(2*time.Second - 1)
+			return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+		}, 2 * time.Second, 2 * time.Second, "", "connect to h:5222: context deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

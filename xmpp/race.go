@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -296,8 +297,7 @@ func (r *race) aborted(running []candidate) error {
 func (c candidate) connect(ctx context.Context, o Options, budget time.Duration) attempt {
 	dial := o.DialContext
 	if dial == nil {
-		// The host of Options.Server may still have several addresses.
-		dial = (&net.Dialer{FallbackDelay: attemptDelay}).DialContext
+		dial = dialHost
 	}
 	started := time.Now()
 	tcp, cancel := within(ctx, budget)
@@ -313,13 +313,37 @@ func (c candidate) connect(ctx context.Context, o Options, budget time.Duration)
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		d.Err = errno // without the addresses, which Addr has
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if ranOut(err) {
 		// A dialer has a clock of its own. And this is not the caller's deadline, so
 		// it must not be taken for it.
 		<-tcp.Done()
 		d.Err = fmt.Errorf("no answer within %s", budget)
 	}
 	return attempt{candidate: c, err: d}
+}
+
+// ranOut reports whether err is that of a deadline, by whichever clock: a dialer also gives
+// it to the connection itself.
+func ranOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// dialHost dials for who has no dialer. The host of Options.Server may still have several
+// addresses, among which net.Dialer divides the time. So that is short at first, or one
+// that does not answer would keep the next waiting for half of what there is.
+func dialHost(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := net.Dialer{FallbackDelay: attemptDelay}
+	short, cancel := context.WithTimeout(ctx, tcpBudget)
+	defer cancel()
+	conn, err := d.DialContext(short, network, addr)
+	if err == nil || !ranOut(err) {
+		return conn, err
+	}
+	<-short.Done()
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	return d.DialContext(ctx, network, addr)
 }
 
 // login goes on from TCP. final reports that the outcome stands: a login that was
