@@ -54,6 +54,7 @@ type sender struct {
 	env       *Env
 	message   string
 	file      string
+	toFile    string
 	subject   string
 	typ       string
 	thread    string
@@ -85,7 +86,10 @@ func newSendCmd(env *Env) *cobra.Command {
 		Short: "Send a message and confirm that the server took it",
 		Long: `Send sends one message to each JID: the text of --message, of --file, or of
 standard input up to its end, without a last line break. The time of --timeout
-begins when that has been read.
+begins when that has been read. --to-file adds the JIDs of a file, one a line: #
+begins a comment, at the beginning of a line or after a space, and who is in it
+twice, or also on the command line, gets one message. Bad lines are named before
+anything is sent.
 
 With --lines each line of standard input is a message, and with --input-json an
 object with any of the keys to, body, subject, type, thread, id and url; others
@@ -132,7 +136,7 @@ written.`,
   tail -F /var/log/syslog | xmppkit send --lines --batch 5s --retry 9 juliet@example.org`,
 		Args: func(cmd *cobra.Command, jids []string) error {
 			least := 1
-			if f.inputJSON {
+			if f.inputJSON || f.toFile != "" {
 				least = 0
 			}
 			return args(least, -1, "JID")(cmd, jids)
@@ -142,6 +146,7 @@ written.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&f.message, "message", "m", "", "the `TEXT` to send, instead of standard input")
 	fs.StringVarP(&f.file, "file", "f", "", "the `FILE` to send the text of, instead of standard input")
+	fs.StringVar(&f.toFile, "to-file", "", "send also to the JIDs in `FILE`, one a line; # begins a comment; - is standard input")
 	fs.StringVarP(&f.subject, "subject", "s", "", "the `TEXT` of the subject")
 	fs.StringVar(&f.typ, "type", "", "the `TYPE` of message: chat, normal or headline (default chat)")
 	fs.StringVar(&f.thread, "thread", "", "the `ID` of the conversation it belongs to")
@@ -167,7 +172,15 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	if err := f.check(cmd, targets); err != nil {
 		return err
 	}
-	f.env.inUsed = !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
+	f.env.inUsed = f.readsInput(cmd) || f.toFile == "-"
+	if f.toFile != "" {
+		if targets, err = f.fromFile(cmd.Context(), targets); err != nil {
+			return err
+		}
+		if err := f.check(cmd, targets); err != nil {
+			return err
+		}
+	}
 	d := &delivery{env: f.env, stream: f.lines || f.inputJSON, receipt: f.receipt, retries: f.retry}
 	d.bad = badInput{env: f.env, stop: f.badLines == badStop}
 	if !f.dryRun {
@@ -204,6 +217,11 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	whole, cancelWhole := f.env.withinTimeout(cmd.Context())
 	defer cancelWhole()
 	return d.run(whole)
+}
+
+// readsInput reports whether standard input is what is to be sent.
+func (f *sender) readsInput(cmd *cobra.Command) bool {
+	return !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
 }
 
 // graces returns how long bounces of a message are waited for, behind its
@@ -264,6 +282,12 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 		return usageError("--id: empty")
 	case cmd.Flags().Changed("id") && len(targets) > 1:
 		return usageError("--id: %d recipients cannot share one id", len(targets))
+	case cmd.Flags().Changed("to-file") && f.toFile == "":
+		return usageError("--to-file: empty")
+	case f.toFile == "-" && f.readsInput(cmd):
+		err := usageError("--to-file -: standard input is the message here")
+		err.hint = "give the text with --message or --file"
+		return err
 	case cmd.Flags().Changed("batch") && !f.lines:
 		return usageError("--batch is for --lines")
 	case cmd.Flags().Changed("bad-lines") && !f.lines && !f.inputJSON:
