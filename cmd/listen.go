@@ -312,7 +312,7 @@ func (l *listener) matched(r output.Record) (bool, error) {
 	}
 	ok, err := matches(l.waiting, l.pattern, *m.Body)
 	if err == errSlowMatch {
-		l.env.warn("skipped a message from %s: %v", m.FromBare, err)
+		l.env.warn("skipped a message from %s: %v", quote(m.FromBare), err)
 		return false, nil
 	}
 	return ok, err

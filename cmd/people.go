@@ -205,7 +205,7 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 	}
 	switch typ := xmpp.Attr(e, "type"); {
 	case over != nil:
-		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", bare, over))
+		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", quote(bare.String()), over))
 	case typ == "":
 		p.keep(from, newPresenceRecord(newAddressed(p.s.JID(), e, from), e))
 	case typ == "error":
@@ -265,7 +265,7 @@ func (p *people) keep(from xmpp.JID, r *presenceRecord) {
 	bare := from.Bare()
 	p.remove(from)
 	if !p.fits(bare, r.cost()) {
-		p.warn(bare, fmt.Sprintf("left out a part of the presences of %s: too many, or too large", bare))
+		p.warn(bare, fmt.Sprintf("left out a part of the presences of %s: too many, or too large", quote(bare.String())))
 		r.Status, r.ID = "", ""
 	}
 	if !p.fits(bare, r.cost()) {

@@ -199,6 +199,9 @@ Exit codes: 0 stopped by SIGINT, SIGTERM or --for; 75 the connection was lost.`,
 func (p *setter) run(cmd *cobra.Command, _ []string) error {
 	p.env.finishes()
 	presence, err := p.presence(cmd)
+	if err == nil {
+		err = p.env.needOutput()
+	}
 	if err != nil {
 		return err
 	}
