@@ -218,15 +218,24 @@ func scriptOnline(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	s := scriptSession(ctx, ts, jid.Bare())
 	defer s.Close()
+	ts.Check(awaitPresence(ctx, s, jid))
+}
+
+func awaitPresence(ctx context.Context, s *xmpp.Session, jid xmpp.JID) error {
 	low := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "presence"), xmpp.NewText(xmpp.NSClient, "priority", "-128"))
-	ts.Check(s.Send(ctx, low))
+	if err := s.Send(ctx, low); err != nil {
+		return err
+	}
 	for e, err := range s.Stanzas(ctx) {
-		ts.Check(err)
+		if err != nil {
+			return err
+		}
 		from, _ := s.From(e)
 		if e.Tag == "presence" && from.Bare() == jid.Bare() && from != s.JID() && xmpp.Attr(e, "type") == "" && (jid.Resource == "" || from == jid) {
-			return
+			return nil
 		}
 	}
+	return nil
 }
 
 // raw JID XML... sends the stanzas as the account, and waits until the server has

@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
+	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
 
@@ -72,10 +74,19 @@ func TestReadme(t *testing.T) {
 			t.Log("jq is not installed")
 			continue
 		}
-		if block.said != "" {
-			run("juliet@example.org", "xmppkit send -m '"+block.said+"' romeo@example.org")
+		say := func() { run("juliet@example.org", "xmppkit send -m '"+block.said+"' romeo@example.org") }
+		var saying sync.WaitGroup
+		switch {
+		case strings.Contains(script, "--new"):
+			saying.Go(func() {
+				awaitListener(t, server)
+				say()
+			})
+		case block.said != "":
+			say()
 		}
 		out := run("romeo@example.org", script)
+		saying.Wait()
 		if !strings.Contains(out, block.prints) {
 			t.Errorf("%s\nprinted %q, want %q", script, out, block.prints)
 		}
@@ -96,4 +107,17 @@ func TestReadme(t *testing.T) {
 // masked leaves out what differs from run to run: times.
 func masked(s string) string {
 	return regexp.MustCompile(`\d+(\.\d+)?`).ReplaceAllString(s, "N")
+}
+
+// awaitListener waits until a listener of Romeo is available.
+func awaitListener(t *testing.T, server *xmpptest.Server) {
+	romeo := xmpp.JID{Local: "romeo", Domain: "example.org"}
+	s, err := xmpp.Dial(t.Context(), xmpp.Options{JID: romeo, Password: scriptPassword, Server: server.Addr(), RootCAs: pool(server.CA())})
+	if err == nil {
+		defer s.Close()
+		err = awaitPresence(t.Context(), s, romeo)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

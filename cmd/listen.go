@@ -30,6 +30,7 @@ type listener struct {
 	noReconnect bool
 	others      bool // not the presence of this session itself
 	receipts    bool
+	fresh       bool
 	handler     handler
 
 	from     map[xmpp.JID]bool // empty: anyone
@@ -43,6 +44,7 @@ type listener struct {
 	idleTimer *time.Timer
 
 	at          *position
+	fence       *fence          // nil where what was stored is wanted
 	connected   bool            // there was a session
 	listening   bool            // the session works: what arrives is handed on
 	trouble     trouble         // of the sessions before
@@ -59,7 +61,9 @@ func newListenCmd(env *Env) *cobra.Command {
 		Use:   "listen [flags] [JID...] [-- CMD ARG...]",
 		Short: "Print what arrives, or run CMD for it, until stopped",
 		Long: `Listen becomes available and prints the messages that arrive, those that were
-stored while the account was offline among them: of anyone, or of the JIDs.
+stored while the account was offline among them: of anyone, or of the JIDs. With
+--new the stored ones are left out. The server has delivered them then: they stay in
+its archive, if it has one.
 
 A message is printed if it says something: a body or subject that is not empty,
 a URL, a call for attention, encrypted content, or a payload of another protocol.
@@ -135,6 +139,7 @@ passed; 126 CMD cannot be run; 127 there is no CMD.`,
 	fs.BoolVar(&l.carbons, "carbons", false, "print also what other sessions of the account send and receive")
 	fs.BoolVar(&l.receipts, "answer-receipts", false, "send a receipt for each message printed that asks for one (XEP-0184)")
 	fs.BoolVar(&l.xml, "xml", false, "print the stanza as well")
+	fs.BoolVar(&l.fresh, "new", false, "leave out the messages that were stored before")
 	fs.StringVar(&l.durable, "durable", "", "go on where the last listener of this `NAME` stopped, even if it was killed")
 	fs.BoolVar(&l.noReconnect, "no-reconnect", false, "end when the connection is lost")
 	fs.Var(&l.keepAlive, "keepalive", "`DURATION` within which a dead connection is noticed, at least 1s")
@@ -159,7 +164,15 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	if l.receipts {
 		o.HandleIQ = answerReceiver
 	}
-	o.Take = func(e *xmpp.Element) bool { return e.Tag != "iq" || l.kinds["iq"] } // a flood of requests is not kept
+	if l.fresh {
+		l.fence = new(fence)
+	}
+	o.Take = func(e *xmpp.Element) bool {
+		if e.Tag == "iq" {
+			return l.kinds["iq"] // a flood of requests is not kept
+		}
+		return e.Tag != "message" || !l.fence.leavesOut(o.JID, e)
+	}
 	o.Manage, o.KeepAlive = true, time.Duration(l.keepAlive)
 	if l.at = newPosition(o.JID); l.durable != "" {
 		if l.at, err = l.env.openPosition(l.durable, o.JID); err != nil {
@@ -213,6 +226,8 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 		return usageError("--priority: want -128 to 127")
 	case cmd.Flags().Changed("durable") && !durableName(l.durable):
 		return usageError("--durable: want at most 64 letters, digits, or any of . _ -")
+	case l.durable != "" && l.fresh:
+		return usageError("--durable and --new exclude each other")
 	case l.durable != "" && l.env.flags.noCache:
 		return usageError("--durable and --no-cache exclude each other")
 	case time.Duration(l.keepAlive) < time.Second:

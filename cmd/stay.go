@@ -70,7 +70,7 @@ func (l *listener) attend(ctx context.Context, o xmpp.Options) (located bool, er
 	if l.elsewhere != "" {
 		o.Server, l.elsewhere = l.elsewhere, ""
 	}
-	if l.kinds["message"] && l.at.isNew() {
+	if l.messages && l.at.isNew() {
 		o.JID, o.Manage, o.Resumable = o.JID.Bare(), false, 0
 		err = l.env.session(l.waiting, o, func(_ context.Context, s *xmpp.Session) error { return l.locate(s) })
 		return err == nil, err
@@ -331,7 +331,7 @@ func (l *listener) skip(own xmpp.JID, a arrival, over error) {
 		l.pending = append(l.pending, a.id)
 	}
 	from, _ := xmpp.Sender(a.stanza, own)
-	if l.kinds[a.stanza.Tag] && l.wanted(from) {
+	if (l.kinds[a.stanza.Tag] || a.stanza.Tag == "message" && l.messages) && l.wanted(from) {
 		l.env.warnSkipped(own, a.stanza, over)
 	}
 }
@@ -342,7 +342,10 @@ func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error
 	if a.id != "" && l.at.has(a.id) {
 		return nil
 	}
-	r := l.record(s.JID(), a)
+	var r output.Record
+	if !l.fence.leavesOut(s.JID(), a.stanza) {
+		r = l.record(s.JID(), a)
+	}
 	var err error
 	if r != nil {
 		var matched bool
@@ -442,11 +445,17 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 // enter asks what the account has and becomes available. Not before: what was stored would
 // come in front of the answer, and be more than can wait for it.
 func (l *listener) enter(ctx context.Context, s *xmpp.Session) (hasArchive bool, err error) {
-	if hasArchive, err = l.hasArchive(ctx, s); err != nil || l.noPresence {
-		return hasArchive, err
+	if hasArchive, err = l.hasArchive(ctx, s); err == nil {
+		err = l.fence.raise(ctx, s)
 	}
-	// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
-	return hasArchive, s.Send(ctx, newPresence("", "", l.priority))
+	if err == nil && !l.noPresence {
+		// Prosody 0.12 delivers no stored messages to who has asked for the archive before.
+		err = s.Send(ctx, newPresence("", "", l.priority))
+	}
+	if err == nil {
+		l.fence.cross(l.waiting, s)
+	}
+	return hasArchive, err
 }
 
 const (
@@ -460,7 +469,7 @@ const (
 // with those ids. A server that refuses to say so for now, or is silent, has not said that
 // there is none: it is asked again.
 func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error) {
-	if !l.kinds["message"] {
+	if !l.messages {
 		return false, nil // nothing is missed
 	}
 	wait := backoff{start: time.Second, max: 10 * time.Second}

@@ -155,7 +155,7 @@ func (c *conn) discoInfo(user *account) *xmpp.Element {
 		}
 	} else {
 		identity("server", "im", c.discoText("xmpptest"))
-		features = append(features, nsRoster, nsRSM, nsCarbons, c.discoText("msgoffline"))
+		features = append(features, nsRoster, nsRSM, nsCarbons, nsTime, c.discoText("msgoffline"))
 	}
 	for _, f := range features {
 		info.CreateElement("feature").CreateAttr("var", f)

@@ -7,7 +7,10 @@ import (
 	"xmppkit/xmpp"
 )
 
-const nsDelay = "urn:xmpp:delay" // XEP-0203
+const (
+	nsDelay = "urn:xmpp:delay" // XEP-0203
+	nsTime  = "urn:xmpp:time"  // XEP-0202
+)
 
 // maxKept is how many messages are kept for one account, and how many stanzas that
 // its client has not acknowledged for one session.
@@ -286,6 +289,9 @@ func (c *conn) answer(request *xmpp.Element, user *account) (payload *xmpp.Eleme
 	switch {
 	case xmpp.Is(request, xmpp.NSPing, "ping"):
 		return &xmpp.Element{}, ""
+	case xmpp.Is(request, nsTime, "time"):
+		return xmpp.Add(xmpp.NewElement(nsTime, "time"), xmpp.NewText(nsTime, "tzo", "+00:00"),
+			xmpp.NewText(nsTime, "utc", time.Now().UTC().Format(time.RFC3339))), ""
 	case xmpp.Is(request, xmpp.NSDiscoInfo, "query"), xmpp.Is(request, nsDiscoItems, "query"):
 		return c.disco(request, user)
 	}
