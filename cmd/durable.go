@@ -48,7 +48,7 @@ type position struct {
 	Time    time.Time        `json:"time"`              // when that was, or when the first listener began
 
 	seen  map[string]bool
-	fresh bool // this process has asked where the archive ends
+	fresh bool // this process has asked where the archive ends, and not read it since
 	file  *os.File
 	size  int // of what the file holds
 
@@ -183,6 +183,7 @@ func (p *position) isNew() bool {
 func (p *position) settle(after, start string) error {
 	p.mu.Lock()
 	p.After, p.Start, p.Time, p.fresh = after, start, time.Now().UTC(), true
+	p.Behind = start != startNone
 	p.mu.Unlock()
 	if err := p.save(p.Session); err != nil {
 		return err
@@ -191,6 +192,14 @@ func (p *position) settle(after, start string) error {
 		return stateError(err)
 	}
 	return nil
+}
+
+// isFresh reports whether this process has asked where the archive ends, and has not read it
+// since.
+func (p *position) isFresh() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fresh
 }
 
 // pass makes final that messages were handed on, or were none to be.
@@ -211,12 +220,16 @@ func (p *position) pass(ids []string) {
 
 // begin reports whether there is something to catch up with: whether a listener was here
 // before, and the session is not the one that it had, or it did not get that far itself.
-// What came since this process asked where the archive ends was stored for it.
+// What came since this process asked where the archive ends was stored for it; it looks
+// into the archive later.
 func (p *position) begin(resumed bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.Time.IsZero() || p.fresh {
-		p.Time, p.fresh = time.Now().UTC(), false
+	if p.fresh {
+		return false
+	}
+	if p.Time.IsZero() {
+		p.Time = time.Now().UTC()
 		return false
 	}
 	p.Behind = p.Behind || !resumed
@@ -227,7 +240,7 @@ func (p *position) begin(resumed bool) bool {
 func (p *position) caughtUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.Behind = false
+	p.Behind, p.fresh = false, false
 }
 
 // trust notes whether the ids of the account can be trusted.
@@ -243,6 +256,9 @@ func (p *position) last() (after string, start time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	after, ids := p.tail(keptIDs)
+	if p.fresh { // what was handed on since may be older
+		after = p.After
+	}
 	switch {
 	case after != "":
 		return after, time.Time{}

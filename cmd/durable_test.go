@@ -94,13 +94,21 @@ func TestPositionStart(t *testing.T) {
 			if p.isNew() || after != test.from || start.IsZero() != (test.from != "" || test.whole) {
 				t.Errorf("%s: %+v is read from %q, %s", name, test, after, start)
 			}
-			if missed := p.begin(false); missed != (name == "another") || !p.begin(false) {
+			if missed := p.begin(false); missed != (name == "another") || p.Behind != (missed || test.start != startNone) {
 				t.Errorf("%s: something was missed: %v", name, missed)
 			}
 			if test.start != startNone {
 				p.pass([]string{"a", "b"})
+				if p.isFresh() { // of what was handed on some may be older
+					for i := range 2 * keptIDs {
+						p.pass([]string{fmt.Sprint("id", i)})
+					}
+				}
 				if after, start := p.last(); after != test.from || !start.IsZero() {
 					t.Errorf("%s: %+v is read from %q, %s after more has come", name, test, after, start)
+				}
+				if p.caughtUp(); p.Behind || p.isFresh() {
+					t.Errorf("%s: %+v", name, p)
 				}
 			}
 		}

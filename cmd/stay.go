@@ -215,8 +215,46 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	}
 	l.works(s)
 	l.env.trace("listening")
-	for e, err := range s.Stanzas(l.waiting) {
+	if l.at.isFresh() {
+		if err := l.settle(ctx, s); err != nil {
+			return err
+		}
+	}
+	return l.takeAll(ctx, l.waiting, s, func() {})
+}
+
+// settled is how long nothing comes after what the server had stored.
+const settled = time.Second
+
+var errSettled = errors.New("nothing more is stored")
+
+// settle takes what was stored for a listener that is new, and then reads what came to the
+// archive since it asked for its end: a message that comes in the moment in which it
+// becomes available can stay in the store (ejabberd 23.01). Not before: of a client that
+// reads the archive Prosody 0.12 does not keep what was stored and is not acknowledged.
+func (l *listener) settle(ctx context.Context, s *xmpp.Session) error {
+	until, stop := context.WithCancelCause(l.waiting)
+	defer stop(nil)
+	quiet := time.AfterFunc(settled, func() { stop(errSettled) })
+	defer quiet.Stop()
+	err := l.takeAll(ctx, until, s, func() { quiet.Reset(settled) })
+	if err != errSettled {
+		return err
+	}
+	if err := l.commit(ctx, s); err != nil {
+		return l.end(s, err, true)
+	}
+	if err := l.catchUp(ctx, s); err != nil {
+		return l.end(s, err, false)
+	}
+	return nil
+}
+
+// takeAll hands on what arrives until that ends.
+func (l *listener) takeAll(ctx, until context.Context, s *xmpp.Session, each func()) error {
+	for e, err := range s.Stanzas(until) {
 		if e != nil {
+			each()
 			if err = l.take(ctx, s, received{e, err}); err != nil && err != errEnough {
 				return l.end(s, err, false)
 			}
@@ -438,7 +476,9 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 	case missed && l.messages:
 		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
 	}
-	l.at.caughtUp()
+	if !hasArchive || !l.at.isFresh() {
+		l.at.caughtUp()
+	}
 	return l.commit(ctx, s) // by now it is known how to resume the session
 }
 
