@@ -223,9 +223,6 @@ func isLimit(err error) bool {
 func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 	d.link = newLink(ctx, s)
 	defer d.link.end(nil)
-	d.mu.Lock()
-	d.own = s.JID()
-	d.mu.Unlock()
 	if d.retries > 0 {
 		// Where it cannot be resumed, the resource at least stays the same: receipts and
 		// late bounces go there.
@@ -295,6 +292,9 @@ func (d *delivery) wants() bool {
 
 // begin takes up what a connection before left open.
 func (d *delivery) begin(s *xmpp.Session) {
+	d.mu.Lock()
+	d.own = s.JID()
+	d.mu.Unlock()
 	d.under, d.messages, d.bytes = 0, 0, 0
 	d.stopping, d.deadline, d.resumed = nil, time.Time{}, nil
 	if d.ended {

@@ -105,6 +105,7 @@ func kinds() []kind {
 		{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
 		{"archive", "", "circle|stuck|fake|endless|bare|not-found|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered"},
 		{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or there is none"},
+		{"max-bytes", "", "N", "announces that it takes stanzas of N bytes (XEP-0478); it takes larger ones"},
 		{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
 
 		{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},

@@ -352,6 +352,10 @@ func (c *conn) bind() error {
 	if !c.faults.has("no-sm") {
 		features = append(features, xmpp.NewElement(nsSM, "sm"))
 	}
+	if most, ok := c.faults.value("max-bytes"); ok {
+		limit := xmpp.NewText(xmpp.NSLimits, "max-bytes", most)
+		features = append(features, xmpp.Add(xmpp.NewElement(xmpp.NSLimits, "limits"), limit))
+	}
 	if err := c.open(features, "restart"); err != nil {
 		return err
 	}
