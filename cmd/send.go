@@ -86,24 +86,27 @@ func newSendCmd(env *Env) *cobra.Command {
 		Short: "Send a message and confirm that the server took it",
 		Long: `Send sends one message to each JID: the text of --message, of --file, or of
 standard input up to its end, without a last line break. The time of --timeout
-begins when that has been read. --to-file adds the JIDs of a file, one a line: #
-begins a comment, at the beginning of a line or after a space, and who is in it
-twice, or also on the command line, gets one message. Bad lines are named before
-anything is sent.
+begins when that has been read. --to-file adds the JIDs of a file, one a line. A
+# at the beginning of a line or after a space begins a comment. A JID that is in
+the file twice, or also on the command line, gets one message. All bad lines are
+named before anything is sent.
 
-With --lines each line of standard input is a message, and with --input-json an
-object with any of the keys to, body, subject, type, thread, id and url; others
-are ignored, and the command line fills in what is missing. They are sent as they
-are read, blank lines are skipped, and the end of the input is success. A line
-that cannot be sent is reported with its number and skipped, and the exit code is
-65 at the end; --bad-lines changes that. Of what listen --json prints only body
-and subject are sent, to the JIDs of the command line; without JIDs, and where
-they are empty, such a line is skipped, and counted at the end. At most 1,000
-messages, and about 1 MiB, are on their way without a confirmation; no more input
-is read until there is room. Here the flag --timeout limits the whole command.
-Without it the login, each wait for a confirmation, and what is left when the
-input has ended take at most 30s, or what XMPP_TIMEOUT or the configuration file
-says.
+With --lines each line of standard input is a message. With --input-json it is
+an object with any of the keys to, body, subject, type, thread, id and url;
+others are ignored, and the command line fills in what is missing. Lines are
+sent as they are read, blank lines are skipped, and the end of the input is
+success.
+
+A line that cannot be sent is reported with its number and skipped, and the exit
+code is 65 at the end; --bad-lines changes that. A line of listen --json is
+never sent to its own address: the JIDs of the command line get its body and
+subject. Without JIDs it is skipped, and counted on standard error.
+
+At most 1,000 messages, and about 1 MiB, are on their way without a
+confirmation; no more input is read until there is room. Here --timeout limits
+the whole command. Without it the login, each wait for a confirmation, and what
+is left when the input has ended take at most 30s, or what XMPP_TIMEOUT or the
+configuration file says.
 
 It exits with 0 only if the own server has confirmed that it processed every
 message and none was bounced. That a message was accepted does not say that it
@@ -111,26 +114,28 @@ was read; --receipt waits until the program of each recipient has said that it
 got it. Send never becomes available, so it takes nobody's offline messages.
 
 If the connection is lost, what is not confirmed may or may not have been taken:
-each such message is named, and each that was read and not sent; of a stream the
-lines are, as in "lines 3-9 are not confirmed". What has a receipt has arrived.
-With --retry it is taken up again, or opened anew, after waits from one second to
-a minute, and all of these are sent again; whoever gets one twice can tell by its
-id. N is for tries in a row: a confirmation begins a new count. A signal ends it
-when what was sent is confirmed, or after half a second.
+each such message is named, and each that was read and not sent. With --lines
+and --input-json the lines are named, as in "lines 3-9 are not confirmed". A
+message that has its receipt has arrived. With --retry the connection is taken
+up again, or opened anew, after waits from one second to a minute, and all of
+these are sent again; whoever gets one twice can tell by its id. N is for tries
+in a row: a confirmation begins a new count. A signal ends it when what was sent
+is confirmed, or after half a second.
 
-With --retry a message that its recipient refuses for now, or their server, is
-sent again after such waits as well. Later ones for the same recipient wait for
-it, in order; the others are sent. After N tries in a row all that wait are tried
-once more and given up. What your server refuses for the rate slows down all. At
-most 10,000 messages, about 10 MiB, wait like that, then no more input is read
-until there is room. No wait extends --timeout.
+With --retry a message that a recipient, or their server, refuses for now is
+sent again after such waits, too. Later messages for the same recipient wait for
+it, in order; all others are sent. After N tries in a row each message that
+waits is tried once more and then given up. A rate limit of your server slows
+down all messages. At most 10,000 messages, about 10 MiB, wait for their
+recipients; then no more input is read until there is room. No wait extends
+--timeout.
 
 Exit codes: 0 all were taken; 1 some were bounced, or all for different reasons;
-if all were bounced alike 67 no such account, 75 no such server or it is down, 69
-or 77 refused; 65 lines of the input could not be sent, whatever became of the
-others; 75 the connection was lost before the confirmation; 124 the time was over
-before it, or before a receipt; 74 all were taken, but not all results could be
-written.`,
+if all were bounced alike 67 no such account, 75 no such server or it is down,
+69 or 77 refused; 65 lines of the input could not be sent, whatever became of
+the others; 75 the connection was lost before the confirmation; 124 the time was
+over before it, or before a receipt; 74 all were taken, but not all results
+could be written.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
   df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org
   tail -F /var/log/syslog | xmppkit send --lines --batch 5s --retry 9 juliet@example.org`,
