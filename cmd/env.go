@@ -162,6 +162,9 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 		}
 	}
 	env.bound(cmd.Context())
+	if env.flags.json {
+		env.wholeLines()
+	}
 	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
 	return nil
 }

@@ -172,9 +172,12 @@ func (env *Env) printDetails(e *exitError) {
 
 // warn reports what is wrong without ending the command: that something was lost.
 func (env *Env) warn(format string, args ...any) {
-	message := fmt.Sprintf(format, args...)
+	env.warnAs("stream", fmt.Sprintf(format, args...))
+}
+
+func (env *Env) warnAs(class, message string) {
 	env.printError(errorRecord{
-		Kind: "error", Time: output.Time(time.Now()), Class: "stream", OK: true, Message: message, JID: env.flags.jid, lines: []string{message},
+		Kind: "error", Time: output.Time(time.Now()), Class: class, OK: true, Message: message, JID: env.flags.jid, lines: []string{message},
 	})
 }
 

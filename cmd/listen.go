@@ -188,6 +188,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	defer stop()
 	l.waiting, l.stop = context.WithCancelCause(ctx)
 	l.env.stdout.until(l.waiting)
+	l.env.wholeLines()
 	err = l.stay(ctx, o)
 	return l.outcome(cmd.Context(), err)
 }

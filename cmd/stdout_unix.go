@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,4 +42,30 @@ func outGone(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// reopen opens a regular file again, to read and, if it may be, to cut, and says whether
+// what is written to f goes to its end. Only Linux has the name that this needs. A lock
+// that is shared with others who write so is held until the end; locked is false where
+// somebody has another one.
+func reopen(f *os.File) (file *os.File, appends, locked bool) {
+	name := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		if file, err = os.Open(name); err != nil {
+			return nil, false, false
+		}
+		return file, isAppending(f), false
+	}
+	return file, isAppending(f), unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
+}
+
+func isAppending(f *os.File) bool {
+	mode, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	return err == nil && mode&unix.O_APPEND != 0
+}
+
+// lockAlone makes the lock of a file that was opened again one that nobody shares.
+func lockAlone(file *os.File) bool {
+	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
