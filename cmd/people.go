@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -42,11 +41,12 @@ type people struct {
 	env     *Env
 	s       *xmpp.Session
 	roster  *xmpp.Roster           // nil until it is known
+	listed  map[xmpp.JID]xmpp.JID  // its addresses, by the prepared ones
 	early   []*xmpp.Element        // what may be roster pushes, until then
 	changes int                    // bytes of roster pushes, about
 	pushed  map[xmpp.JID]bool      // whose item has changed since something was said
 	names   []xmpp.JID             // those who are of interest; if none, the contacts are
-	present map[xmpp.JID]resources // who is online, by bare address
+	present map[xmpp.JID]resources // who is online, by bare address, prepared as all below
 	refused map[xmpp.JID]*refusal  // presences of type error, by bare address
 	cost    map[xmpp.JID]int       // of what is kept of an account
 	total   int                    // of these
@@ -99,7 +99,11 @@ func (p *people) getRoster(ctx context.Context, known *xmpp.Roster, more []*xmpp
 	if err != nil {
 		return fmt.Errorf("get the roster: %w", err)
 	}
-	if p.roster = roster; roster.Unnamed > 0 {
+	p.roster, p.listed = roster, make(map[xmpp.JID]xmpp.JID, len(roster.Contacts))
+	for jid := range roster.Contacts {
+		p.listed[jid.Prepared()] = jid
+	}
+	if roster.Unnamed > 0 {
 		p.env.warn("%s: left out %d contacts that have no valid address", p.s.JID().Bare(), roster.Unnamed)
 	}
 	for _, e := range p.early {
@@ -196,22 +200,22 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 	if err != nil || e.Tag != "presence" || from == p.s.JID() {
 		return false
 	}
-	bare := from.Bare()
+	bare := from.Bare().Prepared() // ejabberd 23.01 relays an account as it was spelled in the login
 	if p.said != nil && bounced(p.s, e, addressIn(p.said, "to"), xmpp.Attr(p.said, "id")) {
-		bare = addressIn(p.said, "to")
+		bare = addressIn(p.said, "to").Prepared()
 	}
 	if !p.wanted(bare) {
 		return false
 	}
 	switch typ := xmpp.Attr(e, "type"); {
 	case over != nil:
-		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", quote(bare.String()), over))
+		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", quote(from.Bare().String()), over))
 	case typ == "":
 		p.keep(from, newPresenceRecord(newAddressed(p.s.JID(), e, from), e))
 	case typ == "error":
 		p.forget(bare)
 		p.refuse(bare, newRefusal(newAddressed(p.s.JID(), e, from), e))
-	case typ == "unavailable" && from == bare:
+	case typ == "unavailable" && from.Resource == "":
 		p.forget(bare)
 	case typ == "unavailable":
 		p.remove(from)
@@ -230,7 +234,7 @@ func (p *people) push(e *xmpp.Element) bool {
 	}
 	c, ok := p.roster.Apply(e)
 	if ok {
-		p.pushed[c.JID] = true
+		p.pushed[c.JID], p.listed[c.JID.Prepared()] = true, c.JID
 	}
 	return ok
 }
@@ -243,9 +247,9 @@ func (p *people) wanted(bare xmpp.JID) bool {
 		return true
 	}
 	if len(p.names) > 0 {
-		return slices.ContainsFunc(p.names, func(name xmpp.JID) bool { return name.Bare().Alike(bare) })
+		return slices.ContainsFunc(p.names, func(name xmpp.JID) bool { return name.Bare().Prepared() == bare })
 	}
-	_, ok := p.roster.Contacts[bare]
+	_, ok := p.listed[bare]
 	return ok
 }
 
@@ -253,7 +257,7 @@ func (p *people) wanted(bare xmpp.JID) bool {
 // online, another resource may follow.
 func (p *people) answered() bool {
 	for _, name := range p.names {
-		if p.refused[name.Bare()] == nil && (name.Resource == "" || p.present[name.Bare()][name] == nil) {
+		if p.refused[name.Bare().Prepared()] == nil && (name.Resource == "" || len(p.online(name)) == 0) {
 			return false
 		}
 	}
@@ -262,10 +266,10 @@ func (p *people) answered() bool {
 
 // keep keeps a presence, without what is said in it if that is too much.
 func (p *people) keep(from xmpp.JID, r *presenceRecord) {
-	bare := from.Bare()
+	bare := from.Bare().Prepared()
 	p.remove(from)
 	if !p.fits(bare, r.cost()) {
-		p.warn(bare, fmt.Sprintf("left out a part of the presences of %s: too many, or too large", quote(bare.String())))
+		p.warn(bare, fmt.Sprintf("left out a part of the presences of %s: too many, or too large", quote(from.Bare().String())))
 		r.Status, r.ID = "", ""
 	}
 	if !p.fits(bare, r.cost()) {
@@ -289,7 +293,7 @@ func (p *people) refuse(bare xmpp.JID, r *refusal) {
 
 // remove forgets a resource.
 func (p *people) remove(from xmpp.JID) {
-	bare := from.Bare()
+	bare := from.Bare().Prepared()
 	old := p.present[bare][from]
 	if old == nil {
 		return
@@ -345,9 +349,19 @@ func (p *people) settle() time.Duration {
 	return settleNear
 }
 
-// online returns the available resources of an account, sorted.
-func (p *people) online(bare xmpp.JID) []xmpp.JID {
-	return slices.SortedFunc(maps.Keys(p.present[bare]), func(a, b xmpp.JID) int { return strings.Compare(a.Resource, b.Resource) })
+// online returns the presences of an account, or of one of its resources, that is
+// available, sorted.
+func (p *people) online(jid xmpp.JID) (there []*presenceRecord) {
+	present := p.present[jid.Bare().Prepared()]
+	byResource := func(a, b xmpp.JID) int {
+		return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.Local, b.Local))
+	}
+	for _, from := range slices.SortedFunc(maps.Keys(present), byResource) {
+		if jid.Resource == "" || from.Alike(jid) {
+			there = append(there, present[from])
+		}
+	}
+	return there
 }
 
 // change asks the server to change an item of the roster.
@@ -373,7 +387,7 @@ func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xm
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
 		return err
 	}
-	if p.refused[to] == nil && (to.Domain != p.s.Server().Domain || !done(p.contact(to))) {
+	if p.refused[to.Prepared()] == nil && (to.Domain != p.s.Server().Domain || !done(p.contact(to))) {
 		return p.learn(ctx, remoteGrace)
 	}
 	return nil
@@ -381,7 +395,7 @@ func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xm
 
 // refusal returns the error that answered a presence, or nil.
 func (p *people) refusal(to xmpp.JID) error {
-	if r := p.refused[to]; r != nil {
+	if r := p.refused[to.Prepared()]; r != nil {
 		return fmt.Errorf("presence to %s refused: %w", to, r.err)
 	}
 	return nil
@@ -390,24 +404,23 @@ func (p *people) refusal(to xmpp.JID) error {
 // asked reports whether the account sees the contact, or has asked to.
 func asked(c xmpp.Contact) bool { return c.To() || c.Ask }
 
-// named returns the address by which the server knows a contact, or somebody else of whom a
-// presence has come: a server that prepares addresses by stringprep has strasse for straße.
-// One that is not known is as it was typed.
+// named returns the address by which the server knows a contact or the account itself: a
+// server that prepares addresses by stringprep has strasse for straße. Another is as it was
+// typed.
 func (p *people) named(typed xmpp.JID) xmpp.JID {
 	bare := typed.Bare()
-	if _, ok := p.roster.Contacts[bare]; ok || p.present[bare] != nil || p.refused[bare] != nil {
+	if _, ok := p.roster.Contacts[bare]; ok {
 		return typed
 	}
-	own := map[xmpp.JID]bool{p.s.JID().Bare(): true}
-	for _, known := range []iter.Seq[xmpp.JID]{maps.Keys(own), maps.Keys(p.roster.Contacts), maps.Keys(p.present), maps.Keys(p.refused)} {
-		for jid := range known {
-			if jid.Alike(bare) {
-				jid.Resource = typed.Resource
-				return jid
-			}
-		}
+	known, ok := p.listed[bare.Prepared()]
+	if own := p.s.JID().Bare(); own.Alike(bare) {
+		known, ok = own, true
 	}
-	return typed
+	if !ok {
+		return typed
+	}
+	known.Resource = typed.Resource
+	return known
 }
 
 // contact returns the item of the roster, or one that is not there.

@@ -103,20 +103,13 @@ func (w *watcher) look(ctx context.Context, p *people) error {
 func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offline bool) {
 	if len(w.names) == 0 {
 		for _, c := range p.roster.Sorted() {
-			for _, jid := range p.online(c.JID) {
-				records = append(records, p.present[c.JID][jid])
-			}
+			records = append(records, p.online(c.JID)...)
 		}
 	}
 	for _, name := range w.names {
-		there, as := 0, p.named(name)
-		for _, jid := range p.online(as.Bare()) {
-			if as.Resource == "" || jid.Alike(as) {
-				records = append(records, p.present[as.Bare()][jid])
-				there++
-			}
-		}
-		if there == 0 && all {
+		there := p.online(name)
+		records = append(records, there...)
+		if len(there) == 0 && all {
 			records, offline = append(records, p.absent(name)), true
 		}
 	}
@@ -126,7 +119,7 @@ func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offli
 // absent is what is known of somebody who is not online: the error that came instead,
 // that there is no subscription to see them by, or just that.
 func (p *people) absent(jid xmpp.JID) *presenceRecord {
-	if refused := p.refused[p.named(jid.Bare())]; refused != nil {
+	if refused := p.refused[jid.Bare().Prepared()]; refused != nil {
 		r := *refused.record
 		r.From = jid.String()
 		return &r

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -106,9 +107,9 @@ func (l *lister) list(ctx context.Context, p *people) error {
 // resources returns where a contact is online, which is not nil.
 func (p *people) resources(contact xmpp.JID) []resource {
 	there := []resource{}
-	for _, jid := range p.online(contact) {
-		r := p.present[contact][jid]
-		there = append(there, resource{jid.Resource, r.Show, r.Status, r.Priority})
+	for _, r := range p.online(contact) {
+		_, name, _ := strings.Cut(r.From, "/")
+		there = append(there, resource{name, r.Show, r.Status, r.Priority})
 	}
 	return there
 }

@@ -106,9 +106,13 @@ func (j JID) Profile() error {
 // Alike reports whether two addresses are one to a server that prepares them by
 // stringprep (RFC 6122), as Prosody and ejabberd do: it takes strasse for straße,
 // which RFC 7622 keeps apart. The profiles of stringprep only refuse more.
-func (j JID) Alike(other JID) bool {
-	return j == other || j.Domain == other.Domain && prepared(j.Local, true) == prepared(other.Local, true) &&
-		prepared(j.Resource, false) == prepared(other.Resource, false)
+func (j JID) Alike(other JID) bool { return j == other || j.Prepared() == other.Prepared() }
+
+// Prepared returns an address as such a server has it. It is what addresses that are Alike
+// have in common.
+func (j JID) Prepared() JID {
+	j.Local, j.Resource = prepared(j.Local, true), prepared(j.Resource, false)
+	return j
 }
 
 // prepared is a part as Nodeprep maps it, which folds case, or Resourceprep (RFC 6122,

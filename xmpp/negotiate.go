@@ -520,7 +520,7 @@ func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, 
 // bind waits for the answer to a request to bind a resource (RFC 6120, section 7).
 func (n *negotiation) bind(features, request *Element) (*Session, error) {
 	result, err := n.answerTo(request)
-	if e, ok := errors.AsType[*StanzaError](err); ok && e.Condition == Conflict && n.o.JID.Resource != "" && !n.o.OwnResource {
+	if e, ok := errors.AsType[*StanzaError](err); ok && n.o.JID.Resource != "" && !n.o.OwnResource && refusesResource(e.Condition) {
 		request = n.bindRequest("")
 		if err = n.write(nil, request); err == nil {
 			result, err = n.answerTo(request)
@@ -538,6 +538,13 @@ func (n *negotiation) bind(features, request *Element) (*Session, error) {
 	}
 	n.o.trace("bound %s", bound)
 	return newSession(n, bound, features), nil
+}
+
+// refusesResource reports whether an answer to a request to bind is about the resource: it
+// is taken or, by the rules of the server, none (RFC 6120, section 7.7.2). Ejabberd 23.01
+// takes no Arabic one that ends in a letter of ours.
+func refusesResource(c Condition) bool {
+	return c == Conflict || c == BadRequest || c == "not-acceptable" || c == "jid-malformed"
 }
 
 func (n *negotiation) bindRequest(resource string) *Element {
