@@ -216,7 +216,7 @@ func (l *listener) listen(ctx context.Context, s *xmpp.Session) error {
 	l.works(s)
 	l.env.trace("listening")
 	if l.at.isFresh() {
-		if err := l.settle(ctx, s); err != nil {
+		if goesOn, err := l.settle(ctx, s); !goesOn {
 			return err
 		}
 	}
@@ -231,23 +231,24 @@ var errSettled = errors.New("nothing more is stored")
 // settle takes what was stored for a listener that is new, and then reads what came to the
 // archive since it asked for its end: a message that comes in the moment in which it
 // becomes available can stay in the store (ejabberd 23.01). Not before: of a client that
-// reads the archive Prosody 0.12 does not keep what was stored and is not acknowledged.
-func (l *listener) settle(ctx context.Context, s *xmpp.Session) error {
+// reads the archive Prosody 0.12 does not keep what was stored and is not acknowledged. It
+// reports whether the listening goes on.
+func (l *listener) settle(ctx context.Context, s *xmpp.Session) (goesOn bool, err error) {
 	until, stop := context.WithCancelCause(l.waiting)
 	defer stop(nil)
 	quiet := time.AfterFunc(settled, func() { stop(errSettled) })
 	defer quiet.Stop()
-	err := l.takeAll(ctx, until, s, func() { quiet.Reset(settled) })
+	err = l.takeAll(ctx, until, s, func() { quiet.Reset(settled) })
 	if err != errSettled {
-		return err
+		return false, err
 	}
 	if err := l.commit(ctx, s); err != nil {
-		return l.end(s, err, true)
+		return false, l.end(s, err, true)
 	}
 	if err := l.catchUp(ctx, s); err != nil {
-		return l.end(s, err, false)
+		return false, l.end(s, err, false)
 	}
-	return nil
+	return true, nil
 }
 
 // takeAll hands on what arrives until that ends.
