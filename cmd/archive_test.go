@@ -122,6 +122,9 @@ func TestMissed(t *testing.T) {
 		{"romeo@example.org/phone", "romeo@example.org", "", ""},
 		{"romeo@example.org/phone", "juliet@example.net", "-", "sent"},
 		{"romeo@example.org/here", "juliet@example.net", "-", "-"},
+		{"juliet@example.net/b", "ROMEO@EXAMPLE.org", "", ""}, // as it was typed
+		{"Romeo@example.org/phone", "juliet@example.net", "-", "sent"},
+		{"@", "romeo@example.org", "", ""},
 		{"juliet@example.net/b", "mercutio@example.org", "-", "-"},
 		{"juliet@example.net/b", "romeo@example.org.evil.example", "-", "-"},
 	} {

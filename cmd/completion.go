@@ -158,7 +158,7 @@ func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string
 
 func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {
 	env.settle(cmd)
-	account, err := xmpp.ParseJID(env.flags.jid)
+	account, err := parseAccount(env.flags.jid)
 	if err != nil {
 		return nil
 	}
