@@ -173,7 +173,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 		}
 		return e.Tag != "message" || !l.fence.leavesOut(o.JID, e)
 	}
-	o.Manage, o.KeepAlive = true, time.Duration(l.keepAlive)
+	o.Manage, o.Pause, o.KeepAlive = true, true, time.Duration(l.keepAlive)
 	if l.at = newPosition(o.JID); l.durable != "" {
 		if l.at, err = l.env.openPosition(l.durable, o.JID); err != nil {
 			return err

@@ -16,12 +16,6 @@ const (
 	// resumableFor is how long the session of a durable listener is to be kept for it.
 	resumableFor = 10 * time.Minute
 
-	// archivePageSize is how many messages are asked for at once: they are kept in memory.
-	archivePageSize = 50
-
-	// clockSkew is how much the clock of the server may be behind ours.
-	clockSkew = time.Minute
-
 	// manyUncommitted is how many stanzas may be handed on before the server is told of
 	// any: it does not keep any number of them.
 	manyUncommitted = 100
@@ -81,8 +75,8 @@ func (l *listener) attend(ctx context.Context, o xmpp.Options) (located bool, er
 		open = true
 		return l.listen(ctx, s)
 	})
-	if open && !errors.Is(err, xmpp.ErrLost) {
-		l.at.Session = nil // its stream was closed
+	if open && !errors.Is(err, xmpp.ErrLost) || errors.Is(err, xmpp.ErrUseless) {
+		l.at.Session = nil // its stream was closed, or is broken
 	}
 	return false, err
 }
@@ -101,11 +95,11 @@ func (l *listener) locate(s *xmpp.Session) error {
 	if !has {
 		return l.at.settle("", startNone)
 	}
-	query, end, err := l.ask(s, archivePage{last: true, max: 1})
+	after, err := l.endID(soon, s)
 	if err != nil {
 		return archiveError(err)
 	}
-	switch after := cmp.Or(end.last, l.arrived(s, query).lastID); {
+	switch {
 	case after == "":
 		return l.at.settle("", startEmpty)
 	case len(after) > longID:
@@ -454,7 +448,7 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 	missed := l.at.begin(s.Resumed()) // before anything is sent that can make the session resumable
 	soon, cancel := l.env.withinWait(l.waiting)
 	defer cancel()
-	if l.carbons { // also of a session that was another listener's
+	if l.carbons && (first || !s.Resumed()) { // the one that is resumed may be another listener's
 		if _, err := s.IQ(soon, enableCarbons()); err != nil {
 			return fmt.Errorf("--carbons: %w", err)
 		}
@@ -552,134 +546,4 @@ func (l *listener) accountFeatures(ctx context.Context, s *xmpp.Session) (map[st
 		features[xmpp.Attr(f, "var")] = true
 	}
 	return features, nil
-}
-
-// catchUp hands on what the archive has after the last message that was handed on. What
-// arrives by itself meanwhile is in it as well, if it was not too late for the last page.
-func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
-	page := archivePage{max: archivePageSize}
-	page.after, page.start = l.at.last()
-	var pages circle
-	for gone := ""; ; {
-		query, end, err := l.ask(s, page)
-		if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			gone, page.after, page.start = page.after, "", l.at.Time.Add(-clockSkew)
-			continue
-		}
-		if err != nil {
-			return archiveError(err)
-		}
-		if gone != "" {
-			l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
-				s.JID().Bare(), quote(gone), l.at.Time.Format(time.RFC3339))
-			gone = ""
-		}
-		got := l.arrived(s, query)
-		got.last = end.complete || len(got.results) == 0
-		if err := l.takePage(ctx, s, query, got); err != nil || got.last {
-			return err
-		}
-		page.after = cmp.Or(end.last, got.lastID)
-		if page.after == "" || pages.closed(end.last, got.lastID) {
-			return errCircle()
-		}
-	}
-}
-
-// ask asks for a page of the archive. What is on it has arrived when this returns.
-func (l *listener) ask(s *xmpp.Session, page archivePage) (query string, end archiveEnd, err error) {
-	soon, cancel := l.env.withinWait(l.waiting)
-	defer cancel()
-	iq, query := page.query()
-	answer, err := s.IQ(soon, iq)
-	if err != nil {
-		return "", end, err
-	}
-	end, ok := endOfArchive(answer)
-	if !ok {
-		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"}
-	}
-	return query, end, err
-}
-
-// A pageful is what has arrived by the end of a page of the archive.
-type pageful struct {
-	results []received
-	lastID  string // of the last result
-	last    bool   // it is the last page of the archive
-	live    []received
-	err     error // why nothing more will arrive, if that is known
-}
-
-// arrived returns what has arrived by the end of a page.
-func (l *listener) arrived(s *xmpp.Session, query string) (got pageful) {
-	left := s.Queued()
-	if left == 0 {
-		return got
-	}
-	for e, err := range s.Stanzas(l.waiting) {
-		if e == nil {
-			got.err = err
-			break
-		}
-		if result := resultOf(s.JID(), query, e); result != nil {
-			got.results = append(got.results, received{e, err})
-			got.lastID = cmp.Or(xmpp.Attr(result, "id"), got.lastID)
-		} else {
-			got.live = append(got.live, received{e, err})
-		}
-		if left--; left == 0 {
-			break
-		}
-	}
-	return got
-}
-
-// takePage hands on what has arrived by the end of a page: first the page, and then what
-// came by itself, unless that is in the archive and so on a page to come.
-func (l *listener) takePage(ctx context.Context, s *xmpp.Session, query string, got pageful) error {
-	for _, r := range got.results {
-		if err := l.takeResult(ctx, s, query, r); err != nil {
-			return err
-		}
-	}
-	for _, r := range got.live {
-		if a, ok := l.unpack(s.JID(), r.stanza); ok && a.id != "" && !got.last {
-			continue
-		}
-		if err := l.take(ctx, s, r); err != nil {
-			return err
-		}
-	}
-	if got.err != nil {
-		return got.err
-	}
-	if got.last {
-		l.at.caughtUp()
-	}
-	if err := l.commit(ctx, s); err != nil {
-		return err
-	}
-	l.works(s)
-	return nil
-}
-
-// takeResult hands on a message out of the archive.
-func (l *listener) takeResult(ctx context.Context, s *xmpp.Session, query string, r received) error {
-	a, ok := archiveResult(s.JID(), query, r.stanza)
-	if !ok {
-		id := xmpp.Attr(resultOf(s.JID(), query, r.stanza), "id")
-		l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), quote(id))
-		return nil
-	}
-	carbon, ok := a.missed(s.JID(), l.carbons)
-	switch {
-	case !ok:
-		l.pending = append(l.pending, a.id)
-		return nil
-	case r.over != nil:
-		l.skip(s.JID(), arrival{a.message, carbon, a.id}, r.over)
-		return nil
-	}
-	return l.handOn(ctx, s, arrival{a.message, carbon, a.id})
 }

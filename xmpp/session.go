@@ -272,7 +272,7 @@ func (s *Session) await(ctx context.Context) error {
 		if s.Queued() > 0 {
 			return nil
 		}
-		if s.isDeaf() { // and what it had taken has been handled
+		if s.Deaf() { // and what it had taken has been handled
 			s.fail(errTooMuch)
 		}
 		select {
@@ -324,7 +324,9 @@ func (s *Session) resumeReading() {
 	}
 }
 
-func (s *Session) isDeaf() bool {
+// Deaf reports whether more has arrived than there was room for. What Stanzas has left is
+// whole, and then the session is lost.
+func (s *Session) Deaf() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deaf
@@ -410,7 +412,7 @@ func (s *Session) readStanzas() error {
 // arrive counts a stanza and gives it to whom it is for.
 func (s *Session) arrive(a arrived) error {
 	e := a.stanza
-	if t := Attr(e, "type"); s.isDeaf() && (e.Tag != "iq" || t != "result" && t != "error") {
+	if t := Attr(e, "type"); s.Deaf() && (e.Tag != "iq" || t != "result" && t != "error") {
 		return nil // it is not counted, so that a managed session is sent it again
 	}
 	take := (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
