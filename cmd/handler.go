@@ -151,7 +151,7 @@ func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output
 				return context.Cause(ctx)
 			}
 		case h.failure == "skip":
-			h.env.warn("%v: skipped", err)
+			h.env.warnAs("stanza", fmt.Sprintf("%v: skipped", err))
 			return nil
 		}
 		return err
