@@ -74,6 +74,7 @@ func (env *Env) withPeople(ctx context.Context, o xmpp.Options, names []xmpp.JID
 	if err := env.needOutput(); err != nil {
 		return err
 	}
+	o.Pause = true
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" || xmpp.Child(e, xmpp.NSRoster, "query") != nil }
 	return env.withSession(ctx, o, func(ctx context.Context, s *xmpp.Session) error {
 		p := &people{
@@ -92,7 +93,7 @@ func (env *Env) withPeople(ctx context.Context, o xmpp.Options, names []xmpp.JID
 
 func (p *people) getRoster(ctx context.Context, known *xmpp.Roster, more []*xmpp.Element) error {
 	var roster *xmpp.Roster
-	err := p.meanwhile(ctx, func() (err error) {
+	err := p.meanwhile(ctx, func(ctx context.Context) (err error) {
 		roster, err = p.s.Roster(ctx, known, more...)
 		return err
 	})
@@ -135,12 +136,12 @@ var (
 
 // meanwhile does what waits for the server, and takes in what arrives until that is done:
 // it may be more than the session keeps.
-func (p *people) meanwhile(ctx context.Context, do func() error) error {
+func (p *people) meanwhile(ctx context.Context, do func(context.Context) error) error {
 	until, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	done := make(chan error, 1)
 	go func() {
-		done <- do()
+		done <- do(xmpp.Aside(ctx))
 		stop(errAnswered)
 	}()
 	err := p.takeAll(until, func(bool) {})
@@ -367,7 +368,7 @@ func (p *people) online(jid xmpp.JID) (there []*presenceRecord) {
 // change asks the server to change an item of the roster.
 func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 	clear(p.pushed)
-	return p.meanwhile(ctx, func() error {
+	return p.meanwhile(ctx, func(ctx context.Context) error {
 		_, err := p.s.Exchange(ctx, xmpp.SetContact(c))
 		return err
 	})
@@ -380,7 +381,7 @@ func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xmpp.Contact) bool) error {
 	clear(p.pushed)
 	p.said = xmpp.NewElement(xmpp.NSClient, "presence", "to", to.String(), "type", typ, "id", xmpp.NewID())
-	err := p.meanwhile(ctx, func() error {
+	err := p.meanwhile(ctx, func(ctx context.Context) error {
 		_, err := p.s.Ping(ctx, p.s.Server(), p.said)
 		return err
 	})

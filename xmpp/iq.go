@@ -88,26 +88,18 @@ type Answer struct {
 // sent before it has arrived by then.
 func (s *Session) Ask(ctx context.Context, iq *Element) <-chan Answer {
 	answers := make(chan Answer, 1)
-	c, forget, err := s.expect(iq)
-	if err != nil {
-		answers <- Answer{nil, err}
-		return answers
-	}
 	go func() {
-		defer forget()
-		number, _, err := s.flight(ctx, iq)
-		if err != nil {
-			answers <- Answer{nil, err}
-			return
-		}
-		answer, at, err := s.answered(ctx, c)
-		if !at.IsZero() {
-			s.arrived(number)
-		}
+		answer, err := s.IQ(Aside(ctx), iq)
 		answers <- Answer{answer, err}
 	}()
 	return answers
 }
+
+type asideKey struct{}
+
+// Aside marks the context of a request during which somebody takes Stanzas: with
+// Options.Pause the reader may wait for that, and the answer with it.
+func Aside(ctx context.Context) context.Context { return context.WithValue(ctx, asideKey{}, true) }
 
 // arrived notes that a flight has: every answer comes through the own server, in order.
 func (s *Session) arrived(flight int) {
@@ -131,15 +123,19 @@ func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (n
 	if err != nil {
 		return 0, nil, err
 	}
-	s.hinder(1)
+	hinders := 1
+	if ctx.Value(asideKey{}) != nil {
+		hinders = 0
+	}
+	s.hinder(hinders)
 	number, sent, err := s.flight(ctx, append(slices.Clip(before), iq)...)
 	if err != nil {
-		s.hinder(-1)
+		s.hinder(-hinders)
 		forget()
 		return number, nil, err
 	}
 	return number, func(ctx context.Context) (*Element, time.Duration, error) {
-		defer s.hinder(-1)
+		defer s.hinder(-hinders)
 		defer forget()
 		answer, at, err := s.answered(ctx, c)
 		if at.IsZero() {
