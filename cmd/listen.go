@@ -61,16 +61,16 @@ func newListenCmd(env *Env) *cobra.Command {
 		Use:   "listen [flags] [JID...] [-- CMD ARG...]",
 		Short: "Print what arrives, or run CMD for it, until stopped",
 		Long: `Listen becomes available and prints the messages that arrive, those that were
-stored while the account was offline among them: of anyone, or of the JIDs. With
---new the stored ones are left out. The server has delivered them then: they stay in
-its archive, if it has one.
+stored while the account was offline among them: of anyone, or of the JIDs. --new
+leaves out the stored ones. The server has delivered them all the same, and keeps
+them in its archive only, if it has one.
 
 A message is printed if it says something: a body or subject that is not empty,
 a URL, a call for attention, encrypted content, or a payload of another protocol.
 Typing notifications are left out. Receipts, markers and errors are printed with
 --only. What is not printed does not count for --count, --idle, CMD and --reply.
-With --carbons it also prints copies of what other sessions of the
-account send and receive; by sender, the sent ones are of the account itself.
+With --carbons it also prints copies of what other sessions of the account send
+and receive; by sender, the sent ones are of the account itself.
 
 While it runs it answers disco#info, ping, version and time. With --answer-receipts
 it also sends a receipt for each message printed that asks for one, once it was
@@ -87,18 +87,20 @@ what comes twice has the same stanza_id or id.
 With CMD nothing is printed: CMD is run for each result, one at a time and never
 through a shell. It has the line of --json on its standard input, and XMPP_FROM,
 XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment, empty where there is nothing
-and cut at 32 KiB, but no XMPP_PASSWORD, XMPP_PASSWORD_FILE or XMPP_PASSWORD_COMMAND,
-and no CREDENTIALS_DIRECTORY or STATE_DIRECTORY. XMPP_TRY is 1 in its first run.
-All of that is what a sender has written: quote it, and let no shell parse it. As
-anyone can send anything, CMD wants JIDs, or --anyone.
+and cut at 32 KiB. All of that is what a sender has written: quote it, and let no
+shell parse it. As anyone can send anything, CMD wants JIDs, or --anyone. XMPP_TRY
+is the number of the run, from 1. CMD does not get XMPP_PASSWORD and the like,
+CREDENTIALS_DIRECTORY or STATE_DIRECTORY.
 
-A CMD fails if its exit code is not 0, if it takes longer than --exec-timeout, or
-if it prints what cannot be sent. With --exec-retry N it is run up to N times more,
-after waits from one second to a minute. If all fail, listen ends, and the message is
-not acknowledged: the next listener gets it again. With --on-failure skip the message
-is reported and acknowledged instead, it counts, and listen goes on with the next. To end CMD, its process group is
-sent SIGTERM, and SIGKILL if any of it is left after 2s, or after 200ms where listen
-itself was stopped. --for and --idle wait until CMD has ended.
+CMD fails if its exit code is not 0, if it takes longer than --exec-timeout, or if it
+prints a reply that cannot be sent. --exec-retry N runs it up to N times more for the
+same message, after waits from one second to a minute. If it fails each time, listen
+ends, and the message is not acknowledged: the next listener gets it again. With
+--on-failure skip, listen reports the message, acknowledges it, counts it, and goes on.
+
+To end CMD, its process group is sent SIGTERM, and SIGKILL if any of it is left after
+2s, or after 200ms where listen itself was stopped. --for and --idle wait until CMD has
+ended, and for no other run of it.
 
 What CMD prints is printed or, with --reply, sent back as one message of at most
 64 KiB, without the last line break; nothing printed, nothing sent. Only chat and
@@ -116,7 +118,7 @@ read (another code where another error is the reason), or a listener of that
 --durable NAME is running; 76 the pages of the archive have no end; 124 --timeout
 passed; 126 CMD cannot be run; 127 there is no CMD.`,
 		Example: `  xmppkit listen
-  xmppkit listen --json --count 1 --for 1m juliet@example.org | jq -r .body
+  xmppkit listen --new --json --match . --count 1 --for 1m juliet@example.org | jq -r .body
   xmppkit listen --durable inbox --json >>inbox.ndjson
   xmppkit listen juliet@example.org --reply --exec-timeout 10s -- uptime
   xmppkit listen --anyone -- sh -c 'printf "%s\n" "$XMPP_BODY" >>inbox'`,
