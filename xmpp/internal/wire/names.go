@@ -224,38 +224,47 @@ func (r *Reader) elementNS(name qname) (ns string, ok bool) {
 // Those without a prefix are in no namespace, whatever the default one is. It returns
 // how many have a prefix that needs to be declared, and whether one is xml:lang.
 func (r *Reader) resolveAttrs() (foreign int, hasLang bool) {
-	kept := r.attrs[:0]
-	for _, a := range r.attrs {
-		ok := true
+	kept := 0
+	for i := range r.attrs {
+		a := &r.attrs[i]
+		ok, prefixed := true, false
 		switch prefix := a.name.prefix(); prefix {
 		case "":
 		case "xml":
 			a.ns = nsXML
+			hasLang = hasLang || a.name.local() == "lang"
 		default:
 			var d decl
 			d, ok = r.resolve(prefix)
-			a.ns = d.uri
+			a.ns, prefixed = d.uri, true
 		}
-		for i := range kept {
-			if b := &kept[i]; a.name.full == b.name.full {
-				r.fail(notWellFormed, "duplicate attribute")
-			} else if a.name.local() == b.name.local() && a.ns == b.ns {
-				r.cut(notWellFormed, "duplicate attribute")
+		for j := 0; j < kept && ok; j++ {
+			if b := &r.attrs[j]; a.name.local() == b.name.local() && a.ns == b.ns {
+				r.duplicate(a.name, b.name)
 				ok = false
 			}
 		}
 		if !ok {
 			continue
 		}
-		kept = append(kept, a)
-		if a.ns == nsXML {
-			hasLang = hasLang || a.name.local() == "lang"
-		} else if a.ns != "" {
-			foreign++
+		foreign += btoi(prefixed)
+		if kept < i {
+			r.attrs[kept] = *a
 		}
+		kept++
 	}
-	r.attrs = kept
+	r.attrs = r.attrs[:kept]
 	return foreign, hasLang
+}
+
+// duplicate is the end where two attributes have one name, which is no XML. Where only
+// their namespaces are the same, the second is not kept.
+func (r *Reader) duplicate(a, b qname) {
+	if a == b {
+		r.fail(notWellFormed, "duplicate attribute")
+	} else {
+		r.cut(notWellFormed, "duplicate attribute")
+	}
 }
 
 // declareUsed repeats the declarations that the attributes need on e.
