@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -87,8 +88,8 @@ func (l *listener) readPage(ctx context.Context, s *xmpp.Session, page archivePa
 	defer silence.Stop()
 	for e, err := range s.Stanzas(coming) {
 		switch {
-		case e == nil && errors.Is(err, context.DeadlineExceeded):
-			return archiveError(err)
+		case e == nil && err != errPageEnds && err == context.Cause(coming):
+			return archiveError(fmt.Errorf("waiting for the answer of %s: %w", s.JID().Bare(), err))
 		case e == nil && err != errPageEnds:
 			return err
 		}

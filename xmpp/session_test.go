@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,6 +262,7 @@ func TestRequests(t *testing.T) {
 				p.expect("<iq xmlns='jabber:client' type='result' id='fence'/>")
 
 				// Stanzas shows requests, and nothing of what is none.
+				synctest.Wait()
 				want := []string{"fence"}
 				if id != "" && (test.want != "" || test.from == "a@@b") {
 					want = []string{id, "fence"}
@@ -587,17 +589,18 @@ func TestQueueBudget(t *testing.T) {
 	})
 	bubble(t, func(t *testing.T) { // who takes all of it lets the reader wait
 		s, p := connect(t, func(o *xmpp.Options) { o.Pause, o.KeepAlive = true, time.Minute })
-		written, asked := 0, async(func() (*xmpp.Element, error) { return p.next(), nil })
+		var written atomic.Int64
+		asked := async(func() (*xmpp.Element, error) { return p.next(), nil })
 		go func() {
-			for written < 100 {
+			for written.Load() < 100 {
 				p.write(message)
-				written++
+				written.Add(1)
 			}
 			p.write("<iq type='result' from='localhost' id='" + xmpp.Attr((<-asked).value, "id") + "'/>")
 		}()
 		time.Sleep(time.Hour) // it is this side that is silent
-		if written < 30 || written > 33 {
-			t.Errorf("%d were read, and nobody takes them", written)
+		if n := written.Load(); n < 30 || n > 33 {
+			t.Errorf("%d were read, and nobody takes them", n)
 		}
 		answer := s.Ask(t.Context(), xmpp.NewIQ("get", s.Server(), xmpp.NewElement("u", "q")))
 		for n := 0; n < 100; n++ {
