@@ -380,7 +380,7 @@ func answerAs(iq *xmpp.Element, features ...string) *xmpp.Element {
 			return xmpp.Result(iq, info)
 		case xmpp.Is(payload, nsVersion, "query"):
 			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(nsVersion, "query"),
-				xmpp.NewText(nsVersion, "name", "xmppkit"), xmpp.NewText(nsVersion, "version", version())))
+				xmpp.NewText(nsVersion, "name", "xmppkit"), xmpp.NewText(nsVersion, "version", version)))
 		case xmpp.Is(payload, nsTime, "time"):
 			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(nsTime, "time"),
 				xmpp.NewText(nsTime, "tzo", "+00:00"), xmpp.NewText(nsTime, "utc", time.Now().UTC().Format(time.RFC3339))))

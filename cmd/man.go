@@ -69,7 +69,7 @@ func manualPage(cmd *cobra.Command, date string) []byte {
 	var p page
 	cmd.InitDefaultHelpFlag() // and the flags of all commands, for the synopsis
 	name, section := pageOf(cmd)
-	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, "xmppkit "+version(), "xmppkit")
+	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, footer(version), "xmppkit")
 	p.line(".SH NAME\n%s \\- %s", roff(name), roff(cmd.Short))
 	p.line(".SH SYNOPSIS\n.B %s", roff(cmd.UseLine()))
 	if section == "7" {
@@ -89,6 +89,16 @@ func manualPage(cmd *cobra.Command, date string) []byte {
 	}
 	p.seeAlso(cmd)
 	return p.Bytes()
+}
+
+// footer is what the pages have at the left of their date, which is in the middle of a
+// line of 78 columns: the macros print one over the other where the first is too long.
+func footer(version string) string {
+	text := "xmppkit " + version
+	if len(text) > 30 {
+		return text[:27] + "..."
+	}
+	return text
 }
 
 // splitExit splits the help of a command into what it does and its exit codes, which

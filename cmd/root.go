@@ -69,11 +69,15 @@ Exit codes: 0; 2 there is no such command or flag.`,
 		}
 		return env.applyEnvironment(cmd)
 	}
+	showVersion := root.Flags().BoolP("version", "V", false, "print the version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return cmd.Help()
+		switch {
+		case len(args) > 0:
+			return unknownCommand(root, args[0])
+		case *showVersion:
+			return env.printVersion()
 		}
-		return unknownCommand(root, args[0])
+		return cmd.Help()
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(env.In)
