@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/output"
+	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
 
@@ -22,17 +24,21 @@ func newDemoCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo [-- CMD ARG...]",
 		Short: "Try everything against a server of its own",
-		Long: `Demo starts an XMPP server inside this program, on free ports of the loopback
-interface, with the accounts romeo and juliet and certificates made on the spot.
+		Long: `Demo starts an XMPP server for example.org inside this program, on free ports of
+the loopback interface, with certificates made on the spot. Its accounts are
+romeo@example.org and juliet@example.org; each is in the other's roster.
 
 Alone it shows what the commands do: each is really run, and what follows is its
 true output. With CMD it runs that with XMPP_JID, XMPP_PASSWORD, XMPP_SERVER and
 XMPP_CA_FILE set for romeo, XMPP_PEER_JID and XMPP_PEER_PASSWORD for juliet, and
-xmppkit first on PATH: a way to try a script without an account.
+xmppkit first on PATH: a way to try a script without an account. Juliet is online
+then. She writes to each romeo who starts to listen, and reads nothing: what is
+sent to her waits for a listener with her password.
 
 Exit code: that of CMD, or 0.`,
 		Example: `  xmppkit demo
-  xmppkit demo -- sh -c 'xmppkit ping && xmppkit send -m hello $XMPP_PEER_JID'`,
+  xmppkit demo -- sh
+  xmppkit demo -- sh -c 'xmppkit ping && xmppkit send -m hello juliet@example.org'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 				return usageError("demo: unexpected argument %q: a command goes behind --", args[0])
@@ -72,7 +78,10 @@ func startDemo() (*demo, error) {
 		err = os.Symlink(self, filepath.Join(dir, "xmppkit"))
 	}
 	if err == nil {
-		d.server, err = xmpptest.Start(xmpptest.Config{Accounts: map[string]string{"romeo": demoPassword, "juliet": demoPeerPassword}})
+		d.server, err = xmpptest.Start(xmpptest.Config{
+			Domain: "example.org", Friends: true,
+			Accounts: map[string]string{"romeo": demoPassword, "juliet": demoPeerPassword},
+		})
 	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "ca.pem"), d.server.CA(), 0o600)
@@ -113,6 +122,53 @@ func (d *demo) environ(local, password string) []string {
 		"XMPP_STATE_DIR="+filepath.Join(d.dir, "state"))
 }
 
+// juliet is online until stop is called, and greets each listener of romeo. Her priority
+// leaves the messages to her for others (RFC 6121, section 8.5.2).
+func (d *demo) juliet(ctx context.Context) (stop func(), err error) {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(d.server.CA())
+	s, err := xmpp.Dial(ctx, xmpp.Options{
+		JID:      xmpp.JID{Local: "juliet", Domain: d.server.Domain, Resource: "balcony"},
+		Password: demoPeerPassword, Server: d.server.Addr(), RootCAs: roots,
+	})
+	if err == nil {
+		online := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "presence"), xmpp.NewText(xmpp.NSClient, "priority", "-1"))
+		_, err = s.Ping(ctx, s.Server(), online)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("demo: juliet: %w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for e, err := range s.Stanzas(context.Background()) { // until Close
+			if err != nil {
+				return
+			}
+			if isListener(e) {
+				_ = s.Send(ctx, greeting(xmpp.Attr(e, "from"))) // where that fails, Stanzas does, too
+			}
+		}
+	}()
+	return func() {
+		s.Close()
+		<-ended
+	}, nil
+}
+
+// isListener reports whether e shows a session of romeo that wants messages.
+func isListener(e *xmpp.Element) bool {
+	from, err := xmpp.ParseJID(xmpp.Attr(e, "from"))
+	priority, _ := xmpp.Text(e, xmpp.NSClient, "priority")
+	return xmpp.Is(e, xmpp.NSClient, "presence") && xmpp.Attr(e, "type") == "" &&
+		err == nil && from.Local == "romeo" && !strings.HasPrefix(strings.TrimSpace(priority), "-")
+}
+
+func greeting(to string) *xmpp.Element {
+	m := xmpp.NewElement(xmpp.NSClient, "message", "type", "chat", "to", to, "id", xmpp.NewID())
+	return xmpp.Add(m, xmpp.NewText(xmpp.NSClient, "body", "O Romeo, Romeo!\nWherefore art thou Romeo?"))
+}
+
 // run runs a command and passes its exit code on.
 func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	environ := append(d.environ("romeo", demoPassword),
@@ -121,6 +177,11 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return notRunnable("demo", err)
 	}
+	stop, err := d.juliet(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	c := exec.CommandContext(ctx, path, args[1:]...)
 	c.Args[0] = args[0]
 	c.Env, c.Stdin, c.Stdout, c.Stderr = environ, env.In, env.Out, env.Err
@@ -177,32 +238,49 @@ func (r tourText) WriteText(t *output.Text) {
 
 // tour runs commands as the two accounts and shows them with their output.
 func (d *demo) tour(ctx context.Context, env *Env) error {
-	t := &tour{demo: d, ctx: ctx, env: env}
-	t.say("An XMPP server runs at %s, with TLS and the accounts romeo and juliet.", d.server.Addr())
+	t := &tour{demo: d, ctx: ctx, env: env, leave: func() {}}
+	defer func() { t.leave() }()
+	t.say("An XMPP server for %s runs at %s, with TLS and the accounts romeo and juliet.", d.server.Domain, d.server.Addr())
 	t.say("What follows is really run, against that server.\n")
 
-	t.say("# Is the server there?")
+	t.say("# Is the server there, and what can it do?")
 	t.run("romeo", "ping -c 2 -i 0.1")
+	t.run("romeo", "disco")
+
+	t.say("# Contacts, and who of them is online.")
+	t.run("romeo", "roster")
+	t.run("romeo", "roster add --name Juliet --group Capulet juliet@example.org")
+	t.run("romeo", "presence juliet@example.org")
 
 	t.say("# Juliet is offline; the server keeps what is sent to her, and confirms that.")
-	t.run("romeo", "send -m 'But soft, what light?' juliet@localhost")
-	t.run("romeo", "send -v -m 'It is the east.' juliet@localhost")
+	t.run("romeo", "send -m 'But soft, what light?' juliet@example.org")
+	t.run("romeo", "send -v -m 'It is the east.' juliet@example.org")
 
 	t.say("# Juliet listens: text for people, JSON for programs.")
 	t.run("juliet", "listen --count 2 --for 5s")
-	t.run("romeo", "send --subject balcony -m 'See how she leans' juliet@localhost")
+	t.run("romeo", "send --subject balcony -m 'See how she leans' juliet@example.org")
 	t.run("juliet", "listen --json --count 1 --for 5s")
 
-	t.say("# Contacts: juliet is asked to show when she is online, and approves.")
-	t.run("romeo", "presence subscribe juliet@localhost")
-	t.run("juliet", "presence approve romeo@localhost")
-	t.run("romeo", "roster add --name Juliet --group Capulet juliet@localhost")
+	t.say("# A program is run for each message, and what it prints is the answer.")
+	t.run("romeo", "send -m 'What do you run?' juliet@example.org")
+	t.run("juliet", "listen --count 1 --for 5s romeo@example.org --reply -- xmppkit version")
+	t.run("romeo", "listen --count 1 --for 5s")
+
+	t.say("# Now juliet comes online.")
+	t.online()
+	t.run("romeo", "presence juliet@example.org")
+	t.run("romeo", "listen --count 1 --for 5s juliet@example.org")
+
+	t.say("# A contact is asked to show when it is online, and approves.")
+	t.run("romeo", "presence unsubscribe juliet@example.org")
+	t.run("romeo", "presence subscribe juliet@example.org")
+	t.run("juliet", "presence approve romeo@example.org")
 
 	t.say("# A message that bounces is a failure, and says so by its exit code.")
-	t.run("romeo", "send -m hello nobody@localhost")
-	t.run("romeo", "send --json -m hello nobody@localhost")
+	t.run("romeo", "send -m hello nobody@example.org")
+	t.run("romeo", "send --json -m hello nobody@example.org")
 
-	t.say("# Try a script of your own:  xmppkit demo -- ./script")
+	t.say("# Try it yourself:  xmppkit demo -- sh")
 	return t.err
 }
 
@@ -211,6 +289,21 @@ type tour struct {
 	ctx context.Context
 	env *Env
 	err error
+
+	leave func() // of juliet, once she is online
+}
+
+// online lets juliet come online.
+func (t *tour) online() {
+	if t.err != nil {
+		return
+	}
+	leave, err := t.juliet(t.ctx)
+	if err != nil {
+		t.err = err
+		return
+	}
+	t.leave = leave
 }
 
 func (t *tour) say(format string, args ...any) {
