@@ -141,7 +141,7 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
 	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; twice: also what is said, without secrets")
 	fs.StringVar(&f.config, "config", "", "configuration `FILE`, else $XDG_CONFIG_HOME/xmppkit/config.toml [XMPP_CONFIG]")
-	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is kept of logins and rosters, else $XDG_STATE_HOME/xmppkit [XMPP_STATE_DIR]")
+	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is kept of logins and rosters, else xmppkit in $STATE_DIRECTORY or $XDG_STATE_HOME [XMPP_STATE_DIR]")
 	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
 }
 

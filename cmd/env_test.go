@@ -51,6 +51,11 @@ func TestState(t *testing.T) {
 		{map[string]string{"HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
 		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, flags{}, ""},
 		{nil, flags{}, ""},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a", "XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/var/lib/a/xmppkit"},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, flags{}, "/var/lib/a/xmppkit"},
+		{map[string]string{"STATE_DIRECTORY": "a:/b", "XDG_STATE_HOME": "/x"}, flags{}, "/x/xmppkit"},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, flags{stateDir: "s"}, "s"},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, flags{noCache: true}, ""},
 		{map[string]string{"HOME": "/h"}, flags{stateDir: "s"}, "s"},
 		{map[string]string{"HOME": "/h"}, flags{stateDir: "s", noCache: true}, ""},
 	} {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"xmppkit/xmpp"
 )
@@ -19,6 +20,10 @@ func (env *Env) stateFile(what string, account xmpp.JID) string {
 	dir := env.flags.stateDir
 	if env.flags.noCache {
 		return ""
+	}
+	// Of a service of systemd it is the first of a list (systemd.exec(5)).
+	if first, _, _ := strings.Cut(env.Getenv("STATE_DIRECTORY"), ":"); dir == "" && filepath.IsAbs(first) {
+		dir = filepath.Join(first, "xmppkit")
 	}
 	if dir == "" {
 		base := env.Getenv("XDG_STATE_HOME")
