@@ -35,6 +35,7 @@ func TestLimits(t *testing.T) {
 		"depth, empty":   {Limits{Depth: 3}, func(n int) string { return repeat("<a>", n-1) + "<a/>" + repeat("</a>", n-1) }, 3},
 		"attrs":          {Limits{}, func(n int) string { return "<a" + attrs(n) + "/>" }, 64},
 		"declarations":   {Limits{Attrs: 5}, func(n int) string { return "<a xmlns='u' xmlns:p='u'" + attrs(n-1) + "/>" }, 5},
+		"attrs, xmlns":   {Limits{}, func(n int) string { return "<a" + attrs(n) + " xmlns='u'/>" }, 64},
 		"name":           {Limits{}, func(n int) string { return "<" + repeat("x", n) + "/>" }, 256},
 		"qualified name": {Limits{}, func(n int) string { return "<stream:" + repeat("x", n-7) + "/>" }, 256},
 		"attribute name": {Limits{}, func(n int) string { return "<a " + repeat("x", n) + "=''/>" }, 256},

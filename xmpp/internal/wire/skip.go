@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"fmt"
-	"hash/maphash"
-)
+import "hash/maphash"
 
 // An element that cannot be kept is read past. It has to be well-formed, and nothing of
 // it is remembered but what its end tags have to match.
@@ -75,15 +72,6 @@ func (r *Reader) skipEnd() {
 	if r.err == nil && !r.skipped.pop(sum) {
 		r.fail(notWellFormed, mismatch)
 	}
-}
-
-// skipAttribute skips an attribute, be it one too many.
-func (r *Reader) skipAttribute(tooMany bool) {
-	if tooMany {
-		r.cut(policy, fmt.Sprintf("too many attributes (more than %d)", r.limits.Attrs))
-	}
-	r.skipName()
-	r.value()
 }
 
 // skipName consumes a name of any length and returns its sum.

@@ -179,7 +179,7 @@ func (r *Reader) baseDepth() int {
 // attributes reads the attributes of a start tag and its end, and keeps them if told to.
 func (r *Reader) attributes(scope int, keep bool) (empty bool) {
 	r.attrs = r.attrs[:0]
-	for n := 0; r.err == nil; n++ {
+	for n := 0; r.err == nil; {
 		spaced := r.space()
 		switch c := r.peek(); {
 		case c == '>':
@@ -191,29 +191,32 @@ func (r *Reader) attributes(scope int, keep bool) (empty bool) {
 			return true
 		case !spaced:
 			r.fail(notWellFormed, "no white space before an attribute")
-		case keep && n < r.limits.Attrs:
-			if r.attribute(scope) == "xmlns" {
-				n--
-			}
-		default:
-			r.skipAttribute(keep)
+		case !keep:
+			r.skipName()
+			r.value()
+		case r.attribute(scope, n < r.limits.Attrs):
+			n++
 		}
 	}
 	return false
 }
 
-// attribute reads an attribute and returns its name.
-func (r *Reader) attribute(scope int) string {
+// attribute reads an attribute, and keeps it where there is room. It reports whether it
+// counts: where the declaration of the default namespace stands must not matter.
+func (r *Reader) attribute(scope int, room bool) (counts bool) {
 	name, _ := r.name()
+	counts = name.full != "xmlns"
 	r.value()
 	switch {
+	case counts && !room:
+		r.cut(policy, fmt.Sprintf("too many attributes (more than %d)", r.limits.Attrs))
 	case name.full == "" || r.full && (r.cropped || len(r.val) > maxKept):
-	case name.full == "xmlns" || name.prefix() == "xmlns":
+	case !counts || name.prefix() == "xmlns":
 		r.declare(name, scope)
 	default:
 		r.attrs = append(r.attrs, attr{name: name, value: r.storage.values.take(r.val)})
 	}
-	return name.full
+	return counts
 }
 
 // value reads what follows the name of an attribute.
