@@ -191,19 +191,22 @@ func (r *Reader) count(n int) bool {
 	return r.err == nil && len(r.stack) <= r.baseDepth()+2
 }
 
-// elementNS returns the namespace of an element, unless it cannot be one of the stream.
+// elementNS returns the namespace of an element, unless it cannot be kept. What has no name
+// is no stanza, so in a first-level child that is the end.
 func (r *Reader) elementNS(name qname) (ns string, ok bool) {
-	if name.full == "" {
-		if len(r.stack) < 2 { // this is no stanza, so there is none to be left out
-			r.fail(policy, "name too long")
-		}
-		return "", false
+	if name.full != "" {
+		ns, ok = r.namespace(name)
 	}
+	if !ok && len(r.stack) == 1 {
+		r.fail(r.violation, r.flaw)
+	}
+	return ns, ok && r.err == nil
+}
+
+func (r *Reader) namespace(name qname) (ns string, ok bool) {
 	prefix := name.prefix()
 	d, ok := r.resolve(prefix)
 	switch depth := len(r.stack); {
-	case !ok && depth < 2:
-		r.fail(policy, "stanza in a namespace that cannot be kept")
 	case !ok: // a flaw of the declaration, or of its absence
 	case depth > 0 && prefix != "" && d.uri == r.contentNS:
 		// RFC 6120, section 4.8.5: there are parsers that take this for a
@@ -217,7 +220,7 @@ func (r *Reader) elementNS(name qname) (ns string, ok bool) {
 		// Its children would be stanzas for some and no stanzas for us.
 		r.fail(notWellFormed, "second stream header")
 	}
-	return d.uri, ok && r.err == nil
+	return d.uri, ok
 }
 
 // resolveAttrs finds the namespaces of the attributes, and drops those that have none.

@@ -133,11 +133,12 @@ type Reader struct {
 	nodes   int // of this stanza, so far
 	storage storage
 
-	flaw    string // why the stanza is not whole
-	full    bool   // nothing more of it is kept, but some start tags
-	tags    int    // how many of those were kept
-	cropped bool   // val is not whole
-	skipped ghosts // elements that are being skipped
+	flaw      string // why the stanza is not whole
+	violation string // the stream error that this would be
+	full      bool   // nothing more of it is kept, but some start tags
+	tags      int    // how many of those were kept
+	cropped   bool   // val is not whole
+	skipped   ghosts // elements that are being skipped
 }
 
 // NewReader returns a Reader of the stream that src delivers.
@@ -253,7 +254,7 @@ func (r *Reader) begin() {
 	r.start = r.offset()
 	r.bound(r.limits.Stanza, "")
 	r.soft = len(r.stack) > 0 && r.limits.End > r.limits.Stanza && r.limit < r.limits.Total
-	r.nodes, r.flaw, r.full, r.tags = 0, "", false, 0
+	r.nodes, r.flaw, r.violation, r.full, r.tags = 0, "", "", false, 0
 	if r.storage.values.used > bufferSize {
 		r.val, r.attrs = nil, nil // what one large stanza needed, the next may not
 	}
@@ -266,14 +267,13 @@ func (r *Reader) fail(condition, reason string) {
 }
 
 // cut leaves out what is being read, which is over a limit or has a name that cannot be
-// kept. In the stream header, and in what makes a first-level child what it is, that is
-// the end.
+// kept. In the stream header that is the end.
 func (r *Reader) cut(condition, reason string) {
-	if depth := len(r.stack); depth == 0 || depth == 1 && condition != policy {
+	if len(r.stack) == 0 {
 		r.fail(condition, reason)
-		return
+	} else if r.flaw == "" {
+		r.flaw, r.violation = reason, condition
 	}
-	r.flaw = cmp.Or(r.flaw, reason)
 }
 
 // die makes err the reader's last word, unless it has spoken it.

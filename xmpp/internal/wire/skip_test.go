@@ -42,6 +42,20 @@ var flawedBodies = []struct{ body, flaw, left string }{
 	{`<message><a xmlns='http://www.w3.org/2000/xmlns/'><b/></a></message>`, "redefinition of a reserved prefix", "<message/>"},
 	{`<message><a xmlns:xmlns='u'/></message>`, "redefinition of a reserved prefix", "<message><a/></message>"},
 	{`<message><a xmlns:p='u' xmlns:q='u' p:b='1' q:b='2'/></message>`, "duplicate attribute", "<message><a xmlns:p='u' p:b='1'/></message>"},
+	// The attributes of a stanza are somebody else's as well. What all stanzas have is kept.
+	{`<message from='a' :b='1' c:='2' stream:d:e='3' xmlns:='4'/>`, "name with a misplaced colon", "<message from='a'/>"},
+	{`<message p:b='c' from='a'/>`, "undeclared prefix", "<message from='a'/>"},
+	{`<message xmlns:p='' p:b='c' from='a'/>`, "prefix without a namespace", "<message from='a'/>"},
+	{`<message xmlns:xml='u' from='a'/>`, "redefinition of a reserved prefix", "<message from='a'/>"},
+	{`<message xmlns:ns1='http://www.w3.org/XML/1998/namespace' ns1:foo='1' from='a'/>`, "redefinition of a reserved prefix", "<message from='a'/>"},
+	{`<message xmlns:p='http://www.w3.org/2000/xmlns/' from='a'/>`, "redefinition of a reserved prefix", "<message from='a'/>"},
+	{`<message xmlns:xmlns='http://www.w3.org/2000/xmlns/' from='a'/>`, "redefinition of a reserved prefix", "<message from='a'/>"},
+	{`<message xmlns:p='u' xmlns:q='u' p:b='1' q:b='2' from='a'/>`, "duplicate attribute", "<message xmlns:p='u' p:b='1' from='a'/>"},
+	{"<message" + manyAttrs(1000) + " from='a' to='b' id='c' type='d' e='f' xmlns='jabber:client'/>", "too many attributes",
+		"<message" + manyAttrs(64) + " from='a' to='b' id='c' type='d'/>"},
+	{"<message><a" + manyAttrs(65) + " from='a' xmlns='u'/></message>", "too many attributes", "<message><a xmlns='u'" + manyAttrs(64) + "/></message>"},
+	{"<message><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'" + manyAttrs(65) + " from='a'/></forwarded></message>", "too many attributes",
+		"<message><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'" + manyAttrs(64) + " from='a'/></forwarded></message>"},
 	// The first flaw is the one that is told.
 	{`<message><p:a/><a` + manyAttrs(65) + `/></message>`, "undeclared prefix", "<message><a" + manyAttrs(64) + "/></message>"},
 }
@@ -97,8 +111,10 @@ func TestFlawsAreWellFormed(t *testing.T) {
 	} {
 		checkFailure(t, openStream+deep+in+up+endStream, condition, Limits{})
 	}
-	// Raw duplicates are no XML, however deep.
-	checkFailure(t, openStream+"<message><a b='1' b='2'/></message>", notWellFormed, Limits{})
+	// Raw duplicates are no XML, however deep, or many.
+	for _, in := range []string{"<message><a b='1' b='2'/></message>", "<message" + manyAttrs(64) + repeat(" from='a'", 100) + "/>", "<message" + manyAttrs(64) + repeat(" xmlns='a'", 2) + "/>"} {
+		checkFailure(t, openStream+in, notWellFormed, Limits{})
+	}
 }
 
 // The same message is accepted by itself, in a carbon copy and in an archive.
@@ -167,6 +183,7 @@ func TestTooLargeMemory(t *testing.T) {
 		"siblings":   {"<a>", "<b/>x"},
 		"children":   {"<a>", "<b c='" + repeat("x", 900) + "'/>"},
 		"attributes": {"<a>", "<b" + manyAttrs(200) + "/>"},
+		"senders":    {"<a" + manyAttrs(64), " from='a'"},
 		"depth":      {"", "<a>"},
 		"name":       {"<a><", "n"},
 		"prefixes":   {"<a><b ", " xmlns:p='u'"},

@@ -201,15 +201,18 @@ func (r *Reader) attributes(scope int, keep bool) (empty bool) {
 	return false
 }
 
-// attribute reads an attribute, and keeps it where there is room. It reports whether it
-// counts: where the declaration of the default namespace stands must not matter.
+// attribute reads an attribute, and keeps it where there is room or it says what the stanza
+// is. It reports whether it counts: where the declaration of the default namespace stands
+// must not matter.
 func (r *Reader) attribute(scope int, room bool) (counts bool) {
 	name, _ := r.name()
 	counts = name.full != "xmlns"
 	r.value()
-	switch {
-	case counts && !room:
+	if counts && !room {
 		r.cut(policy, fmt.Sprintf("too many attributes (more than %d)", r.limits.Attrs))
+	}
+	switch {
+	case counts && !room && !r.identifies(name.full):
 	case name.full == "" || r.full && (r.cropped || len(r.val) > maxKept):
 	case !counts || name.prefix() == "xmlns":
 		r.declare(name, scope)
@@ -217,6 +220,16 @@ func (r *Reader) attribute(scope int, room bool) (counts bool) {
 		r.attrs = append(r.attrs, attr{name: name, value: r.storage.values.take(r.val)})
 	}
 	return counts
+}
+
+// identifies reports whether an attribute of the element being read is one of those that
+// all stanzas have (RFC 6120, section 8.1), and the element is a stanza.
+func (r *Reader) identifies(name string) bool {
+	switch name {
+	case "from", "to", "id", "type": // once, or it is no XML
+		return len(r.stack) == r.baseDepth()+1 && len(r.attrs) < r.limits.Attrs+4
+	}
+	return false
 }
 
 // value reads what follows the name of an attribute.
