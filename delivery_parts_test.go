@@ -68,26 +68,45 @@ func openReal(t *testing.T, start func(string) (*realServer, func(), error)) (*h
 		kill: server.kill, run: server.run, signal: server.signal,
 		// The session of the recipient stores what that of the sender has confirmed: in
 		// ejabberd they are not one process, and there is no setting that makes one wait
-		// for the other (23.01). What is killed in between is lost.
+		// for the other (23.01). What is killed in between is lost; that is a moment, and see
+		// late for how much.
 		remembers: server.name != "ejabberd",
 	}, nil
 }
 
-// forgotten returns how many of the lost lines a server has lost: they are in the
+// forgotten returns the ids of the lost lines that a server has lost: they are in the
 // archive of the sender, so that it had them, but not in that of the recipient.
-func (c *cell) forgotten(lost []int) (n int) {
+func (c *cell) forgotten(lost []int) (ids []string) {
 	had, err := c.archive(c.romeo)
 	has, err2 := c.archive(c.juliet)
 	if err = errors.Join(err, err2); err != nil {
 		c.t.Logf("archives: %v", err)
-		return 0
+		return nil
 	}
 	for _, i := range lost {
-		if line := fmt.Sprint("line ", i); had[line] && !has[line] {
-			n++
+		line := fmt.Sprint("line ", i)
+		if id, ok := had[line]; ok && has[line] == "" {
+			ids = append(ids, id)
 		}
 	}
-	return n
+	return ids
+}
+
+// unsafe is how long before it is killed a server that forgets may have confirmed what it
+// then loses, and how long it takes until a confirmation is known here.
+const unsafe = time.Second
+
+// late returns those of the ids that were confirmed just before the server was killed.
+func (c *cell) late(ids []string) (late []string) {
+	c.ledgerMu.Lock()
+	defer c.ledgerMu.Unlock()
+	for _, id := range ids {
+		at, ok := c.confirmed[id]
+		if ok && slices.ContainsFunc(c.kills, func(kill time.Time) bool { return at.After(kill.Add(-unsafe)) && at.Before(kill.Add(unsafe)) }) {
+			late = append(late, id)
+		}
+	}
+	return late
 }
 
 const (
@@ -96,8 +115,8 @@ const (
 	nsForward = "urn:xmpp:forward:0"             // XEP-0297
 )
 
-// archive returns the bodies of the messages that an account has kept.
-func (c *cell) archive(user xmpp.JID) (map[string]bool, error) {
+// archive returns the ids of the messages that an account has kept, by their bodies.
+func (c *cell) archive(user xmpp.JID) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	pem, err := os.ReadFile(c.host.caFile)
@@ -109,7 +128,7 @@ func (c *cell) archive(user xmpp.JID) (map[string]bool, error) {
 		return nil, err
 	}
 	defer s.Close()
-	bodies := make(map[string]bool)
+	ids := make(map[string]string)
 	for after := ""; ; {
 		pages := xmpp.Add(xmpp.NewElement(nsPages, "set"), xmpp.NewText(nsPages, "max", "50"))
 		if after != "" {
@@ -124,13 +143,13 @@ func (c *cell) archive(user xmpp.JID) (map[string]bool, error) {
 				result := xmpp.Child(e, nsArchive, "result")
 				message := xmpp.Child(xmpp.Child(result, nsForward, "forwarded"), xmpp.NSClient, "message")
 				if body, ok := xmpp.Text(message, xmpp.NSClient, "body"); ok {
-					bodies[body], after = true, xmpp.Attr(result, "id")
+					ids[body], after = xmpp.Attr(message, "id"), xmpp.Attr(result, "id")
 				}
 				break
 			}
 		}
 		if after == before {
-			return bodies, nil
+			return ids, nil
 		}
 	}
 }
@@ -278,15 +297,15 @@ type ledger struct {
 	lines int
 
 	ledgerMu  sync.Mutex
-	came      [][]arrival     // by line
-	confirmed map[string]bool // by id
+	came      [][]arrival          // by line
+	confirmed map[string]time.Time // by id
 }
 
 // An arrival of a line, with what tells it from another.
 type arrival struct{ id, stanzaID string }
 
 func (l *ledger) init(lines int) {
-	l.lines, l.came, l.confirmed = lines, make([][]arrival, lines), make(map[string]bool)
+	l.lines, l.came, l.confirmed = lines, make([][]arrival, lines), make(map[string]time.Time)
 }
 
 // arrive is given what the listener prints.
@@ -325,7 +344,7 @@ func (c *cell) confirm(line []byte) {
 	}
 	c.ledgerMu.Lock()
 	defer c.ledgerMu.Unlock()
-	c.confirmed[r.ID] = true
+	c.confirmed[r.ID] = time.Now()
 }
 
 // unconfirmed returns the lines whose ids the sender has not confirmed.
@@ -334,7 +353,7 @@ func (l *ledger) unconfirmed() []int {
 	defer l.ledgerMu.Unlock()
 	var lines []int
 	for i := range l.lines {
-		if !l.confirmed[fmt.Sprint("line-", i)] {
+		if l.confirmed[fmt.Sprint("line-", i)].IsZero() {
 			lines = append(lines, i)
 		}
 	}

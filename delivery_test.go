@@ -129,15 +129,12 @@ func (c *cell) restart(p *program) {
 func (c *cell) restartServer() {
 	c.listenerLink.refuse(true)
 	c.senderLink.refuse(true)
+	c.kills = append(c.kills, time.Now())
 	c.host.kill()
 	c.pause(gap)
 	err := c.host.run()
-	for deadline := time.Now().Add(patience); err == nil; time.Sleep(50 * time.Millisecond) {
-		if e := c.host.register(fmt.Sprint("account-", c.struck.Load()), scriptPassword); e == nil {
-			break
-		} else if time.Now().After(deadline) {
-			err = e
-		}
+	if err == nil {
+		err = c.host.register(fmt.Sprint("account-", c.struck.Load()), scriptPassword)
 	}
 	if err != nil {
 		c.fail("start the server again: %v", err)
@@ -183,6 +180,7 @@ type cell struct {
 	rng      *rand.Rand
 	instants int
 	struck   atomic.Int64 // faults so far
+	kills    []time.Time  // of the server
 
 	sender, listener         *program
 	senderLink, listenerLink *proxy
@@ -330,9 +328,10 @@ func (c *cell) await(done func() bool) {
 // judge says what is wrong with the outcome, and where to read how that came.
 func (c *cell) judge(o *outcome) {
 	if lost := c.lost(); len(lost) > 0 {
-		o.forgotten = c.forgotten(lost)
+		late := c.late(c.forgotten(lost))
+		o.forgotten = len(late)
 		if o.forgotten < o.lost || c.host.remembers || c.fault.name != "kill-server" {
-			c.t.Errorf("%d of %d lines are lost, %d of them by the server: %v", o.lost, c.lines, o.forgotten, lost[:min(20, len(lost))])
+			c.t.Errorf("%d of %d lines are lost, %d of them by the server when it was killed: %v", o.lost, c.lines, o.forgotten, lost[:min(20, len(lost))])
 		}
 	}
 	if unknown := o.duplicated - o.known; unknown > 0 {
@@ -354,7 +353,7 @@ func (c *cell) judge(o *outcome) {
 // An outcome is a cell of the matrix when it is filled.
 type outcome struct {
 	instants, lines   int
-	lost, forgotten   int // forgotten: lost by the server
+	lost, forgotten   int // forgotten: lost by the server, as it can be
 	duplicated, known int // known: by an id
 	took              time.Duration
 }

@@ -50,13 +50,22 @@ type realServer struct {
 }
 
 // register creates an account. The user must be in its prepared form, as the server stores it,
-// and new.
+// and new. It waits for a server that cannot do that yet: ejabberd listens before it has opened
+// its tables, and answers 500 until then (23.01).
 func (s *realServer) register(user, password string) error {
-	if err := s.addAccount(s.home, user, password); err != nil {
-		return fmt.Errorf("register %s with %s: %w", user, s.name, err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		err := s.addAccount(s.home, user, password)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, errNotReady) || s.process.hasEnded() || time.Now().After(deadline) {
+			return fmt.Errorf("register %s with %s: %w", user, s.name, err)
+		}
 	}
-	return nil
 }
+
+// errNotReady says of a server that it may do later what it cannot do now.
+var errNotReady = errors.New("not ready")
 
 // run starts the server, on the ports and data of its home, and returns when it is ready.
 func (s *realServer) run() (err error) {
@@ -187,14 +196,17 @@ func (h *home) postEjabberdAccount(user, password string) error {
 	client := http.Client{Timeout: 5 * time.Second}
 	resp, err := client.Post("http://"+loopback(h.HTTP)+"/api/register", "application/json", bytes.NewReader(body))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		reason, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // best effort: the status is known
-		return fmt.Errorf("%s: %s", resp.Status, reason)
+	reason, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // best effort: the status is known
+	switch {
+	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusConflict: // it is there, by a try whose answer was lost
+		return nil
+	case resp.StatusCode >= 500:
+		return fmt.Errorf("%w: %s: %s", errNotReady, resp.Status, reason)
 	}
-	return nil
+	return fmt.Errorf("%s: %s", resp.Status, reason)
 }
 
 // recipe is what one server does differently from the other.
@@ -454,7 +466,7 @@ func (p *process) stop() {
 	}
 }
 
-const patience = 30 * time.Second // for a server to start, on a busy machine
+const patience = 2 * time.Minute // for a server to start, on a busy machine
 
 var errPortTaken = errors.New("port is in use")
 
