@@ -129,6 +129,9 @@ func handlerEnviron(all []string) []string {
 	return vars
 }
 
+// errSkipped says that a command failed each time, and that this is all right.
+var errSkipped = errors.New("skipped")
+
 // handle runs the command for a result, until it succeeds, or has failed too often. With
 // --reply it returns once the server has taken the reply. Where ctx ends the command ends
 // as well, and the result has not been handled; the waits between its tries also end with
@@ -152,7 +155,7 @@ func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output
 			}
 		case h.failure == "skip":
 			h.env.warnAs("stanza", fmt.Sprintf("%v: skipped", err))
-			return nil
+			return errSkipped
 		}
 		return err
 	}

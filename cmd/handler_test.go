@@ -188,8 +188,8 @@ func TestHandlerRetry(t *testing.T) {
 		want         int // how often it runs
 		fails        bool
 	}{
-		{0, 1, "stop", 1, false}, {0, 2, "stop", 1, true}, {0, 2, "skip", 1, false}, {3, 1, "stop", 1, false},
-		{3, 3, "stop", 3, false}, {3, 4, "stop", 4, false}, {3, 5, "stop", 4, true}, {3, 5, "skip", 4, false},
+		{0, 1, "stop", 1, false}, {0, 2, "stop", 1, true}, {0, 2, "skip", 1, true}, {3, 1, "stop", 1, false},
+		{3, 3, "stop", 3, false}, {3, 4, "stop", 4, false}, {3, 5, "stop", 4, true}, {3, 5, "skip", 4, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			d := newHandled(t, "sh", "-c", `echo $XMPP_TRY; test $XMPP_TRY -ge `+strconv.Itoa(test.works))
@@ -205,7 +205,7 @@ func TestHandlerRetry(t *testing.T) {
 			if (err != nil) != test.fails || d.out.String() != want || time.Since(started) < least {
 				t.Errorf("%+v: %v, it has run as %q, in %s", test, err, &d.out, time.Since(started))
 			}
-			if skips := test.failure == "skip"; skips != (d.err.String() == "xmppkit: message m1 of juliet@example.org/x: sh: exit status 1: skipped\n") {
+			if skips := err == errSkipped; skips != (test.failure == "skip") || skips != (d.err.String() == "xmppkit: message m1 of juliet@example.org/x: sh: exit status 1: skipped\n") {
 				t.Errorf("%+v: %q", test, &d.err)
 			}
 			if d.h.owed != nil {

@@ -402,6 +402,7 @@ func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error
 }
 
 func (l *listener) emit(ctx context.Context, s *xmpp.Session, r output.Record) error {
+	skipped := false
 	if l.handler.path == "" {
 		if err := l.env.out.Print(r); err != nil {
 			return err
@@ -413,11 +414,12 @@ func (l *listener) emit(ctx context.Context, s *xmpp.Session, r output.Record) e
 		if l.idleTimer != nil {
 			l.idleTimer.Stop() // a command that runs is not idle
 		}
-		if err := l.handler.handle(ctx, l.waiting, s, r); err != nil {
+		err := l.handler.handle(ctx, l.waiting, s, r)
+		if skipped = err == errSkipped; err != nil && !skipped {
 			return err
 		}
 	}
-	if m, ok := r.(*messageRecord); ok && l.receipts && m.wantsReceipt() {
+	if m, ok := r.(*messageRecord); ok && l.receipts && !skipped && m.wantsReceipt() {
 		l.owed = append(l.owed, newReceipt(m))
 	}
 	if l.printed++; l.printed == l.count {
