@@ -11,6 +11,7 @@ import (
 type badInput struct {
 	env     *Env
 	stop    bool // the first one ends the input
+	named   bool // JIDs are given, which get the text of lines of listen
 	lines   int
 	skipped int // lines of listen: they are no fault
 }
@@ -38,9 +39,16 @@ func shortened(s string) string {
 
 // finish says at the end how many lines of listen were skipped.
 func (b *badInput) finish() {
-	if b.skipped > 0 && !b.env.flags.quiet {
-		b.env.warn("skipped %s of listen (hint: name the JIDs that are to get their text)", number(b.skipped, "line"))
+	if b.skipped == 0 || b.env.flags.quiet {
+		return
 	}
+	text := fmt.Sprintf("skipped %s of listen", number(b.skipped, "line"))
+	if b.named {
+		text += ": errors, or without a text"
+	} else {
+		text += " (hint: name the JIDs that are to get their text)"
+	}
+	b.env.warnAs("data", text)
 }
 
 // outcome is the error of an input with bad lines.

@@ -301,9 +301,9 @@ func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
 // the command line. Of a line of listen, which has somebody else's address and id, it
 // takes body and subject, for the command line's targets.
 func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
-	var object map[string]json.RawMessage // its keys are exact, those of a struct are not
-	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil {
-		return nil, fmt.Errorf("not a JSON object: %w", cmp.Or(err, errors.New("it is null")))
+	object, err := jsonObject(text)
+	if err != nil {
+		return nil, fmt.Errorf("not a JSON object: %w", err)
 	}
 	keys := []string{"to", "body", "subject", "type", "thread", "id", "url"}
 	_, listened := object["from_bare"]
@@ -314,7 +314,6 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	}
 	fields := make(map[string]string)
 	for _, key := range keys {
-		var err error
 		if fields[key], err = jsonText(object[key], f.badLines); err != nil {
 			return nil, fmt.Errorf("%q: %w", key, err)
 		}
@@ -345,6 +344,19 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 		contents = append(contents, c)
 	}
 	return contents, nil
+}
+
+// jsonObject decodes an object. Its keys are exact, which those of a struct are not.
+func jsonObject(text string) (map[string]json.RawMessage, error) {
+	var object map[string]json.RawMessage
+	err := json.Unmarshal([]byte(text), &object)
+	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, fmt.Errorf("it is of type %s", other.Value) // the rest of that is about Go
+	}
+	if err == nil && object == nil {
+		err = errors.New("it is null")
+	}
+	return object, err
 }
 
 // jsonText decodes a string; what is not there, or null, is empty.

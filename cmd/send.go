@@ -187,7 +187,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	d := &delivery{env: f.env, stream: f.lines || f.inputJSON, receipt: f.receipt, retries: f.retry}
-	d.bad = badInput{env: f.env, stop: f.badLines == badStop}
+	d.bad = badInput{env: f.env, stop: f.badLines == badStop, named: len(targets) > 0}
 	if !f.dryRun {
 		f.env.finishes()
 		if f.env.flags.json {
