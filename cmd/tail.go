@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"time"
 )
 
 // A tailWriter writes results to a regular file, so that none is part of the line of
@@ -38,13 +39,12 @@ func (t *tailWriter) Write(b []byte) (int, error) {
 	if t.file == nil {
 		return t.out.Write(b)
 	}
-	at, err := t.at()
+	at, torn, err := t.end()
 	if err != nil {
 		return t.out.Write(b)
 	}
 	text := b
-	var last [1]byte
-	if n, _ := t.file.ReadAt(last[:], max(0, at-1)); at > 0 && n == 1 && last[0] != '\n' {
+	if torn {
 		text = append([]byte{'\n'}, b...)
 		t.torn()
 	}
@@ -53,6 +53,26 @@ func (t *tailWriter) Write(b []byte) (int, error) {
 		t.takeBack(at, text[:n])
 	}
 	return max(0, n-(len(text)-len(b))), err
+}
+
+// othersWrite bounds how long the write of another is waited for.
+const othersWrite = 50 * time.Millisecond
+
+// end returns where the next write goes, and whether that is within a line. Where others
+// append as well, it can be within a line only because one of them is just writing it.
+func (t *tailWriter) end() (at int64, torn bool, err error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		if at, err = t.at(); err != nil {
+			return 0, false, err
+		}
+		var last [1]byte
+		n, _ := t.file.ReadAt(last[:], max(0, at-1))
+		torn = at > 0 && n == 1 && last[0] != '\n'
+		if !torn || !t.appends || wait > othersWrite {
+			return at, torn, nil
+		}
+		time.Sleep(wait)
+	}
 }
 
 // at returns where the next write goes.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // appendTo opens a file as >> does.
@@ -52,6 +53,26 @@ func TestTailWriter(t *testing.T) {
 		if got, _ := os.ReadFile(file); string(got) != want+"torn\nc\n" {
 			t.Errorf("%q became %q", before, got)
 		}
+	}
+}
+
+// What another one has not written to its end yet is no torn line.
+func TestTailWaits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out")
+	torn := 0
+	w, other := newTail(t, file, &torn), appendTo(t, file)
+	other.WriteString("x, ")
+	written := make(chan struct{})
+	time.AfterFunc(5*time.Millisecond, func() {
+		defer close(written)
+		other.WriteString("y\n")
+	})
+	if _, err := w.Write([]byte("a\n")); err != nil {
+		t.Fatal(err)
+	}
+	<-written
+	if got, _ := os.ReadFile(file); string(got) != "x, y\na\n" || torn != 0 {
+		t.Errorf("it became %q, %d lines were torn", got, torn)
 	}
 }
 
