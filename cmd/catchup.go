@@ -35,7 +35,8 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 			return err
 		}
 		if e, ok := errors.AsType[*xmpp.StanzaError](got.err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			gone, page.after, page.start = page.after, "", l.at.Time.Add(-clockSkew)
+			gone, page.after = page.after, ""
+			page.start = l.at.forget()
 			continue
 		}
 		if got.err != nil {

@@ -45,7 +45,7 @@ type position struct {
 	HasIDs  bool             `json:"has_ids"`           // the account announces nsSID: its ids can be trusted
 	After   string           `json:"after"`             // the id in the archive that IDs begins after, "" if there is none or it is not known
 	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
-	Time    time.Time        `json:"time"`              // when that was, or when the first listener began
+	Time    time.Time        `json:"time"`              // when that was, or when the first listener began; not later than what is Behind
 
 	seen  map[string]bool
 	fresh bool // this process has asked where the archive ends, and not read it since
@@ -206,7 +206,9 @@ func (p *position) isFresh() bool {
 func (p *position) pass(ids []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.Time = time.Now().UTC()
+	if !p.Behind { // else there may be older ones that were not handed on
+		p.Time = time.Now().UTC()
+	}
 	for _, id := range ids {
 		if len(id) > longID {
 			continue
@@ -268,6 +270,19 @@ func (p *position) last() (after string, start time.Time) {
 		return ids[0], time.Time{}
 	}
 	return "", p.Time.Add(-clockSkew)
+}
+
+// forget drops the ids to read the archive from, as it does not have them any more, and
+// returns the time to read it from. This process still knows them when they come again.
+func (p *position) forget() (start time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.seen)
+	for _, id := range p.IDs {
+		p.seen[id] = true
+	}
+	p.After, p.IDs = "", []string{}
+	return p.Time.Add(-clockSkew)
 }
 
 // has reports whether a message has been handed on.

@@ -44,6 +44,20 @@ func TestPosition(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 	again.pass([]string{"last"})
+	if !again.Time.Equal(p.Time) {
+		t.Error("what is older is still to be read, and the time is that of now")
+	}
+	if start := again.forget(); !start.Equal(p.Time.Add(-clockSkew)) || !again.has("last") || !again.has("id99") {
+		t.Errorf("%v, %+v", start, again)
+	}
+	if after, start := again.last(); after != "" || !start.Equal(p.Time.Add(-clockSkew)) {
+		t.Errorf("%q, %v", after, start)
+	}
+	again.pass([]string{"last"})
+	again.caughtUp()
+	if again.pass(nil); !again.Time.After(p.Time) {
+		t.Error("the time is not that of now")
+	}
 	if err := again.save(nil); err != nil { // shorter by far
 		t.Fatal(err)
 	}
