@@ -111,6 +111,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			"rooms":    scriptRooms,
 			"receipts": scriptReceipts,
 			"refuses":  scriptRefuses,
+			"deep":     scriptDeep,
 			"server":   scriptServer,
 			"disturb":  scriptDisturb,
 			"ndjson":   scriptNDJSON,
@@ -303,6 +304,21 @@ func scriptRefuses(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// deep JID is one that answers requests with more levels than anybody reads.
+func scriptDeep(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	jid, err := xmpp.ParseJID(args[0])
+	ts.Check(err)
+	o := scriptOptions(ts, jid)
+	o.HandleIQ = func(_ context.Context, iq *xmpp.Element) *xmpp.Element {
+		return xmpp.Result(iq, xmpptest.Deep(100))
+	}
+	s, err := xmpp.Dial(ctx, o)
+	ts.Check(err)
+	ts.Defer(func() { s.Close() })
+}
+
 func scriptAnswers(ts *testscript.TestScript, who string, answer func(m *xmpp.Element) *xmpp.Element) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -330,11 +346,15 @@ func scriptAnswers(ts *testscript.TestScript, who string, answer func(m *xmpp.El
 }
 
 func scriptSession(ctx context.Context, ts *testscript.TestScript, jid xmpp.JID) *xmpp.Session {
-	pem, err := os.ReadFile(ts.Getenv("XMPP_CA_FILE"))
-	ts.Check(err)
-	s, err := xmpp.Dial(ctx, xmpp.Options{JID: jid, Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: pool(pem)})
+	s, err := xmpp.Dial(ctx, scriptOptions(ts, jid))
 	ts.Check(err)
 	return s
+}
+
+func scriptOptions(ts *testscript.TestScript, jid xmpp.JID) xmpp.Options {
+	pem, err := os.ReadFile(ts.Getenv("XMPP_CA_FILE"))
+	ts.Check(err)
+	return xmpp.Options{JID: jid, Password: scriptPassword, Server: ts.Getenv("XMPP_SERVER"), RootCAs: pool(pem)}
 }
 
 func pool(pem []byte) *x509.CertPool {

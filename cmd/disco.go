@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -381,7 +380,7 @@ func (d *discoverer) await(ctx context.Context, a *answer) error {
 // returns an error where nothing was answered yet, or nothing more will be.
 func (d *discoverer) fail(a *answer, depth int) error {
 	err := fmt.Errorf("%s: %w", a.question, a.err)
-	refused, ok := errors.AsType[*xmpp.StanzaError](a.err)
+	refused, ok := failedAnswer(a.err)
 	switch {
 	case !ok || !d.printed:
 		return err

@@ -209,7 +209,7 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 		return false
 	}
 	switch typ := xmpp.Attr(e, "type"); {
-	case over != nil:
+	case over != nil && typ != "error": // that is an answer all the same
 		p.warn(bare, fmt.Sprintf("skipped a presence from %s: %v", quote(from.Bare().String()), over))
 	case typ == "":
 		p.keep(from, newPresenceRecord(newAddressed(p.s.JID(), e, from), e))

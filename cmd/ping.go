@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -186,10 +185,10 @@ func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord
 	if rtt > 0 {
 		r.RTT = new(milliseconds(rtt))
 	}
-	refused := (*xmpp.StanzaError)(nil)
+	refused, answered := failedAnswer(err)
 	switch {
 	case err == nil:
-	case errors.As(err, &refused):
+	case answered:
 		r.Error = newStanzaError(refused)
 		r.note = whoAnswered(p.to, refused)
 	case ctx.Err() == nil && wait.Err() != nil:

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -239,6 +240,15 @@ func (w *walk) request(ctx context.Context, a *answer, set *xmpp.Element) (*xmpp
 // brokenAnswer is an answer that ends a branch, as an error does.
 func brokenAnswer(text string) error {
 	return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: text}
+}
+
+// failedAnswer returns what was wrong with an answer: it is an error, or it is over a limit.
+// It says nothing of other answers.
+func failedAnswer(err error) (*xmpp.StanzaError, bool) {
+	if over, ok := errors.AsType[*xmpp.LimitError](err); ok {
+		return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: "the answer is over a limit: " + over.Reason}, true
+	}
+	return errors.AsType[*xmpp.StanzaError](err)
 }
 
 // take counts what comes.

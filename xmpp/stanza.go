@@ -59,8 +59,25 @@ const (
 )
 
 // prune reduces a stanza that is not whole to what tells whom it is from and what its id
-// is: the start tags of its children, and those of a stanza that is forwarded in it.
+// is: the start tags of its children, and those in its error and in a stanza that is
+// forwarded in it.
 func prune(e *Element) {
+	for _, c := range keepTags(e) {
+		switch {
+		case Is(e, nsForward, "forwarded"), Is(c, nsForward, "forwarded"), Child(c, nsForward, "forwarded") != nil:
+			prune(c)
+		case Is(c, NSClient, "error"):
+			for _, part := range keepTags(c) {
+				part.Child = nil
+			}
+		default:
+			c.Child = nil
+		}
+	}
+}
+
+// keepTags drops text, and children that are too many, and returns the others.
+func keepTags(e *Element) []*Element {
 	children := slices.Collect(Elements(e))
 	if n := len(children); n > 2*keptChildren {
 		children = slices.Concat(children[:keptChildren], children[n-keptChildren:])
@@ -68,10 +85,6 @@ func prune(e *Element) {
 	e.Child = make([]etree.Token, 0, len(children))
 	for _, c := range children {
 		e.AddChild(c)
-		if Is(e, nsForward, "forwarded") || Is(c, nsForward, "forwarded") || Child(c, nsForward, "forwarded") != nil {
-			prune(c)
-		} else {
-			c.Child = nil
-		}
 	}
+	return children
 }

@@ -40,10 +40,22 @@ func (c *conn) disco(request *xmpp.Element, user *account) (payload *xmpp.Elemen
 	if node != "" {
 		payload.CreateAttr("node", node)
 		if refusal, ok := c.faults.value("disco-refuse"); ok && strings.HasSuffix("."+node, ".2") {
+			if refusal == "deep" {
+				return xmpp.Add(payload, Deep(100)), ""
+			}
 			return nil, refusal
 		}
 	}
 	return payload, ""
+}
+
+// Deep is an element with so many levels.
+func Deep(levels int) *xmpp.Element {
+	e := xmpp.NewElement("urn:x", "y")
+	for range levels - 1 {
+		e = xmpp.Add(xmpp.NewElement("urn:x", "y"), e)
+	}
+	return e
 }
 
 // discoWidth returns how many items a node of the tree has, and whether there is

@@ -112,7 +112,7 @@ func kinds() []kind {
 		{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
 		{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},
 		{"disco-count", "", "N", "the count of a list of disco items in pages (XEP-0059) is N"},
-		{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered"},
+		{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered; with deep the answer has 100 levels"},
 		{"disco-text", "", "TEXT", "what disco names is named so: identities, items, a feature, the value of a field"},
 
 		{"byte-by-byte", "", "", "each byte is a write of its own"},
