@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"xmppkit/output"
@@ -230,9 +231,14 @@ var errSettled = errors.New("nothing more is stored")
 func (l *listener) settle(ctx context.Context, s *xmpp.Session) (goesOn bool, err error) {
 	until, stop := context.WithCancelCause(l.waiting)
 	defer stop(nil)
-	quiet := time.AfterFunc(settled, func() { stop(errSettled) })
-	defer quiet.Stop()
-	err = l.takeAll(ctx, until, s, func() { quiet.Reset(settled) })
+	var heard atomic.Bool
+	go func() {
+		// Not a timer that each stanza sets anew: of those there are many.
+		for sleep(until, settled) == nil && heard.Swap(false) {
+		}
+		stop(errSettled)
+	}()
+	err = l.takeAll(ctx, until, s, func() { heard.Store(true) })
 	if err != errSettled {
 		return false, err
 	}
