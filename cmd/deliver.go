@@ -64,6 +64,14 @@ type outgoing struct {
 
 func (m *outgoing) id() string { return xmpp.Attr(m.stanza, "id") }
 
+// lines names where in the input it is from.
+func (m *outgoing) lines() string {
+	if m.first < m.line {
+		return fmt.Sprintf("lines %d-%d", m.first, m.line)
+	}
+	return fmt.Sprintf("line %d", m.line)
+}
+
 // receiptFrom reports whether a receipt counts: of any session of the recipient, however
 // the server spells that.
 func (m *outgoing) receiptFrom(from xmpp.JID) bool { return from.Bare().Alike(m.to.Bare()) }
@@ -383,7 +391,7 @@ func (d *delivery) tooLarge(m *outgoing) error {
 		return nil
 	}
 	if b, err := xmpp.XML(m.stanza); err == nil && len(b) > most {
-		return dataError("standard input: line %d: %w: it has %d bytes, and the server takes %d", m.line, xmpp.ErrTooLarge, len(b), most)
+		return dataError("standard input: %s: %w: it has %d bytes, and the server takes %d", m.lines(), xmpp.ErrTooLarge, len(b), most)
 	}
 	return nil
 }
@@ -798,7 +806,7 @@ func (d *delivery) failure(m *outgoing) *exitError {
 		e = bounceError(d.account, m)
 	}
 	if m.line > 0 {
-		e.err = fmt.Errorf("line %d: %w", m.line, e.err)
+		e.err = fmt.Errorf("%s: %w", m.lines(), e.err)
 	}
 	return e
 }
