@@ -24,9 +24,10 @@ type fence struct {
 	began   time.Time // by the clock of the server; zero if it does not say
 }
 
-// leavesOut reports whether a message was stored before the listener began. What the
-// server has not stored never was, whatever its sender claims. A fence that is nil leaves
-// out nothing.
+// leavesOut reports whether a message was stored before the listener began, as the own
+// server or account says. Ejabberd 23.01 relays what a sender makes up in their name: with
+// an old stamp of that kind it hides its own message, and no other. A fence that is nil
+// leaves out nothing.
 func (f *fence) leavesOut(own xmpp.JID, message *xmpp.Element) bool {
 	if f == nil {
 		return false
