@@ -37,7 +37,6 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 	wait := backoff{start: time.Second, max: time.Minute}
 	for {
 		started, printed := time.Now(), l.printed
-		l.listening = false
 		located, err := l.attend(ctx, o)
 		if located {
 			continue
@@ -122,6 +121,7 @@ const reportAfter = time.Minute
 
 // pause waits before the next try. A trouble that lasts is reported, once.
 func (l *listener) pause(err error, d time.Duration) error {
+	l.listening = false
 	t := &l.trouble
 	if t.err = err; t.since.IsZero() {
 		t.since = time.Now()

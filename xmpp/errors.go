@@ -106,7 +106,10 @@ type StreamError struct {
 }
 
 func (e *StreamError) Error() string {
-	if e.Sent {
+	switch {
+	case e.Sent && e.Condition == PolicyViolation: // a limit of ours, which is in no protocol
+		return withText("refused what the server sent, "+string(e.Condition), e.Text)
+	case e.Sent:
 		return withText("protocol violation by the server, "+string(e.Condition), e.Text)
 	}
 	return withText("stream error "+string(e.Condition), e.Text)
