@@ -145,7 +145,7 @@ func (l *listener) takePart(ctx context.Context, s *xmpp.Session, got *pageful, 
 		got.lastID = cmp.Or(xmpp.Attr(result, "id"), got.lastID)
 		l.uncommitted++
 		err = l.takeResult(ctx, s, got.query, r)
-	} else if a, ok := l.unpack(s.JID(), r.stanza); ok && a.id != "" {
+	} else if a, _ := l.unpack(s.JID(), r.stanza); a.id != "" {
 		got.hold(r)
 	} else {
 		err = l.take(ctx, s, r)
@@ -215,8 +215,10 @@ func (l *listener) endID(ctx context.Context, s *xmpp.Session) (string, error) {
 func (l *listener) takeResult(ctx context.Context, s *xmpp.Session, query string, r received) error {
 	a, ok := archiveResult(s.JID(), query, r.stanza)
 	if !ok {
-		id := xmpp.Attr(resultOf(s.JID(), query, r.stanza), "id")
-		l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), quote(id))
+		if id := xmpp.Attr(resultOf(s.JID(), query, r.stanza), "id"); !l.at.has(id) {
+			l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), quote(id))
+			l.pass(id)
+		}
 		return nil
 	}
 	carbon, ok := a.missed(s.JID(), l.carbons)

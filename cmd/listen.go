@@ -273,20 +273,25 @@ type arrival struct {
 }
 
 // unpack takes what arrived out of what it came in. It reports false for what nobody is
-// to see: a forged carbon copy, or a result of no query (XEP-0313, section 8).
+// to see: a forged carbon copy, which has a place in the archive all the same, or a result
+// of no query (XEP-0313, section 8).
 func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
 	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil && fromAccount(own, e) {
 		return a, false
 	}
+	a.stanza, ok = e, true
 	if e.Tag == "message" && len(copiesIn(e)) > 0 {
-		if e, a.carbon = openCarbon(own, e, l.carbons); e == nil {
-			return a, false
+		var copied *xmpp.Element
+		if copied, a.carbon = openCarbon(own, e, l.carbons); copied != nil {
+			a.stanza = copied
+		} else {
+			ok = false
 		}
 	}
-	if a.stanza = e; l.at.HasIDs {
-		a.id = stanzaID(own, e)
+	if l.at.HasIDs {
+		a.id = stanzaID(own, a.stanza)
 	}
-	return a, true
+	return a, ok
 }
 
 // record makes the result of a stanza, or nil where it is none of the wanted ones.

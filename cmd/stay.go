@@ -351,6 +351,7 @@ func (l *listener) take(ctx context.Context, s *xmpp.Session, r received) error 
 	a, ok := l.unpack(s.JID(), r.stanza)
 	switch {
 	case !ok:
+		l.pass(a.id)
 		return nil
 	case r.over != nil:
 		l.skip(s.JID(), a, r.over)
@@ -362,23 +363,28 @@ func (l *listener) take(ctx context.Context, s *xmpp.Session, r received) error 
 // skip reports a stanza that is over a limit, and passes its place in the archive: nothing
 // that comes after it waits for it.
 func (l *listener) skip(own xmpp.JID, a arrival, over error) {
-	if a.id != "" {
-		if l.at.has(a.id) {
-			return
-		}
-		l.at.mark(a.id)
-		l.pending = append(l.pending, a.id)
+	if l.at.has(a.id) {
+		return
 	}
+	l.pass(a.id)
 	from, _ := xmpp.Sender(a.stanza, own)
 	if (l.kinds[a.stanza.Tag] || a.stanza.Tag == "message" && l.messages) && l.wanted(from) {
 		l.env.warnSkipped(own, a.stanza, over)
 	}
 }
 
+// pass notes that there is nothing more to do for the message of an id, "" for none.
+func (l *listener) pass(id string) {
+	if id != "" && !l.at.has(id) {
+		l.at.mark(id)
+		l.pending = append(l.pending, id)
+	}
+}
+
 // handOn prints the result of a stanza, or runs the command for it, unless that was done
 // before.
 func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error {
-	if a.id != "" && l.at.has(a.id) {
+	if l.at.has(a.id) {
 		return nil
 	}
 	var r output.Record
@@ -395,10 +401,7 @@ func (l *listener) handOn(ctx context.Context, s *xmpp.Session, a arrival) error
 	if err != nil && err != errEnough {
 		return err
 	}
-	if a.id != "" {
-		l.at.mark(a.id)
-		l.pending = append(l.pending, a.id)
-	}
+	l.pass(a.id)
 	if l.handler.path != "" {
 		if err := l.note(s); err != nil {
 			return err
