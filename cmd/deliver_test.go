@@ -255,7 +255,9 @@ func TestLost(t *testing.T) {
 				if err != nil || named != nil || to-from+1 != n {
 					t.Errorf("%d are named in %s", to-from+1, r.err)
 				}
-				if after := fmt.Sprintf("\nxmppkit: lines %d-", to+1); !strings.Contains(r.err, after) || strings.Count(r.err, "\n") != 3 {
+				// More may have been read by then, or not.
+				after := fmt.Sprintf("\nxmppkit: lines %d-", to+1)
+				if n := strings.Count(r.err, "\n"); n != 2 && n != 3 || strings.Contains(r.err, after) != (n == 3) {
 					t.Errorf("the rest that was read is not mentioned in %s", r.err)
 				}
 				return
