@@ -41,6 +41,9 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		if located {
 			continue
 		}
+		if time.Since(started) > time.Minute {
+			l.malformed = 0 // these are not in a row
+		}
 		if !l.comesBack(err) {
 			return l.leave(err)
 		}
@@ -530,9 +533,13 @@ func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error
 			return false, err
 		}
 		l.trouble.err = of(s.JID(), err)
-		if sleep(ctx, wait.next()) != nil {
-			return false, cmp.Or(context.Cause(l.waiting), err)
+		if sleep(ctx, wait.next()) == nil {
+			continue
 		}
+		if cause := context.Cause(l.waiting); cause != nil { // there was an answer, which says more
+			err = fmt.Errorf("%v: %w", err, cause)
+		}
+		return false, err
 	}
 }
 
