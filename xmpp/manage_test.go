@@ -237,6 +237,24 @@ func TestCloseAcknowledges(t *testing.T) {
 	})
 }
 
+// A server that does not learn of the end keeps the session, and with it what comes next.
+func TestCloseResumable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, p := connectManaged(t)
+		go func() {
+			p.closed()
+			time.Sleep(200 * time.Millisecond)
+			p.write("</stream:stream>")
+			io.Copy(io.Discard, p.raw)
+		}()
+		started := time.Now()
+		err := s.Close()
+		if took := time.Since(started); err != nil || took != 200*time.Millisecond {
+			t.Errorf("%v after %s, and the server needs 200 ms", err, took)
+		}
+	})
+}
+
 // S-13: without the feature, without Manage, or when it is refused, nothing is counted.
 func TestUnmanaged(t *testing.T) {
 	for name, c := range map[string]struct {

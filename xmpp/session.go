@@ -483,8 +483,10 @@ func (s *Session) lost(err error) error {
 func (s *Session) Drop() { s.fail(errors.New("given up")) }
 
 // Close closes the stream, with a last acknowledgement of what was handled. Where
-// something that was sent is unconfirmed it waits, at most half a second, for the
-// server to have read it and to close its side (RFC 6120, section 4.4).
+// something that was sent is unconfirmed, or the server would keep the session for a
+// resumption, it waits, at most half a second, for the server to have read that and to
+// close its side (RFC 6120, section 4.4): a session that is kept takes the messages
+// that come next.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	if s.err == nil {
@@ -504,7 +506,7 @@ func (s *Session) Close() error {
 	}
 	<-s.writing
 	s.mu.Lock()
-	wait := s.sent > s.proven || s.m.told > 0
+	wait := s.sent > s.proven || s.m.told > 0 || s.m.id != ""
 	s.mu.Unlock()
 	if wait && err == nil {
 		select {

@@ -19,6 +19,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -325,11 +326,12 @@ func (s *Server) ServeConn(nc net.Conn, directTLS bool) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		if c.out.run() == nil {
+		switch err := c.out.run(); {
+		case err == nil:
 			c.closeWrite()
-		} else {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			c.raw.Close() // who does not read for so long is not read either
-		}
+		} // who has gone may have said so
 	}()
 	err := c.serve()
 	c.leave(err)
