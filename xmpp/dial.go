@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Budgets of the parts of a connection attempt where there is another address to try;
@@ -268,7 +269,8 @@ func dialServer(ctx context.Context, o Options) (*Session, error) {
 	return s, err
 }
 
-// SplitServer splits HOST[:PORT]; an IPv6 address with a port is in brackets.
+// SplitServer splits HOST[:PORT]; an IPv6 address with a port is in brackets, and an
+// internationalized name becomes its A-labels (RFC 5890, section 2.3.2.1), as DNS has it.
 func SplitServer(s string) (host, port string, err error) {
 	host = s
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
@@ -290,6 +292,13 @@ func SplitServer(s string) (host, port string, err error) {
 	}
 	if host == "" || strings.ContainsAny(host, " \t\r\n/@[]") {
 		return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		name, err := toUnicode(host)
+		if err != nil {
+			return "", "", fmt.Errorf("malformed server %q: %w", s, err)
+		}
+		host = JID{Domain: name}.asciiDomain()
 	}
 	return host, port, nil
 }

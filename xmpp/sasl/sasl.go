@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/xdg-go/stringprep"
 )
@@ -152,19 +153,50 @@ func (c Credentials) prepare() (user, password string, err error) {
 	return user, password, err
 }
 
-// saslprep never passes on an error of stringprep: those name the character.
+// saslprep prepares a string as a query, not as one to be stored: code points that are
+// unassigned in Unicode 3.2, such as emoji, stay what they are (RFC 3454, section 7).
+// It never passes on an error of stringprep: those name the character.
 func saslprep(what, s string) (string, error) {
-	prepared, err := stringprep.SASLprep.Prepare(s)
-	var refused stringprep.Error
+	prepared, err := mapped(s)
+	if err == nil {
+		// What RFC 4013 prohibits in sections 2.3 and 2.4, and not in 2.5.
+		prepared, err = stringprep.Profile{
+			Prohibits: []stringprep.Set{
+				stringprep.TableC1_2, stringprep.TableC2_1, stringprep.TableC2_2, stringprep.TableC3, stringprep.TableC4,
+				stringprep.TableC5, stringprep.TableC6, stringprep.TableC7, stringprep.TableC8, stringprep.TableC9,
+			},
+			CheckBiDi: true,
+		}.Prepare(prepared)
+	}
 	switch {
-	case errors.As(err, &refused) && stringprep.TableA1.Contains(refused.Rune):
-		return "", fmt.Errorf("%w: the %s has a character that SASLprep does not know, such as an emoji or another newer than Unicode 3.2; choose one without", ErrPassword, what)
 	case err != nil:
 		return "", fmt.Errorf("%w: the %s has a character or a mix of writing directions that SASLprep forbids", ErrPassword, what)
 	case prepared == "":
 		return "", fmt.Errorf("%w: the %s is empty", ErrPassword, what)
 	}
 	return prepared, nil
+}
+
+// mapped maps and normalizes by the tables of SASLprep. Unicode 3.2, which it is defined
+// for, normalizes nothing that is unassigned there. The library's newer one would.
+func mapped(s string) (string, error) {
+	profile := stringprep.Profile{Mappings: stringprep.SASLprep.Mappings, Normalize: true}
+	var b strings.Builder
+	for s != "" {
+		n := strings.IndexFunc(s, stringprep.TableA1.Contains)
+		if n < 0 {
+			n = len(s)
+		}
+		known, err := profile.Prepare(s[:n])
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(known)
+		_, size := utf8.DecodeRuneInString(s[n:])
+		b.WriteString(s[n : n+size])
+		s = s[n+size:]
+	}
+	return b.String(), nil
 }
 
 // Encode returns b as the text of a SASL element: base64, "=" for an initial

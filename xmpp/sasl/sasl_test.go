@@ -132,7 +132,12 @@ func TestPrepare(t *testing.T) {
 		{"secret\x00", "", "forbids"},
 		{"secret\u06271", "", "forbids"},
 		{"secret\xff", "", "forbids"},
-		{"secret\U0001F600", "", "emoji"},
+		{"secret\U0001F600", "secret\U0001F600", ""},
+		{"\U0001F600\u00aa\ufe0f\U0001F600a\u0308", "\U0001F600a\U0001F600\u00e4", ""},
+		{"\U0001F100", "\U0001F100", ""}, // newer Unicode normalizes it to 0.
+		{"\U0001F600\x07", "", "forbids"},
+		{"\u0627\U0001F600", "", "forbids"},
+		{"\ufdd0", "", "forbids"},
 		{"", "", "empty"},
 		{"\u00ad", "", "empty"},
 	}
