@@ -31,7 +31,11 @@ type benchAccount struct{ server, direct, ca, state string }
 
 func (a benchAccount) command(args ...string) *exec.Cmd {
 	c := exec.Command("xmppkit", args...)
-	c.Env = append(os.Environ(), "XMPP_JID=romeo@localhost", "XMPP_PASSWORD="+scriptPassword,
+	jid := "XMPP_JID=romeo@localhost"
+	if slices.Contains(args, "-j") { // of another account the environment would not count
+		jid = "XMPP_JID="
+	}
+	c.Env = append(os.Environ(), jid, "XMPP_PASSWORD="+scriptPassword,
 		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state, "XMPP_CONFIG="+os.DevNull)
 	c.Stderr = os.Stderr
 	return c

@@ -33,13 +33,15 @@ func TestMain(m *testing.M) {
 }
 
 // The scripts run against each target. Every script has two accounts of its own,
-// $ROMEO and $JULIET, with one password; XMPP_JID is Romeo's.
+// $ROMEO and $JULIET, with one password; a configuration file says that it is Romeo. The
+// environment does not: what it has beside XMPP_JID is for no other account.
 const scriptPassword = "O, I am fortune's fool!"
 
 func TestEmbedded(t *testing.T) {
 	runScripts(t, "embedded", func(e *testscript.Env, romeo, juliet string) error {
 		server, err := startEmbedded(e.Setenv, e.Defer, e.WorkDir, romeo, juliet)
 		e.Values[embeddedKey{}] = &server
+		e.Values[registerKey{}] = server.AddAccount
 		return err
 	})
 }
@@ -62,6 +64,7 @@ func runInterop(t *testing.T, start func(string) (*realServer, func(), error)) {
 				return err
 			}
 		}
+		e.Values[registerKey{}] = server.register
 		e.Setenv("XMPP_SERVER", server.starttls)
 		e.Setenv("DIRECT", server.direct)
 		e.Setenv("XMPP_CA_FILE", server.caFile)
@@ -86,7 +89,11 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Setenv("ROMEO", romeo+"@localhost")
 			e.Setenv("JULIET", juliet+"@localhost")
-			e.Setenv("XMPP_JID", romeo+"@localhost")
+			account := filepath.Join(e.WorkDir, ".account.toml")
+			if err := os.WriteFile(account, []byte("jid = '"+romeo+"@localhost'\n"), 0o600); err != nil {
+				return err
+			}
+			e.Setenv("XMPP_CONFIG", account)
 			e.Setenv("XMPP_PASSWORD", scriptPassword)
 			e.Setenv("XMPP_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 			return prepare(e, romeo, juliet)
@@ -111,6 +118,7 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			"rooms":    scriptRooms,
 			"receipts": scriptReceipts,
 			"refuses":  scriptRefuses,
+			"register": scriptRegister,
 			"deep":     scriptDeep,
 			"server":   scriptServer,
 			"disturb":  scriptDisturb,
@@ -118,6 +126,15 @@ func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, rom
 			"closedfd": scriptClosed,
 		},
 	})
+}
+
+// registerKey is where a script keeps what makes accounts.
+type registerKey struct{}
+
+// register JID PASSWORD makes one more account.
+func scriptRegister(ts *testscript.TestScript, _ bool, args []string) {
+	local, _, _ := strings.Cut(args[0], "@")
+	ts.Check(ts.Value(registerKey{}).(func(local, password string) error)(local, args[1]))
 }
 
 // embeddedKey is where a script keeps its embedded server.

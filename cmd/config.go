@@ -17,9 +17,11 @@ import (
 
 // A config is what a configuration file says.
 type config struct {
+	file           string
 	defaults       section
 	accounts       map[string]section
 	defaultAccount string
+	lines          map[string]int // of the jid of each section, else of the section; "" is the top
 }
 
 // A section has settings by their keys, those of the long flags with _ for -, and
@@ -33,47 +35,64 @@ func (s section) get(key string) string {
 	return s[key][0]
 }
 
-// configure sets from the configuration file what neither flags nor the environment
-// say, and returns its sections that apply, the account's first.
-func (env *Env) configure() ([]section, error) {
+// configure finds out which account is meant, and sets from the environment and the
+// configuration file what no flag says of it.
+func (env *Env) configure() (choice, error) {
+	for name, value := range map[string]string{"jid": env.who.jid, "account": env.who.account} {
+		if value == "" && env.flagSet.Changed(name) { // a variable that a script has not set
+			return choice{}, configError("", "no account: --%s is empty", name)
+		}
+	}
 	c, err := env.readConfig()
 	if err != nil {
-		return nil, err
+		return choice{}, err
 	}
-	f := &env.flags
-	name := f.account
-	if name == "" && f.jid == "" { // nobody has said who
-		name = c.defaultAccount
+	ch, err := c.choose(env.who)
+	if err != nil {
+		return ch, err
 	}
-	sections := []section{c.defaults}
-	if name != "" {
-		account, ok := c.accounts[name]
-		if !ok {
-			return nil, configError(env.knownAccounts(c), "no account %q in %s", name, env.configFile())
+	env.flags.jid = ch.jid
+	if ch.foreign {
+		env.traceForeign(ch)
+	} else if err := env.applyVariables(accountEnvironment[:]); err != nil {
+		return ch, err
+	}
+	for i, s := range ch.sections {
+		if ch.sections[i], err = s.resolvePaths(c.file, env.Getenv("HOME")); err != nil {
+			return ch, err
 		}
-		sections = []section{account, c.defaults}
-	}
-	for _, s := range sections {
-		if err := env.fill(s); err != nil {
-			return nil, err
+		if err := env.fill(ch.sections[i]); err != nil {
+			return ch, err
 		}
 	}
-	return sections, nil
+	return ch, nil
 }
 
-func (env *Env) knownAccounts(c config) string {
-	if len(c.accounts) == 0 {
-		return "[account.NAME] in that file makes one"
+// traceForeign says what is not used, as it is another account's.
+func (env *Env) traceForeign(ch choice) {
+	var names []string
+	for _, name := range []string{"XMPP_PASSWORD", "XMPP_PASSWORD_FILE", "XMPP_PASSWORD_COMMAND", "CREDENTIALS_DIRECTORY"} {
+		if env.Getenv(name) != "" {
+			names = append(names, name)
+		}
 	}
-	return "it has " + strings.Join(slices.Sorted(maps.Keys(c.accounts)), ", ")
+	for _, e := range accountEnvironment {
+		if env.Getenv(e[1]) != "" {
+			names = append(names, e[1])
+		}
+	}
+	if names == nil {
+		names = []string{"the environment"}
+	}
+	env.trace("not used for %s, as XMPP_JID is %s: %s", ch.jid, env.who.envJID, strings.Join(names, ", "))
 }
 
-// fill sets the flags that are not set yet. The password is none of them.
+// fill sets the flags that are not set yet. The account and its password are none of them.
 func (env *Env) fill(s section) error {
 	env.flags.resource = cmp.Or(env.flags.resource, s.get("resource"))
 	for key, values := range s {
 		f := env.flagSet.Lookup(strings.ReplaceAll(key, "_", "-"))
-		if f == nil || f.Changed || strings.HasPrefix(key, "password") {
+		if f == nil || f.Changed || key == "jid" || strings.HasPrefix(key, "password") {
 			continue
 		}
 		for _, v := range values {
@@ -122,7 +141,7 @@ func (env *Env) readConfig() (config, error) {
 			return c, err
 		}
 	}
-	return config{}, nil
+	return config{file: env.configFile()}, nil
 }
 
 func (env *Env) readConfigFile(file string) (config, error) {
@@ -147,7 +166,6 @@ func (env *Env) readConfigFile(file string) (config, error) {
 	if err := private(file, info); err != nil && c.holdsPassword() {
 		return config{}, configError("chmod 600 "+file, "%s holds a password and %w", file, err)
 	}
-	c.resolvePaths(filepath.Dir(file), env.Getenv("HOME"))
 	return c, nil
 }
 
@@ -172,29 +190,12 @@ func (c *config) holdsPassword() bool {
 	return false
 }
 
-// resolvePaths makes paths relative to the file that they are in: a job of cron has
-// another directory than a shell.
-func (c *config) resolvePaths(dir, home string) {
-	for s := range c.each {
-		for _, key := range []string{"ca_file", "password_file"} {
-			path := s.get(key)
-			switch {
-			case path == "" || path == "-" || filepath.IsAbs(path):
-			case strings.HasPrefix(path, "~/"):
-				s[key] = []string{filepath.Join(home, path[2:])}
-			default:
-				s[key] = []string{filepath.Join(dir, path)}
-			}
-		}
-	}
-}
-
 // parseConfig parses the text of a file of either kind. Its errors name the file and
 // the line, and nothing that stands behind a key: that may be a password.
 func parseConfig(file, text string) (config, error) {
 	if isSendxmpprc(text) {
-		s, err := parseSendxmpprc(file, text)
-		return config{defaults: s}, err
+		s, line, err := parseSendxmpprc(file, text)
+		return config{file: file, defaults: s, lines: map[string]int{"": line}}, err
 	}
 	return parseTOML(file, text)
 }
@@ -249,7 +250,7 @@ type tomlFile struct {
 type tomlTable = map[string]toml.Primitive
 
 func parseTOML(file, text string) (config, error) {
-	c := config{accounts: make(map[string]section)}
+	c := config{file: file, accounts: make(map[string]section), lines: make(map[string]int)}
 	f := &tomlFile{name: file}
 	var top tomlTable
 	var err error
@@ -273,11 +274,18 @@ func parseTOML(file, text string) (config, error) {
 		if c.accounts[name], err = f.section(table); err != nil {
 			return c, err
 		}
+		c.lines[name] = f.line(accounts[name])
+		if p, ok := table["jid"]; ok {
+			c.lines[name] = f.line(p)
+		}
 	}
 	if p, ok := top["default_account"]; ok {
 		if err := f.decode(p, (*tomlText)(&c.defaultAccount)); err != nil {
 			return c, err
 		}
+	}
+	if p, ok := top["jid"]; ok {
+		c.lines[""] = f.line(p)
 	}
 	delete(top, "account")
 	delete(top, "default_account")
@@ -326,6 +334,12 @@ func (f *tomlFile) decode(p toml.Primitive, v any) error {
 		return fmt.Errorf("%s:%d: %s: %s", f.name, e.Position.Line, e.LastKey, e.Message)
 	}
 	return err
+}
+
+// line returns where a key is.
+func (f *tomlFile) line(p toml.Primitive) int {
+	e, _ := errors.AsType[toml.ParseError](f.md.PrimitiveDecode(p, tomlRefusal("")))
+	return e.Position.Line
 }
 
 // A tomlSetting is the value of a key of a section.

@@ -30,6 +30,8 @@ other = { resource = "cron" }
 		t.Fatal(err)
 	}
 	want := config{
+		file:     "f",
+		lines:    map[string]int{"": 2, "my work": 8, "other": 17},
 		defaults: section{"jid": {"romeo@example.org"}, "timeout": {"5"}, "tls_pin": {pin("ab")}},
 		accounts: map[string]section{
 			"my work": {
@@ -55,7 +57,7 @@ func TestParseTOMLErrors(t *testing.T) {
 		"jid = [\"a@b\"]":            "f:1: jid: want a text in quotes",
 		"jid = \"example.org\"":      `f:1: jid: "example.org" is a server, not an account: want user@domain`,
 		"timeout = true":             "f:1: timeout: want a text in quotes or a number of seconds",
-		"timeout = -1":               `f:1: timeout: want a duration such as "30s", "2m" or plain seconds`,
+		"timeout = -1":               `f:1: timeout: want a duration such as "30s", "2m", "7d" or plain seconds`,
 		"allow_plain = \"true\"":     "f:1: allow_plain: want true or false",
 		"tls = \"none\"":             `f:1: tls: "none" is none of auto, direct, starttls`,
 		"tls_pin = [1]":              "f:1: tls_pin: want a text in quotes or a list of them",
@@ -102,7 +104,11 @@ func fuzzConfig(f *testing.F, parse func(file, text string) (config, error)) {
 				}
 			}
 		}
-		c.resolvePaths("/dir", "/home")
+		for s := range c.each {
+			if _, err := s.resolvePaths("/dir/FILE", "/home"); err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
 	})
 }
 

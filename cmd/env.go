@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type Env struct {
 	OutGone func(ctx context.Context) bool
 
 	flags   flags
+	who     who            // the account is, as far as flags and environment say
 	spent   time.Duration  // of --timeout, before the connection
 	flagSet *pflag.FlagSet // of the command that runs
 	inUsed  bool           // the command reads In itself
@@ -116,13 +118,17 @@ type flags struct {
 	resource string // only in a configuration file
 }
 
-// environment maps global flags to the variables that stand in for them. Those of
-// the password are not among them: see passwordSource.
-var environment = [...][2]string{
-	{"account", "XMPP_ACCOUNT"}, {"config", "XMPP_CONFIG"}, {"jid", "XMPP_JID"}, {"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"},
-	{"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"}, {"timeout", "XMPP_TIMEOUT"},
-	{"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
-}
+// environment maps global flags to the variables that stand in for them.
+// accountEnvironment does so for what belongs to the account of XMPP_JID; so does the
+// password: see passwordSource.
+var (
+	environment = [...][2]string{
+		{"config", "XMPP_CONFIG"}, {"timeout", "XMPP_TIMEOUT"}, {"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
+	}
+	accountEnvironment = [...][2]string{
+		{"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"}, {"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"},
+	}
+)
 
 func (env *Env) addFlags(fs *pflag.FlagSet) {
 	f := &env.flags
@@ -148,24 +154,35 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 // applyEnvironment sets from the environment what no flag has set.
 func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 	env.flagSet = cmd.Flags()
-	env.flags.timeoutGiven = env.flagSet.Changed("timeout")
-	for _, e := range environment {
-		f := cmd.Flags().Lookup(e[0])
-		value := env.Getenv(e[1])
-		if f == nil || f.Changed || value == "" {
-			continue
-		}
-		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
-			if err := cmd.Flags().Set(e[0], v); err != nil {
-				return usageError("%s: %w", e[1], err)
-			}
-		}
+	f := &env.flags
+	f.timeoutGiven = env.flagSet.Changed("timeout")
+	env.who = who{f.account, f.jid, env.Getenv("XMPP_ACCOUNT"), env.Getenv("XMPP_JID")}
+	f.jid = cmp.Or(f.jid, env.who.envJID) // until configure knows better
+	if err := env.applyVariables(environment[:]); err != nil {
+		return err
 	}
 	env.bound(cmd.Context())
 	if env.flags.json {
 		env.wholeLines()
 	}
 	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
+	return nil
+}
+
+// applyVariables sets the flags that are not set yet.
+func (env *Env) applyVariables(variables [][2]string) error {
+	for _, e := range variables {
+		f := env.flagSet.Lookup(e[0])
+		value := env.Getenv(e[1])
+		if f == nil || f.Changed || value == "" {
+			continue
+		}
+		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
+			if err := env.flagSet.Set(e[0], v); err != nil {
+				return usageError("%s: %w", e[1], err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -206,16 +223,25 @@ func (env *Env) traceXML() func(out bool, xml string) {
 	}
 }
 
-// A duration flag is a Go duration or plain seconds.
+// A duration flag is a Go duration, plain seconds, or days.
 type duration time.Duration
 
 func (d *duration) Set(s string) error {
 	v, err := time.ParseDuration(s)
-	if seconds, e := strconv.ParseFloat(s, 64); e == nil && seconds < 1e9 && seconds > -1e9 {
-		v, err = time.Duration(seconds*float64(time.Second)), nil
+	number, days := strings.CutSuffix(s, "d")
+	n, e := strconv.ParseFloat(number, 64)
+	if days {
+		n *= 24 * 60 * 60
+	}
+	if e == nil && n < 1e9 && n > -1e9 && !strings.ContainsAny(number, "xX") {
+		v, err = time.Duration(n*float64(time.Second)), nil
 	}
 	if err != nil || v < 0 {
-		return errors.New(`want a duration such as "30s", "2m" or plain seconds`)
+		return errors.New(`want a duration such as "30s", "2m", "7d" or plain seconds`)
+	}
+	digits, _, _ := strings.Cut(strings.ToLower(s), "e")
+	if v == 0 && strings.ContainsAny(digits, "123456789") { // 0 is another thing: no limit
+		return errors.New("less than a nanosecond")
 	}
 	*d = duration(v)
 	return nil

@@ -15,13 +15,14 @@ func TestDuration(t *testing.T) {
 		"30s": 30 * time.Second, "2m": 2 * time.Minute, "1h30m": 90 * time.Minute, "500ms": 500 * time.Millisecond, "1.5s": 1500 * time.Millisecond,
 		"30": 30 * time.Second, "0.5": 500 * time.Millisecond, ".5": 500 * time.Millisecond, "0": 0, "0s": 0, "+1": time.Second, "1e3": 1000 * time.Second,
 		"86400": 24 * time.Hour, "999999999": 999999999 * time.Second,
+		"7d": 7 * 24 * time.Hour, "1.5d": 36 * time.Hour, "0d": 0, "0e5": 0, "1ns": time.Nanosecond, "1e-9": time.Nanosecond,
 	} {
 		var d duration
 		if err := d.Set(in); err != nil || time.Duration(d) != want {
 			t.Errorf("%s: %s, %v", in, &d, err)
 		}
 	}
-	for _, in := range []string{"", " ", "-1", "-1s", "soon", "1 s", "30 ", "1d", "inf", "-inf", "nan", "1e9", "1e400", "9999999999", "0x10", "1,5", "3000000h"} {
+	for _, in := range []string{"", " ", "-1", "-1s", "soon", "1 s", "30 ", "d", "-1d", "1d2h", "1dd", "100000d", "1e-10", "-1e-10", "0.0000000001s", "0.1ns", "1e-400", "1e-15d", "0x1p-2", "inf", "-inf", "nan", "1e9", "1e400", "9999999999", "0x10", "1,5", "3000000h"} {
 		d := duration(42)
 		if err := d.Set(in); err == nil || d != 42 {
 			t.Errorf("%q is %s", in, &d)
@@ -49,7 +50,9 @@ func TestState(t *testing.T) {
 	}{
 		{map[string]string{"XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/x/xmppkit"},
 		{map[string]string{"HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
-		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, flags{}, ""},
+		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
+		{map[string]string{"XDG_STATE_HOME": "x"}, flags{}, ""},
+		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "h"}, flags{}, ""},
 		{nil, flags{}, ""},
 		{map[string]string{"STATE_DIRECTORY": "/var/lib/a", "XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/var/lib/a/xmppkit"},
 		{map[string]string{"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, flags{}, "/var/lib/a/xmppkit"},

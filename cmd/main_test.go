@@ -224,7 +224,7 @@ func TestPrecedence(t *testing.T) {
 		want string
 	}{
 		"jid, default":               {nil, nil, func(s seen) string { return s.o.JID.String() }, "romeo@example.org"},
-		"jid, flag":                  {nil, []string{"--jid", "juliet@example.org/x"}, func(s seen) string { return s.o.JID.String()[:len("juliet@example.org/x-")] }, "juliet@example.org/x-"},
+		"jid, flag":                  {map[string]string{"XMPP_JID": ""}, []string{"--jid", "juliet@example.org/x"}, func(s seen) string { return s.o.JID.String()[:len("juliet@example.org/x-")] }, "juliet@example.org/x-"},
 		"server, default":            {nil, nil, func(s seen) string { return s.o.Server }, ""},
 		"server, variable":           {map[string]string{"XMPP_SERVER": "a:1"}, nil, func(s seen) string { return s.o.Server }, "a:1"},
 		"server, flag":               {map[string]string{"XMPP_SERVER": "a:1"}, []string{"--server", "b:2"}, func(s seen) string { return s.o.Server }, "b:2"},

@@ -30,54 +30,90 @@ const (
 // environment and the sections of the configuration file says, else from systemd, else
 // from a person. The wait for it is bounded by --timeout, and is a part of it, unless
 // it is for a person.
-func (env *Env) password(ctx context.Context, account xmpp.JID, config []section) (xmpp.Secret, error) {
+func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp.Secret, error) {
 	noCoreDumps()
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
 		return "", usageError("--password-file and --password-command exclude each other")
 	}
 	ctx, cancel := withTimeout(ctx, env.flags.timeout)
 	defer cancel()
-	key, value := env.passwordSource(account, config)
-	var err error
+	way := env.passwordSource(ch)
+	value, err := way.value, error(nil)
 	started := time.Now()
-	switch key {
+	switch way.key {
 	case "password":
 	case "password_file":
 		value, err = env.passwordFile(ctx, value)
 	case "password_command":
 		value, err = env.passwordCommand(ctx, value)
+	case "credential":
+		value, err = credential(value)
 	default:
-		value, err = env.passwordElsewhere(ctx, account)
+		value, err = env.askPassword(ctx, account, ch)
 	}
-	if key != "" { // a person's time does not count
+	if way.key != "" { // a person's time does not count
 		env.spent = time.Since(started)
 	}
-	if err == nil && value == "" {
+	switch {
+	case err == nil && value == "":
 		err = configError(passwordWays, "the password of %s is empty", account)
+	case err == nil && strings.ContainsAny(value, "\r\n"):
+		err = configError("a password is one line, without its end", "%s has a line break", way.what())
 	}
 	return xmpp.Secret(value), err
 }
 
-// passwordSource returns a way to give a password and its value. A section that names
-// another account keeps its password to itself: that account's server must not get it.
-func (env *Env) passwordSource(account xmpp.JID, config []section) (key, value string) {
-	levels := []section{
-		{"password_file": {env.flags.passwordFile}, "password_command": {env.flags.passwordCommand}},
-		{"password_file": {env.Getenv("XMPP_PASSWORD_FILE")}, "password_command": {env.Getenv("XMPP_PASSWORD_COMMAND")}, "password": {env.Getenv("XMPP_PASSWORD")}},
+// A passwordWay is a way to give a password.
+type passwordWay struct {
+	key, value string // none for a person
+	source     string // the flag, variable or key, "" for a person
+	file       string // that has the key
+}
+
+// what names the password in an error.
+func (w passwordWay) what() string {
+	switch {
+	case w.key == "password_command":
+		return "what " + w.source + " prints"
+	case w.key == "password_file" || w.key == "credential":
+		return "the first line of " + w.value
+	case w.file != "":
+		return "password in " + w.file
 	}
-	for _, s := range config {
-		if j, _ := parseAccount(s.get("jid")); j.IsZero() || j.Bare() == account {
-			levels = append(levels, s)
-		}
+	return w.source
+}
+
+// passwordSource returns the way in which the password of an account is given. What the
+// environment has is not for another account than that of XMPP_JID.
+func (env *Env) passwordSource(ch choice) passwordWay {
+	f := &env.flags
+	ways := []passwordWay{
+		{key: "password_file", value: f.passwordFile, source: "--password-file"},
+		{key: "password_command", value: f.passwordCommand, source: "--password-command"},
 	}
-	for _, level := range levels {
+	if !ch.foreign {
 		for _, key := range passwordKeys {
-			if value := level.get(key); value != "" {
-				return key, value
-			}
+			variable := "XMPP_" + strings.ToUpper(key)
+			ways = append(ways, passwordWay{key: key, value: env.Getenv(variable), source: variable})
 		}
 	}
-	return "", ""
+	for _, s := range ch.sections {
+		for _, key := range passwordKeys {
+			ways = append(ways, passwordWay{key: key, value: s.get(key), source: key, file: ch.file})
+		}
+	}
+	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && !ch.foreign {
+		file := filepath.Join(dir, "xmppkit.password")
+		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+			ways = append(ways, passwordWay{key: "credential", value: file, source: "systemd credential xmppkit.password"})
+		}
+	}
+	for _, way := range ways {
+		if way.value != "" {
+			return way
+		}
+	}
+	return passwordWay{}
 }
 
 func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
@@ -129,25 +165,27 @@ func interrupted(p *os.ProcessState) bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGINT
 }
 
-// passwordElsewhere is for where nobody has said where the password is.
-func (env *Env) passwordElsewhere(ctx context.Context, account xmpp.JID) (string, error) {
-	// Of a credential systemd.exec(5) says that only the service can read it. That
-	// may be by an access control list, so the mode would mislead.
-	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		f, _, err := openFile(filepath.Join(dir, "xmppkit.password"))
-		if err == nil {
-			defer f.Close()
-			return firstLine(f)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", inputError("systemd credential: %w", err)
-		}
+// credential reads a credential of systemd, of which systemd.exec(5) says that only the
+// service can read it. That may be by an access control list, so the mode would mislead.
+func credential(file string) (string, error) {
+	f, _, err := openFile(file)
+	if err != nil {
+		return "", inputError("systemd credential: %w", err)
 	}
+	defer f.Close()
+	return firstLine(f)
+}
+
+// askPassword asks a person.
+func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (string, error) {
 	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account))
-	if errors.Is(err, errNoTerminal) {
-		return "", configError(passwordWays, "no password for %s", account)
+	if !errors.Is(err, errNoTerminal) {
+		return p, err
 	}
-	return p, err
+	if ch.foreign {
+		return "", configError(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)
+	}
+	return "", configError(passwordWays, "no password for %s", account)
 }
 
 var errNoTerminal = errors.New("no terminal to ask for it")

@@ -89,26 +89,3 @@ func TestPrivate(t *testing.T) {
 	file = os.DevNull
 	check("is no regular file")
 }
-
-// A section that names an account keeps its password from others.
-func TestPasswordSource(t *testing.T) {
-	romeo, juliet := xmpp.JID{Local: "romeo", Domain: "example.org"}, xmpp.JID{Local: "juliet", Domain: "example.org"}
-	env := &Env{Getenv: func(string) string { return "" }}
-	for _, test := range []struct {
-		account  xmpp.JID
-		sections []section
-		want     string
-	}{
-		{romeo, []section{{"password": {"a"}}}, "a"},
-		{romeo, []section{{"jid": {"romeo@example.org/x"}, "password": {"a"}}, {"password": {"b"}}}, "a"},
-		{romeo, []section{{"jid": {"romeo@example.org"}}, {"password_command": {"b"}}}, "b"},
-		{romeo, []section{{"password": {"a"}}, {"jid": {"juliet@example.org"}, "password": {"b"}}}, "a"},
-		{juliet, []section{{"jid": {"romeo@example.org"}, "password": {"a"}}, {"password": {"b"}}}, "b"},
-		{juliet, []section{{"jid": {"xmpp:romeo@example.org"}, "password": {"a"}}}, ""},
-		{juliet, []section{{"jid": {"xmpp:juliet@example.org"}, "password": {"a"}}}, "a"},
-	} {
-		if _, got := env.passwordSource(test.account, test.sections); got != test.want {
-			t.Errorf("%s with %v: %q, want %q", test.account, test.sections, got, test.want)
-		}
-	}
-}

@@ -36,10 +36,10 @@ func isComment(line string) bool {
 
 // parseSendxmpprc reads the file of sendxmpp 1.24 as that does, and the one of
 // go-sendxmpp, which has more keys, and quotes. What they have and this program has
-// not, alias for instance, is ignored.
-func parseSendxmpprc(file, text string) (section, error) {
+// not, alias for instance, is ignored. It returns also the line of the account.
+func parseSendxmpprc(file, text string) (section, int, error) {
 	rc := make(map[string]string)
-	n := 0
+	n, who := 0, 0
 	for line := range strings.Lines(text) {
 		n++
 		if isComment(line) {
@@ -51,6 +51,8 @@ func parseSendxmpprc(file, text string) (section, error) {
 				value = unquote(value)
 			}
 			switch key { // the one that comes last holds
+			case "username":
+				who = n
 			case "password":
 				delete(rc, "eval_password")
 			case "eval_password":
@@ -58,16 +60,17 @@ func parseSendxmpprc(file, text string) (section, error) {
 			}
 			rc[key] = value
 		} else if m := rcAccount.FindStringSubmatch(line); m != nil {
+			who = n
 			rc = map[string]string{"username": m[1], "jserver": m[2], "password": m[3], "component": m[4]}
 		} else {
-			return nil, fmt.Errorf("%s:%d: this is neither KEY: VALUE nor USER@SERVER PASSWORD", file, n)
+			return nil, 0, fmt.Errorf("%s:%d: this is neither KEY: VALUE nor USER@SERVER PASSWORD", file, n)
 		}
 	}
 	s, err := rcSection(rc)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, 0, fmt.Errorf("%s: %w", file, err)
 	}
-	return s, nil
+	return s, who, nil
 }
 
 func unquote(s string) string {

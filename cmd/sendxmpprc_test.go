@@ -58,7 +58,7 @@ func FuzzSendxmpprc(f *testing.F) {
 	f.Add("# c\nalice@b;c:5 secret d\n")
 	f.Add("username: a\njserver: b:1\npassword: x\neval_password: y\ncomponent: d\nallow_plain: 1")
 	fuzzConfig(f, func(file, text string) (config, error) {
-		s, err := parseSendxmpprc(file, text)
+		s, _, err := parseSendxmpprc(file, text)
 		return config{defaults: s}, err
 	})
 }

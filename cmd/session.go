@@ -33,17 +33,17 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 // what a session needs. It is called before a connection is opened, so that what is
 // wrong with them is said at once.
 func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
-	config, err := env.configure()
+	ch, err := env.configure()
 	if err != nil {
 		return xmpp.Options{}, err
 	}
 	f := &env.flags
 	o := xmpp.Options{Server: f.server, AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
 	if f.jid == "" {
-		return o, configError("--jid, XMPP_JID, or jid in "+env.configFile(), "no account")
+		return o, configError("set XMPP_JID, pass --jid, or set jid in "+env.configFile(), "no account configured")
 	}
 	if o.JID, err = parseAccount(f.jid); err != nil {
-		return o, fmt.Errorf("--jid: %w", err)
+		return o, err
 	}
 	if o.JID.Resource == "" && f.resource != "" {
 		if o.JID, err = withResource(o.JID, f.resource); err != nil {
@@ -77,7 +77,7 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 			env.trace("%s is %s", name, value) // Go's TLS heeds them
 		}
 	}
-	o.Password, err = env.password(ctx, o.JID.Bare(), config)
+	o.Password, err = env.password(ctx, o.JID.Bare(), ch)
 	return o, err
 }
 

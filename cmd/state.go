@@ -27,10 +27,10 @@ func (env *Env) stateFile(what string, account xmpp.JID) string {
 	}
 	if dir == "" {
 		base := env.Getenv("XDG_STATE_HOME")
-		if home := env.Getenv("HOME"); base == "" && home != "" {
-			base = filepath.Join(home, ".local", "state")
-		}
 		if !filepath.IsAbs(base) { // XDG Base Directory Specification: ignore it
+			base = filepath.Join(env.Getenv("HOME"), ".local", "state")
+		}
+		if !filepath.IsAbs(base) { // there is no home
 			return ""
 		}
 		dir = filepath.Join(base, "xmppkit")

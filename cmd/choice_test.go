@@ -1,0 +1,216 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"xmppkit/xmpp"
+)
+
+// chosen runs a ping with a configuration file and a systemd credential, and returns what it
+// would connect with.
+func chosen(t *testing.T, config, credential string, vars map[string]string, args ...string) (got string, w *world) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{"XMPP_JID": "", "XMPP_PASSWORD": "", "XMPP_CONFIG": file}
+	for k, v := range vars {
+		all[k] = v
+	}
+	if credential != "" {
+		all["CREDENTIALS_DIRECTORY"] = dir
+		if err := os.WriteFile(filepath.Join(dir, "xmppkit.password"), []byte(credential), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w = &world{vars: all, dial: func(_ context.Context, o xmpp.Options) (*xmpp.Session, error) {
+		got = fmt.Sprintf("%s %s %s %v", o.JID.Bare(), string(o.Password), o.Server, o.AllowPlain)
+		return nil, errStop
+	}}
+	w.run(t.Context(), append([]string{"ping", "--no-cache"}, args...)...)
+	return got, w
+}
+
+const twoAccounts = `default_account = "r"
+[account.r]
+jid = "romeo@a.example"
+password = "pr"
+server = "sr"
+[account.j]
+jid = "juliet@b.example"
+password = "pj"
+server = "sj"
+[account.none]
+timeout = 5
+`
+
+// Who is meant, and what of the environment is that account's.
+func TestChoose(t *testing.T) {
+	juliet := map[string]string{
+		"XMPP_JID": "juliet@b.example/env", "XMPP_PASSWORD": "ej", "XMPP_SERVER": "es", "XMPP_ALLOW_PLAIN": "1",
+	}
+	account := func(name string) map[string]string { return map[string]string{"XMPP_ACCOUNT": name} }
+	with := func(name string) map[string]string {
+		m := account(name)
+		for k, v := range juliet {
+			m[k] = v
+		}
+		return m
+	}
+	for _, test := range []struct {
+		vars map[string]string
+		args string
+		want string
+	}{
+		{nil, "", "romeo@a.example pr sr false"},
+		{nil, "-a j", "juliet@b.example pj sj false"},
+		{nil, "-j juliet@b.example/x", "juliet@b.example pj sj false"},
+		{nil, "-j xmpp:juliet@B.example", "juliet@b.example pj sj false"},
+		{nil, "-a j -j juliet@b.example/x", "juliet@b.example pj sj false"},
+		{account("j"), "", "juliet@b.example pj sj false"},
+		{account("j"), "-a r", "romeo@a.example pr sr false"},
+		{account("j"), "-j romeo@a.example", "romeo@a.example pr sr false"},
+		{account("nobody"), "-j romeo@a.example", "romeo@a.example pr sr false"},
+		{juliet, "", "juliet@b.example ej es true"},
+		{juliet, "-a j", "juliet@b.example ej es true"},
+		{juliet, "-a r", "romeo@a.example pr sr false"},
+		{juliet, "-j romeo@a.example", "romeo@a.example pr sr false"},
+		{juliet, "-a none", "juliet@b.example ej es true"},
+		{with("r"), "", "romeo@a.example pr sr false"},
+		{with("j"), "", "juliet@b.example ej es true"},
+		{with("r"), "-j juliet@b.example", "juliet@b.example ej es true"},
+		{map[string]string{"XMPP_JID": "@", "XMPP_PASSWORD": "x"}, "-a r", "romeo@a.example pr sr false"},
+		{map[string]string{"XMPP_PASSWORD": "x"}, "-a r", "romeo@a.example x sr false"},
+		{map[string]string{"XMPP_JID": "juliet@b.example"}, "", "juliet@b.example pj sj false"},
+	} {
+		got, w := chosen(t, twoAccounts, "", test.vars, strings.Fields(test.args)...)
+		if got != test.want {
+			t.Errorf("%v %s: %s, want %s; %s", test.vars, test.args, got, test.want, w.err)
+		}
+	}
+	for _, test := range []struct {
+		config string
+		vars   map[string]string
+		args   string
+		code   int
+		text   string
+	}{
+		{"", nil, "-a r -j juliet@b.example", exitUsage, "-a r is the account romeo@a.example, -j juliet@b.example is another"},
+		{"", nil, "-a x -j juliet@b.example", exitConfig, `no account "x"`},
+		{"", account("x"), "", exitConfig, `no account "x" in `},
+		{"", nil, "-a none", exitConfig, "no account configured"},
+		{"", nil, "-j romeo@c.example", exitConfig, "no password for romeo@c.example"},
+		{"", juliet, "-j romeo@c.example", exitConfig, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
+		{"", map[string]string{"XMPP_JID": "@"}, "", exitUsage, `XMPP_JID: malformed JID`},
+		{"", juliet, "--jid=", exitConfig, "no account: --jid is empty"},
+		{"", juliet, "--account=", exitConfig, "no account: --account is empty"},
+		{"", nil, "-j @", exitUsage, `--jid: malformed JID`},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", nil, "-j x@y", exitUsage, "has more than one account x@y: a, b (hint: choose one by -a NAME)"},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", map[string]string{"XMPP_JID": "x@y"}, "", exitUsage, "a, b"},
+	} {
+		if test.config == "" {
+			test.config = twoAccounts
+		}
+		got, w := chosen(t, test.config, "", test.vars, strings.Fields(test.args)...)
+		if w.code != test.code || !strings.Contains(w.err, test.text) || got != "" {
+			t.Errorf("%v %s: %d %s, %s", test.vars, test.args, w.code, w.err, got)
+		}
+	}
+	_, w := chosen(t, twoAccounts, "", juliet, "-v", "-a", "r")
+	if want := "xmppkit: * not used for romeo@a.example, as XMPP_JID is juliet@b.example/env: XMPP_PASSWORD, XMPP_SERVER, XMPP_ALLOW_PLAIN\n"; !strings.Contains(w.err, want) {
+		t.Errorf("%s", w.err)
+	}
+}
+
+// Whatever says who, and wherever passwords, servers and what trusts them are: no password
+// of one account goes to another's server.
+func TestNoPasswordOfAnother(t *testing.T) {
+	// Each account is of a domain of its own; what is an account's begins with its letter.
+	section := func(l string) string {
+		return fmt.Sprintf("jid = '%[1]s@%[1]s.example'\npassword = '%[1]s-password'\nserver = '%[1]s-server'\nallow_plain = true\n", l)
+	}
+	configs := map[string]string{
+		"nothing": "", "top": section("t"), "sections": "[account.a]\n" + section("a") + "[account.b]\n" + section("b"),
+		"default":          "default_account = 'a'\n[account.a]\n" + section("a") + "[account.b]\n" + section("b"),
+		"top and sections": section("t") + "[account.a]\n" + section("a") + "[account.bare]\njid = 'b@b.example'\n[account.b]\njid='c@c.example'\npassword='c-password'",
+		"sendxmpprc":       "username: t@t.example\njserver: t-server\nport: 5222\npassword: t-password\nallow_plain: true\n",
+	}
+	environments := []map[string]string{
+		nil, {"XMPP_ACCOUNT": "a"}, {"XMPP_ACCOUNT": "bare"},
+		{"XMPP_JID": "e@e.example", "XMPP_PASSWORD": "e-password", "XMPP_SERVER": "e-server", "XMPP_ALLOW_PLAIN": "1"},
+		{"XMPP_JID": "e@e.example", "XMPP_SERVER": "e-server"}, {"XMPP_JID": "e@e.example", "XMPP_PASSWORD": "e-password"},
+		{"XMPP_JID": "e@e.example", "XMPP_PASSWORD_COMMAND": "echo e-password", "XMPP_ACCOUNT": "a"},
+		{"XMPP_JID": "a@a.example", "XMPP_PASSWORD": "a-password"}, {"XMPP_JID": "t@t.example", "XMPP_SERVER": "t-server"},
+		{"XMPP_JID": "b@b.example", "XMPP_SERVER": "b-server", "XMPP_ACCOUNT": "b"},
+	}
+	flags := []string{"", "-a a", "-a b", "-a bare", "-j a@a.example", "-j b@b.example", "-j t@t.example", "-j e@e.example", "-j x@x.example", "-a a -j a@a.example", "-a a -j x@x.example"}
+	connected := 0
+	for name, config := range configs {
+		for _, vars := range environments {
+			for _, credential := range []string{"", vars["XMPP_JID"]} {
+				if credential != "" {
+					credential = credential[:1] + "-password"
+				}
+				for _, args := range flags {
+					got, _ := chosen(t, config, credential, vars, strings.Fields(args)...)
+					if got == "" {
+						continue
+					}
+					connected++
+					f := strings.Split(got, " ")
+					if !strings.HasPrefix(f[1], f[0][:1]+"-") || f[2] != "" && f[2][:1] != f[0][:1] || f[2] == "" && f[3] == "true" && name != "sendxmpprc" && vars["XMPP_ALLOW_PLAIN"] == "" {
+						t.Errorf("%s, %v, credential %q, %q: %s", name, vars, credential, args, got)
+					}
+				}
+			}
+		}
+	}
+	if connected < 100 {
+		t.Errorf("only %d of them had a password", connected)
+	}
+}
+
+// What is at the top of the file is for all accounts of its domain, but the password.
+func TestTopOfFile(t *testing.T) {
+	s := section{"jid": {"romeo@a.example"}, "password": {"x"}, "server": {"s"}, "ca_file": {"c"}, "tls_pin": {"p"}, "tls": {"direct"}, "allow_plain": {"true"}, "timeout": {"5"}}
+	for owner, test := range map[string]struct {
+		account string
+		left    []string
+	}{
+		"":                  {"juliet@b.example", []string{"allow_plain", "ca_file", "jid", "password", "server", "timeout", "tls", "tls_pin"}},
+		"romeo@a.example/x": {"romeo@a.example", []string{"allow_plain", "ca_file", "jid", "password", "server", "timeout", "tls", "tls_pin"}},
+		"nurse@a.example":   {"romeo@a.example", []string{"allow_plain", "ca_file", "jid", "server", "timeout", "tls", "tls_pin"}},
+		"romeo@a.example":   {"romeo@b.example", []string{"jid", "timeout"}},
+	} {
+		account, _ := parseAccount(test.account)
+		var left []string
+		for key := range s.of(owner, account) {
+			left = append(left, key)
+		}
+		if slices.Sort(left); !slices.Equal(left, test.left) {
+			t.Errorf("%q for %s: %q", owner, test.account, left)
+		}
+	}
+}
+
+// Paths are relative to the file; without a home there is none in it.
+func TestResolvePaths(t *testing.T) {
+	for _, test := range []struct{ path, home, want string }{
+		{"/x", "", "/x"}, {"-", "", "-"}, {"x", "", "/dir/x"}, {"~/x", "/home/r", "/home/r/x"}, {"~x", "", "/dir/~x"}, {"~/x", "", ""}, {"~/x", ".", ""},
+	} {
+		for _, key := range []string{"ca_file", "password_file"} {
+			s, err := section{key: {test.path}}.resolvePaths("/dir/f", test.home)
+			if (err != nil) != (test.want == "") || s.get(key) != test.want {
+				t.Errorf("%+v: %v, %v", test, s, err)
+			}
+		}
+	}
+}
