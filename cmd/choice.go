@@ -34,16 +34,21 @@ func (c *config) choose(w who) (choice, error) {
 	if err != nil {
 		return choice{}, err
 	}
+	return c.chosen(name, w)
+}
+
+// chosen is choose once the section is known.
+func (c *config) chosen(name string, w who) (choice, error) {
 	own := c.owner(name)
 	named := w.account != "" || w.jid == "" && w.envAccount != ""
-	ch := choice{name: name, file: c.file, jid: own, from: c.file, line: c.jidLine(name)}
+	ch := choice{name: name, file: c.file, jid: own, from: c.file}
 	switch {
 	case w.jid != "":
-		ch.jid, ch.from, ch.line = w.jid, "--jid", 0
+		ch.jid, ch.from = w.jid, "--jid"
 	case w.envJID != "" && (!named || own == "" || sameAccount(own, w.envJID)):
-		ch.jid, ch.from, ch.line = w.envJID, "XMPP_JID", 0
+		ch.jid, ch.from = w.envJID, "XMPP_JID"
 	case own == "":
-		return choice{name: name}, nil
+		return ch, nil
 	}
 	account, err := parseAccount(ch.jid)
 	if err != nil {
@@ -114,7 +119,7 @@ func (c *config) owner(name string) string {
 
 // jidLine returns the line of that address.
 func (c *config) jidLine(name string) int {
-	if c.accounts[name].get("jid") == "" {
+	if c.accounts[name].get("jid") == "" && c.defaults.get("jid") != "" {
 		name = ""
 	}
 	return c.lines[name]

@@ -38,34 +38,43 @@ func (s section) get(key string) string {
 // configure finds out which account is meant, and sets from the environment and the
 // configuration file what no flag says of it.
 func (env *Env) configure() (choice, error) {
+	_, ch, err := env.configured()
+	return ch, err
+}
+
+// configured is configure, and returns what the file says as well.
+func (env *Env) configured() (c config, ch choice, err error) {
 	for name, value := range map[string]string{"jid": env.who.jid, "account": env.who.account} {
 		if value == "" && env.flagSet.Changed(name) { // a variable that a script has not set
-			return choice{}, configError("", "no account: --%s is empty", name)
+			return c, ch, configError("", "no account: --%s is empty", name)
 		}
 	}
-	c, err := env.readConfig()
-	if err != nil {
-		return choice{}, err
+	if c, err = env.readConfig(); err != nil {
+		return c, ch, err
 	}
-	ch, err := c.choose(env.who)
-	if err != nil {
-		return ch, err
+	if ch, err = c.choose(env.who); err != nil {
+		return c, ch, err
 	}
 	env.flags.jid = ch.jid
 	if ch.foreign {
 		env.traceForeign(ch)
 	} else if err := env.applyVariables(accountEnvironment[:]); err != nil {
-		return ch, err
+		return c, ch, err
 	}
 	for i, s := range ch.sections {
 		if ch.sections[i], err = s.resolvePaths(c.file, env.Getenv("HOME")); err != nil {
-			return ch, err
+			return c, ch, err
 		}
 		if err := env.fill(ch.sections[i]); err != nil {
-			return ch, err
+			return c, ch, err
 		}
 	}
-	return ch, nil
+	return c, ch, nil
+}
+
+// noAccount is the error where nothing says who.
+func (env *Env) noAccount() error {
+	return configError("set XMPP_JID, pass --jid, or set jid in "+env.configFile(), "no account configured")
 }
 
 // traceForeign says what is not used, as it is another account's.

@@ -40,7 +40,7 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	f := &env.flags
 	o := xmpp.Options{Server: f.server, AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
 	if f.jid == "" {
-		return o, configError("set XMPP_JID, pass --jid, or set jid in "+env.configFile(), "no account configured")
+		return o, env.noAccount()
 	}
 	if o.JID, err = parseAccount(f.jid); err != nil {
 		return o, err

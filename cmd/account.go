@@ -1,0 +1,132 @@
+package cmd
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"xmppkit/output"
+)
+
+func newAccountCmd(env *Env) *cobra.Command {
+	list := func(cmd *cobra.Command, _ []string) error { return env.listAccounts() }
+	cmd := &cobra.Command{
+		Use:   "account [flags]",
+		Short: "Tell which accounts are configured, and which one is used",
+		Long: `Account lists the accounts of the configuration file, as account list does. It
+connects to nothing.
+
+Exit codes: 0; 66 the file cannot be read; 78 something is wrong in it.`,
+		Example: `  xmppkit account
+  xmppkit account show -a monitor`,
+		Args: noArgs,
+		RunE: list,
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.AddCommand(&cobra.Command{
+		Use:   "list",
+		Short: "List the accounts of the configuration file",
+		Long: `List prints a line for each account: its name, its address, the file and line that
+has it, where its password comes from, and whether it is the default. It never
+prints a password, runs a command for one, or connects. An account without a source
+of a password asks for it on the terminal.
+
+Exit codes: 0; 66 the file cannot be read; 78 something is wrong in it.`,
+		Example: `  xmppkit account list --json | jq -r .name`,
+		Args:    args(0, 0, ""),
+		RunE:    list,
+	}, &cobra.Command{
+		Use:   "show",
+		Short: "Show the account that a command with these flags uses",
+		Long: `Show prints which account a command with the same flags and environment uses, the
+line of the file that has it (else the flag or variable), where the password comes
+from, and whether it is the default of the file. It never prints a password, runs a
+command for one, or connects. With -v it names what of the environment is not used,
+as it belongs to another account.
+
+Exit codes: 0; 2 flags of two accounts; 66 the file cannot be read; 78 no account,
+or something is wrong in the file.`,
+		Example: `  xmppkit account show
+  xmppkit account show -j romeo@example.org --json | jq -r .password_source`,
+		Args: args(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error { return env.showAccount() },
+	})
+	return cmd
+}
+
+// accountInfo is an account and where what is known of it comes from.
+type accountInfo struct {
+	Kind           string `json:"kind"`
+	Name           string `json:"name"`
+	JID            string `json:"jid"`
+	File           string `json:"file"`
+	Line           int    `json:"line"`
+	PasswordSource string `json:"password_source"`
+	Default        bool   `json:"default"`
+
+	from string // what names the account, where no file does
+}
+
+func (r *accountInfo) WriteText(t *output.Text) {
+	from, source, preferred := r.from, r.PasswordSource, ""
+	if r.File != "" {
+		from = r.File + ":" + strconv.Itoa(r.Line)
+	}
+	if source == "" {
+		source = "asked for"
+	}
+	if r.Default {
+		preferred = "default"
+	}
+	t.Row(r.Name, r.JID, output.Words(from), output.Words(source), preferred)
+}
+
+// newAccountInfo tells of an account of a file.
+func (env *Env) newAccountInfo(c *config, ch choice) *accountInfo {
+	preferred, err := c.choose(who{})
+	r := &accountInfo{
+		Kind: "account_info", Name: ch.name, JID: ch.jid, PasswordSource: env.passwordSource(ch).source, from: ch.from,
+		Default: err == nil && preferred.jid != "" && preferred.name == ch.name && sameAccount(preferred.jid, ch.jid),
+	}
+	if sameAccount(c.owner(ch.name), ch.jid) {
+		r.File, r.Line = c.file, c.jidLine(ch.name)
+	}
+	return r
+}
+
+func (env *Env) showAccount() error {
+	c, ch, err := env.configured()
+	if err != nil {
+		return err
+	}
+	if ch.jid == "" {
+		return env.noAccount()
+	}
+	return env.print(env.newAccountInfo(&c, ch))
+}
+
+// listAccounts prints the account at the top of the file, if there is one, and those of the
+// sections.
+func (env *Env) listAccounts() error {
+	c, err := env.readConfig()
+	if err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(c.accounts))
+	if c.defaults.get("jid") != "" {
+		names = slices.Insert(names, 0, "")
+	}
+	for _, name := range names {
+		ch, err := c.chosen(name, who{account: name, jid: c.owner(name), envJID: env.who.envJID})
+		if err != nil {
+			return err
+		}
+		ch.jid = c.owner(name) // XMPP_JID may have it with another resource
+		if err := env.print(env.newAccountInfo(&c, ch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
