@@ -38,6 +38,9 @@ func SplitJID(s string) (JID, error) {
 		return JID{}, malformed(s, err)
 	}
 	j.Domain = foldDomain(j.Domain)
+	if err := checkLength("domain", j.Domain); err != nil { // small letters can be longer than capitals
+		return JID{}, malformed(s, err)
+	}
 	return j, nil
 }
 

@@ -311,6 +311,7 @@ func FuzzJID(f *testing.F) {
 	for _, s := range []string{
 		"juliet@example.com/foo@bar", "fu\u00dfball@XN--BCHER-KVA.example", "\u03a3@example.com/\u265a", "a@[::1]/r", "a@b\u3002c",
 		"\uff21@\uff22.\u5d0e/\u00a0", "\u05d0@\u05d0.example", "e\u0301@e\u0301.example", "\u1e9e\u0130\u0345@b", "a@b/\u1e9e\u0344",
+		strings.Repeat("\u023a", 511), "0" + strings.Repeat("\xa6", 342), // longer in small letters
 	} {
 		f.Add(s)
 	}
