@@ -117,10 +117,11 @@ func TestSoakMemory(t *testing.T) {
 	}
 	t.Logf("%d messages, RSS in KiB after each tenth: %v", n, rss)
 	// It may be gone when its last line is read. What it needs for a moment, because another
-	// process had the processor, is no growth.
-	first, last := rss[0], slices.Min(rss[6:9])
+	// process had the processor, is no growth, nor is what it needs to begin with: a tenth
+	// can be over before the first garbage is collected.
+	first, last := slices.Max(rss[:3]), slices.Min(rss[6:9])
 	if last > 40<<10 || last-first > 2<<10 {
-		t.Errorf("RSS of %d KiB after a tenth, %d at the end; want a growth below 2 MB, and an end below 40 MB", first, last)
+		t.Errorf("RSS of %d KiB at the beginning, %d at the end; want a growth below 2 MB, and an end below 40 MB", first, last)
 	}
 }
 
