@@ -1,7 +1,10 @@
 package cmd
 
 import (
+	"embed"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,20 +15,30 @@ import (
 	"xmppkit/xmpp"
 )
 
-func newCompletionCmd(root *cobra.Command) *cobra.Command {
+//go:embed completion
+var completionScripts embed.FS
+
+// directiveCommand asks a shell for the names of its commands. It is no directive of
+// cobra, which writes it all the same; the scripts are ours.
+const directiveCommand cobra.ShellCompDirective = 128
+
+func newCompletionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Print the completions for a shell",
 		Long: `Completion prints a script that lets a shell complete commands, flags and their
-values, accounts and contacts. It neither connects nor asks for anything; contacts
-are those that were cached when the roster was last read.
+values, accounts, contacts, groups, and the names of durable listeners. It neither
+connects nor asks for anything; contacts and groups are those that were cached when
+the roster was last read. It runs nothing of the line that is typed, and xmppkit is
+the one in PATH.
 
 Put it where the shell looks for completions, or load it at each start:
 
-  bash        ~/.local/share/bash-completion/completions/xmppkit
+  bash        ~/.local/share/bash-completion/completions/xmppkit; without the
+              package bash-completion: source <(xmppkit completion bash)
   zsh         _xmppkit, in a directory of $fpath
   fish        ~/.config/fish/completions/xmppkit.fish
-  powershell  xmppkit completion powershell | Out-String | Invoke-Expression
+  powershell  . ([ScriptBlock]::Create((xmppkit completion powershell | Out-String)))
 
 Exit codes: 0; 2 it is another shell; 74 standard output cannot be written.`,
 		Example: `  source <(xmppkit completion bash)
@@ -35,18 +48,14 @@ Exit codes: 0; 2 it is another shell; 74 standard output cannot be written.`,
 		// As help, it is there whatever is wrong with the configuration.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out := cmd.OutOrStdout()
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(out, true)
-			case "zsh":
-				return root.GenZshCompletion(out)
-			case "fish":
-				return root.GenFishCompletion(out, true)
-			case "powershell":
-				return root.GenPowerShellCompletionWithDesc(out)
+			if !slices.Contains(cmd.ValidArgs, args[0]) {
+				return usageError("completion: %q is none of bash, zsh, fish, powershell", args[0])
 			}
-			return usageError("completion: %q is none of bash, zsh, fish, powershell", args[0])
+			script, err := completionScripts.ReadFile("completion/" + args[0])
+			if err == nil {
+				_, err = cmd.OutOrStdout().Write(script)
+			}
+			return err
 		},
 	}
 }
@@ -68,20 +77,56 @@ var flagValues = [...]struct {
 
 // addCompletions completes the flags and arguments of all commands, as far as they do
 // not do so themselves, by what their help calls them: FILE, DIR, JID. What is not
-// known is not taken for the name of a file.
-func (env *Env) addCompletions(root *cobra.Command) {
+// known is not taken for the name of a file. The last of the words is the one that is
+// being typed.
+func (env *Env) addCompletions(root *cobra.Command, words []string) {
+	if len(words) == 0 {
+		return // cobra will say that it needs one
+	}
+	typed := words[len(words)-1]
 	for cmd := range all(root) {
 		complete := func(f *pflag.Flag) {
 			// The error says that the command has done it.
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, env.flagCompletion(f))
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, wholeWord(typed, env.flagCompletion(f)))
 			_, f.Usage = pflag.UnquoteUsage(f) // cobra would show the backquotes
 		}
 		cmd.PersistentFlags().VisitAll(complete)
 		cmd.LocalNonPersistentFlags().VisitAll(complete)
 		if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 {
-			cmd.ValidArgsFunction = env.completeArgs
+			cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				after := afterDash(cmd, words[:len(words)-1])
+				return env.completeArgs(cmd, len(args), after, typed)
+			}
 		}
 	}
+}
+
+// wholeWord completes --flag=value, of which cobra passes on the value alone, to the
+// whole word: what a shell is to insert, to the letter.
+func wholeWord(typed string, complete cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		flag := strings.TrimSuffix(typed, toComplete)
+		values, directive := complete(cmd, args, toComplete)
+		for i := range values {
+			values[i] = flag + values[i]
+		}
+		return values, directive
+	}
+}
+
+// afterDash returns how many of the words are arguments after a --, or -1 where there is
+// none.
+func afterDash(cmd *cobra.Command, words []string) int {
+	// A -- that is added is an argument itself only after another one. Flags that are
+	// set twice by this do no harm: nothing is run.
+	fs := cmd.Flags()
+	_ = fs.Parse(append(slices.Clone(words), "--"))
+	more := fs.NArg()
+	_ = fs.Parse(words)
+	if more == fs.NArg() {
+		return -1
+	}
+	return fs.NArg() - fs.ArgsLenAtDash()
 }
 
 func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
@@ -95,6 +140,9 @@ func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
 			env.settle(cmd)
 			return completions(env.accountNames(), toComplete)
 		}
+	}
+	if f.Name == "durable" {
+		return env.completeDurable
 	}
 	switch name, _ := pflag.UnquoteUsage(f); name {
 	case "FILE":
@@ -126,14 +174,20 @@ func completeValues(f *pflag.Flag, values []cobra.Completion) cobra.CompletionFu
 	}
 }
 
-// completeArgs completes the arguments of a command as its usage line names them.
-func (env *Env) completeArgs(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	jid := strings.Contains(cmd.Use, "JID...") || strings.Contains(cmd.Use, "JID") && len(args) == 0
-	switch {
-	case cmd.ArgsLenAtDash() < len(args), !jid && strings.Contains(cmd.Use, "CMD"):
-		return nil, cobra.ShellCompDirectiveDefault // within a command behind --
-	case jid:
-		return env.completeContacts(cmd, args, toComplete)
+// completeArgs completes the arguments of a command as its usage line names them. There
+// are n before this one; after is what afterDash returns.
+func (env *Env) completeArgs(cmd *cobra.Command, n, after int, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	switch jid := strings.Contains(cmd.Use, "JID"); {
+	case strings.Contains(cmd.Use, "CMD") && (after == 0 || !jid && n == 0):
+		return nil, directiveCommand
+	case strings.Contains(cmd.Use, "CMD") && (after > 0 || !jid):
+		return nil, cobra.ShellCompDirectiveDefault
+	case jid && (n == 0 || strings.Contains(cmd.Use, "JID...")):
+		jids, directive := env.completeContacts(cmd, nil, typed)
+		if after < 0 { // what begins with - would be taken for a flag
+			jids = slices.DeleteFunc(jids, func(jid string) bool { return strings.HasPrefix(jid, "-") })
+		}
+		return jids, directive
 	}
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
@@ -152,8 +206,30 @@ func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string
 		all = append(all, c.Groups...)
 	}
 	slices.Sort(all)
-	all = slices.DeleteFunc(slices.Compact(all), func(g string) bool { return strings.ContainsAny(g, "\t\n\r") })
+	// What follows a tab would be taken for a description.
+	all = slices.DeleteFunc(slices.Compact(all), func(g string) bool { return strings.Contains(g, "\t") })
 	return completions(all, toComplete)
+}
+
+// completeDurable completes the names of the durable listeners that the account has had.
+func (env *Env) completeDurable(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	env.settle(cmd)
+	account, err := parseAccount(env.flags.jid)
+	file := env.stateFile("durable-", account)
+	if err != nil || file == "" {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	end := strings.TrimPrefix(filepath.Base(file), "durable-")
+	entries, _ := os.ReadDir(filepath.Dir(file))
+	var names []string
+	for _, e := range entries {
+		name, mine := strings.CutSuffix(e.Name(), end)
+		name, durable := strings.CutPrefix(name, "durable-")
+		if mine && durable && durableName(name) {
+			names = append(names, name)
+		}
+	}
+	return completions(names, toComplete)
 }
 
 func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {
@@ -173,12 +249,12 @@ func (env *Env) settle(cmd *cobra.Command) {
 }
 
 // completions returns those that begin with what there is, and can be shown: what is
-// cached came from others.
+// cached came from others. Cobra would trim the spaces at their ends.
 func completions(all []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var some []cobra.Completion
 	for _, c := range all {
 		value, _, _ := strings.Cut(c, "\t")
-		if strings.HasPrefix(value, toComplete) && output.Clean(value) == value {
+		if strings.HasPrefix(value, toComplete) && output.Clean(value) == value && strings.TrimSpace(value) == value {
 			some = append(some, c)
 		}
 	}

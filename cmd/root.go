@@ -62,9 +62,9 @@ Exit codes: 0; 2 there is no such command or flag.`,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Name() == cobra.ShellCompRequestCmd {
-			env.addCompletions(root) // before any error: nobody wants to read one while typing
+			env.addCompletions(root, args) // before any error: nobody wants to read one while typing
 			return nil
 		}
 		return env.applyEnvironment(cmd)
@@ -95,7 +95,7 @@ Exit codes: 0; 2 there is no such command or flag.`,
 		newAccountCmd(env),
 		newDemoCmd(env),
 		newVersionCmd(env),
-		newCompletionCmd(root),
+		newCompletionCmd(),
 	)
 	return root
 }
