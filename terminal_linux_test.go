@@ -96,6 +96,8 @@ func TestTerminal(t *testing.T) {
 		{"prompt", scriptPassword + "\n", nil, 0},
 		{"empty", "\n", nil, 78},
 		{"interrupted", "\x03", nil, 130},
+		{"given up", "\x04", nil, 78},
+		{"given up in the middle", "O, I am\x04\x04", nil, 78},
 		{"late", "", []string{"--timeout", "300ms"}, 124},
 		{"command", scriptPassword + "\n", []string{"--password-command", read + "; stty echo"}, 0},
 		{"command interrupted", "\x03", []string{"--password-command", read}, 130},
@@ -122,6 +124,62 @@ func TestTerminal(t *testing.T) {
 			_ = c.Wait()
 			if code := c.ProcessState.ExitCode(); code != test.code {
 				t.Errorf("exited with %d, want %d, and said %q", code, test.code, p.said)
+			}
+		})
+	}
+}
+
+// Whatever stops the prompt, the echo is on while a shell has the terminal and off when
+// the prompt is back, and what was typed before the stop does not count.
+func TestTerminalStopped(t *testing.T) {
+	a := newCanaryAccount(t, scriptPassword)
+	const script = `set -m; xmppkit ping; code=$?; while [ $code -gt 140 ]; do
+		stty echo </dev/tty; echo stopped >&2; read -r next </dev/tty; $next >/dev/null; code=$?; done; echo over $code >&2`
+	for _, test := range []struct {
+		name   string
+		stop   syscall.Signal // 0 for Control-Z
+		steps  []string       // what the shell does after each stop
+		answer string
+		over   string
+	}{
+		{"Control-Z", 0, []string{"fg"}, scriptPassword + "\n", "over 0"},
+		{"again", 0, []string{"fg", "fg", "fg"}, scriptPassword + "\n", "over 0"},
+		{"SIGTSTP", syscall.SIGTSTP, []string{"fg"}, scriptPassword + "\n", "over 0"},
+		{"SIGSTOP", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0"},
+		{"given up", 0, []string{"fg"}, "\x04", "over 78"},
+		{"interrupted", 0, []string{"fg"}, "\x03", "over 130"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			master, terminal := openTerminal(t)
+			c := exec.Command("sh", "-c", script)
+			c.Env, c.Stderr = a.environ(), terminal
+			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer c.Process.Kill()
+			p := &person{t: t, terminal: master, more: make(chan string, 16)}
+			go p.read()
+			for _, step := range test.steps {
+				p.await(": ", func() bool { return !echoes(t, terminal) })
+				io.WriteString(master, "half a pass")
+				if test.stop == 0 {
+					io.WriteString(master, "\x1a")
+				} else if group, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPGRP); err != nil || syscall.Kill(-group, test.stop) != nil {
+					t.Fatal("cannot stop it", err)
+				}
+				p.await("stopped\r\n", func() bool { return echoes(t, terminal) })
+				if test.stop != 0 {
+					io.WriteString(master, "\x15") // it may come after all was dropped
+				}
+				io.WriteString(master, step+"\n")
+			}
+			p.await(": ", func() bool { return !echoes(t, terminal) })
+			io.WriteString(master, test.answer)
+			p.await(test.over+"\r\n", func() bool { return echoes(t, terminal) })
+			if strings.Contains(p.said, "fortune") || strings.Contains(p.said, "half") && test.stop == 0 {
+				t.Errorf("said %q", p.said)
 			}
 		})
 	}

@@ -179,10 +179,12 @@ func credential(file string) (string, error) {
 // askPassword asks a person.
 func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (string, error) {
 	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account))
-	if !errors.Is(err, errNoTerminal) {
+	switch {
+	case errors.Is(err, io.EOF): // Control-D
+		return "", configError(passwordWays, "no password for %s: none was typed", account)
+	case !errors.Is(err, errNoTerminal):
 		return p, err
-	}
-	if ch.foreign {
+	case ch.foreign:
 		return "", configError(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)
 	}
 	return "", configError(passwordWays, "no password for %s", account)

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -66,28 +67,97 @@ func openTerminal() (*os.File, error) {
 	return tty, nil
 }
 
+// A passwordPrompt asks on a terminal, which does not show the answer.
+type passwordPrompt struct {
+	tty    *os.File
+	text   string
+	before *unix.Termios
+}
+
+// ask sets the terminal as well: when the process goes on after a stop, a shell may have
+// turned the echo on.
+func (q *passwordPrompt) ask(request uint) {
+	silent := *q.before
+	silent.Lflag &^= unix.ECHO
+	silent.Lflag |= unix.ICANON | unix.ISIG
+	silent.Iflag |= unix.ICRNL
+	_ = unix.IoctlSetTermios(int(q.tty.Fd()), request, &silent)
+	io.WriteString(q.tty, q.text)
+}
+
+func (q *passwordPrompt) end(request uint) {
+	_ = unix.IoctlSetTermios(int(q.tty.Fd()), request, q.before)
+	io.WriteString(q.tty, "\n")
+}
+
 // readPassword asks on the terminal, whatever standard input is.
 func readPassword(ctx context.Context, prompt string) (string, error) {
 	tty, err := openTerminal()
 	if err != nil {
 		return "", err
 	}
-	fd := int(tty.Fd())
-	before, err := term.GetState(fd)
+	before, err := unix.IoctlGetTermios(int(tty.Fd()), getTermios)
 	if err != nil {
 		return "", errNoTerminal
 	}
-	io.WriteString(tty, prompt)
-	p, err := aside(ctx, func() (string, error) {
-		b, err := term.ReadPassword(fd)
-		if err != nil {
-			err = inputError("read the password: %w", err)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTSTP, unix.SIGCONT)
+	defer signal.Stop(signals)
+	q := &passwordPrompt{tty, prompt, before}
+	q.ask(setTermios)
+	answer := make(chan func() (string, error), 1)
+	go func() {
+		line, err := typedLine(tty)
+		answer <- func() (string, error) { return line, err }
+	}()
+	for {
+		select {
+		case <-ctx.Done(): // the reader still sits there
+			q.end(setFlushTermios)
+			return "", fmt.Errorf("waiting for the password: %w", context.Cause(ctx))
+		case a := <-answer:
+			q.end(setTermios)
+			return a()
+		case s := <-signals:
+			if s == unix.SIGTSTP {
+				q.end(setFlushTermios)
+				suspend(signals)
+			}
+			q.text = "\r" + prompt // some shells send SIGCONT twice
+			q.ask(setFlushTermios)
 		}
-		return string(b), err
-	})
-	_ = term.Restore(fd, before) // the reader may still sit there, with the echo off
-	io.WriteString(tty, "\n")
-	return p, err
+	}
+}
+
+// suspend stops the process until a shell continues it.
+func suspend(signals <-chan os.Signal) {
+	// The runtime never gives SIGTSTP its default action back, and the default of
+	// SIGTTIN is the same. Unlike SIGSTOP, it does not stop a process that no shell
+	// could continue: then there is no SIGCONT to wait for.
+	_ = unix.Kill(unix.Getpid(), unix.SIGTTIN)
+	select {
+	case <-signals:
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+// typedLine reads a line, and is io.EOF where Control-D ended it: half a password is none.
+func typedLine(tty io.Reader) (string, error) {
+	var line []byte
+	b := make([]byte, 1)
+	for len(line) < maxSmall {
+		n, err := tty.Read(b)
+		switch {
+		case err != nil && err != io.EOF:
+			return "", inputError("read the password: %w", err)
+		case n == 0:
+			return "", io.EOF
+		case b[0] == '\n':
+			return string(line), nil
+		}
+		line = append(line, b[0])
+	}
+	return "", inputError("read the password: it is longer than %d MiB", maxSmall>>20)
 }
 
 // lendTerminal makes a command the leader of a process group, which is ended as a whole,

@@ -1,0 +1,13 @@
+//go:build aix || linux || solaris
+
+package cmd
+
+import "golang.org/x/sys/unix"
+
+// The requests that read and set the modes of a terminal; one drops what was typed: half
+// a password is not for the shell, which would show it.
+const (
+	getTermios      = unix.TCGETS
+	setTermios      = unix.TCSETS
+	setFlushTermios = unix.TCSETSF
+)
