@@ -55,11 +55,11 @@ type handler struct {
 
 func (h *handler) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.BoolVar(&h.reply, "reply", false, "send what CMD prints back to the sender")
-	fs.Var(&h.timeout, "exec-timeout", "the `DURATION` that each run of CMD may take")
-	fs.IntVar(&h.retry, "exec-retry", 0, "run CMD up to `N` times more for a message for which it failed")
-	fs.StringVar(&h.failure, "on-failure", "stop", "`ACTION` if CMD failed at the last try: stop, or skip the message")
-	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for what anyone sends, not only for JIDs")
+	fs.BoolVar(&h.reply, "reply", false, "send the output of CMD back to the sender")
+	fs.Var(&h.timeout, "exec-timeout", "end each run of CMD after `DURATION`, as failed")
+	fs.IntVar(&h.retry, "exec-retry", 0, "if CMD fails, run it up to `N` times more for the same message")
+	fs.StringVar(&h.failure, "on-failure", "stop", "`ACTION` after the last failed try of CMD: stop, or skip the message")
+	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for messages from anyone")
 }
 
 // command takes CMD, which is behind --, out of the arguments. It returns the JIDs.

@@ -60,63 +60,67 @@ func newListenCmd(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "listen [flags] [JID...] [-- CMD ARG...]",
 		Short: "Print what arrives, or run CMD for it, until stopped",
-		Long: `Listen becomes available and prints the messages that arrive, those that were
-stored while the account was offline among them: of anyone, or of the JIDs. --new
-leaves out the stored ones. The server has delivered them all the same, and keeps
-them in its archive only, if it has one.
+		Long: `Listen becomes available and prints the messages that arrive, including those
+that the server stored while the account was offline. With JIDs, it prints only
+messages from these senders. --new leaves out the stored messages. The server
+counts them as delivered even so: afterwards only its archive has them, if it
+keeps one.
 
-A message is printed if it says something: a body or subject that is not empty,
-a URL, a call for attention, encrypted content, or a payload of another protocol.
-Typing notifications are left out. Receipts, markers and errors are printed with
---only. What is not printed does not count for --count, --idle, CMD and --reply.
-With --carbons it also prints copies of what other sessions of the account send
-and receive; by sender, the sent ones are of the account itself.
+A message is printed if it has content: a body or subject that is not empty, a
+URL, a call for attention, encrypted content, or a payload of another protocol.
+Typing notifications are left out. Receipts, markers and errors are printed only
+if --only names them. What is not printed does not count for --count and --idle,
+and does not go to CMD. --carbons adds copies of what other sessions of the
+account send and receive. The sender of a sent copy is the account itself: with
+JIDs, name the account to see it.
 
-While it runs it answers disco#info, ping, version and time. With --answer-receipts
-it also sends a receipt for each message printed that asks for one, once it was
-written or CMD has succeeded: its sender then knows that you are online.
+While it runs, listen answers requests for disco#info, ping, version and time.
+With --answer-receipts it also sends a receipt for each printed message that asks
+for one, once the message was written or CMD has succeeded. The sender then knows
+that you are online.
 
-A result is acknowledged to the server only when it was written: until then the
-server has it. A connection that is lost comes back, after waits from one second
-to a minute, and what is missing is read from the archive where the server has
-one; what is lost for certain is said. With --durable NAME the next listener of
-that name goes on where this one stopped, however it stopped: with its session,
-or in the archive, or with what the server has stored. Nothing is lost then, and
-what comes twice has the same stanza_id or id.
+Listen acknowledges a message to the server after the result was written. Until
+then the server keeps it. If the connection is lost, listen reconnects, after
+waits from one second to a minute, and reads what it missed from the archive, if
+the server has one. Messages known to be lost are reported. With --durable NAME,
+the next listener of that name continues where this one stopped, however it
+stopped: from its session, from the archive, or from what the server stored.
+Nothing is lost then, and what comes twice has the same stanza_id or id.
 
-With CMD nothing is printed: CMD is run for each result, one at a time and never
-through a shell. It has the line of --json on its standard input, and XMPP_FROM,
-XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment, empty where there is nothing
-and cut at 32 KiB. All of that is what a sender has written: quote it, and let no
-shell parse it. As anyone can send anything, CMD wants JIDs, or --anyone. XMPP_TRY
-is the number of the run, from 1. CMD does not get XMPP_PASSWORD and the like,
-CREDENTIALS_DIRECTORY or STATE_DIRECTORY.
+With CMD, listen prints no results. It runs CMD for each result, one at a time
+and never through a shell. CMD gets the line of --json on standard input, and
+XMPP_FROM, XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment: empty if the
+message does not have them, and cut at 32 KiB. The sender controls all of this:
+quote it, and let no shell parse it. Anyone can send anything, so CMD needs JIDs
+or --anyone. XMPP_TRY is the number of the run, from 1. CMD does not get
+XMPP_PASSWORD and the like, CREDENTIALS_DIRECTORY or STATE_DIRECTORY.
 
-CMD fails if its exit code is not 0, if it takes longer than --exec-timeout, or if it
-prints a reply that cannot be sent. --exec-retry N runs it up to N times more for the
-same message, after waits from one second to a minute. If it fails each time, listen
-ends, and the message is not acknowledged: the next listener gets it again. With
---on-failure skip, listen reports the message, acknowledges it, counts it, and goes on.
+CMD fails if its exit code is not 0, if it takes longer than --exec-timeout, or if
+it prints a reply that cannot be sent. --exec-retry N runs it up to N times more
+for the same message, after waits from one second to a minute. If it fails each
+time, listen ends, and the message is not acknowledged: the next listener gets it
+again. With --on-failure skip, listen reports the message, acknowledges it, counts
+it, and goes on.
 
-To end CMD, its process group is sent SIGTERM, and SIGKILL if any of it is left after
-2s, or after 200ms where listen itself was stopped. --for and --idle wait until CMD has
-ended, and for no other run of it.
+To end CMD, listen sends SIGTERM to its process group, and SIGKILL if any of it is
+left after 2s, or after 200ms if listen itself was stopped. When --for or --idle
+passes, listen waits until CMD has ended, and does not run it again.
 
-What CMD prints is printed or, with --reply, sent back as one message of at most
-64 KiB, without the last line break; nothing printed, nothing sent. Only chat and
-normal messages of others are answered, and no empty body; those that were stored
-while nobody listened among them. Beware of whom you answer: two programs that
-answer each other do so for ever.
+The output of CMD is printed. With --reply it is sent back instead, as one message
+of at most 64 KiB, without the last line break. If CMD prints nothing, nothing is
+sent. Only chat and normal messages of others get a reply, stored ones too, but
+never one with an empty body. Take care whom you answer: two programs that answer
+each other never stop.
 
 Exit codes: 0 stopped by SIGINT, SIGTERM or a reader that went away, --count
-reached, or --for or --idle passed; 1 if --count was given and not reached by
-then, or CMD failed; 69 the server has no carbons, or refuses to read its archive,
-or another session took the resource; 74 a result, or the state of --durable, cannot
-be written; 75 the first connection failed, or one was lost with --no-reconnect, or
+reached, or --for or --idle passed; 1 --count was not reached by then, or CMD
+failed; 69 the server has no carbons, or refuses to read its archive, or another
+session took the resource; 74 a result, or the state of --durable, cannot be
+written; 75 the first connection failed, or one was lost with --no-reconnect, or
 --for or --idle passed while the connection was lost or the archive could not be
-read (another code where another error is the reason), or a listener of that
---durable NAME is running; 76 the pages of the archive have no end; 124 --timeout
-passed; 126 CMD cannot be run; 127 there is no CMD.`,
+read (if another error is the reason, the code of that error), or another listener
+of that --durable NAME is running; 76 the archive never ends; 124 --timeout passed;
+126 CMD cannot be run; 127 CMD does not exist.`,
 		Example: `  xmppkit listen
   xmppkit listen --new --json --match . --count 1 --for 1m juliet@example.org | jq -r .body
   xmppkit listen --durable inbox --json >>inbox.ndjson
@@ -134,17 +138,17 @@ passed; 126 CMD cannot be run; 127 there is no CMD.`,
 	fs.IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
 	fs.Var(&l.total, "for", "stop after this `DURATION`")
 	fs.Var(&l.idle, "idle", "stop after this `DURATION` without a result")
-	fs.StringSliceVar(&l.only, "only", []string{"message"}, "the `KINDS` of results: message, receipt, marker, error, presence, iq")
-	fs.StringVar(&l.match, "match", "", "print only messages whose body matches the regular expression `RE`; a body that takes it longer than 2s is skipped")
-	fs.IntVar(&l.priority, "priority", 0, "the priority `N` to be available with, -128 to 127; below 0 the server sends no messages to the bare JID")
+	fs.StringSliceVar(&l.only, "only", []string{"message"}, "print these `KINDS`: message, receipt, marker, error, presence, iq")
+	fs.StringVar(&l.match, "match", "", "print only messages whose body matches the regular expression `RE`; a body that takes longer than 2s to match is skipped")
+	fs.IntVar(&l.priority, "priority", 0, "be available with priority `N`, -128 to 127; below 0 it gets no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
-	fs.BoolVar(&l.carbons, "carbons", false, "print also what other sessions of the account send and receive")
+	fs.BoolVar(&l.carbons, "carbons", false, "also print what other sessions of the account send and receive")
 	fs.BoolVar(&l.receipts, "answer-receipts", false, "send a receipt for each message printed that asks for one (XEP-0184)")
-	fs.BoolVar(&l.xml, "xml", false, "print the stanza as well")
-	fs.BoolVar(&l.fresh, "new", false, "leave out the messages that were stored before")
-	fs.StringVar(&l.durable, "durable", "", "go on where the last listener of this `NAME` stopped, even if it was killed")
+	fs.BoolVar(&l.xml, "xml", false, "also print the stanza")
+	fs.BoolVar(&l.fresh, "new", false, "leave out messages that were stored before it started")
+	fs.StringVar(&l.durable, "durable", "", "continue where the last listener of this `NAME` stopped, even if it was killed")
 	fs.BoolVar(&l.noReconnect, "no-reconnect", false, "end when the connection is lost")
-	fs.Var(&l.keepAlive, "keepalive", "`DURATION` within which a dead connection is noticed, at least 1s")
+	fs.Var(&l.keepAlive, "keepalive", "notice a dead connection within `DURATION`, at least 1s")
 	l.handler.addFlags(cmd)
 	return cmd
 }
