@@ -83,59 +83,57 @@ func newSendCmd(env *Env) *cobra.Command {
 	f := &sender{env: env}
 	cmd := &cobra.Command{
 		Use:   "send [flags] JID...",
-		Short: "Send a message and confirm that the server took it",
+		Short: "Send a message and confirm that the server accepted it",
 		Long: `Send sends one message to each JID: the text of --message, of --file, or of
-standard input up to its end, without a last line break. The time of --timeout
-begins when that has been read. --to-file adds the JIDs of a file, one a line. A
-# at the beginning of a line or after a space begins a comment. A JID that is in
-the file twice, or also on the command line, gets one message. All bad lines are
-named before anything is sent.
+standard input up to its end, without the last line break. --timeout starts once
+the input has been read. --to-file adds the JIDs of a file, one a line; a # at the
+start of a line or after a space begins a comment. A JID that is named twice gets
+one message. All bad lines of the file are reported before anything is sent.
 
-With --lines each line of standard input is a message. With --input-json it is
-an object with any of the keys to, body, subject, type, thread, id and url;
-others are ignored, and the command line fills in what is missing. Lines are
-sent as they are read, blank lines are skipped, and the end of the input is
+With --lines each line of standard input is a message. With --input-json each
+line is an object with any of the keys to, body, subject, type, thread, id and
+url. Other keys are ignored, and the command line fills in missing ones. Lines
+are sent as they are read, blank lines are skipped, and the end of the input is
 success.
 
 A line that cannot be sent is reported with its number and skipped, and the exit
-code is 65 at the end; --bad-lines changes that. A line of listen --json is
-never sent to its own address: the JIDs of the command line get its body and
-subject. Without JIDs it is skipped, and counted on standard error.
+code is 65 at the end; --bad-lines changes that. A line of listen --json is never
+sent to the address in it: its body and subject go to the JIDs of the command
+line. Without JIDs the line is skipped, and counted on standard error.
 
-At most 1,000 messages, and about 1 MiB, are on their way without a
-confirmation; no more input is read until there is room. Here --timeout limits
-the whole command. Without it the login, each wait for a confirmation, and what
-is left when the input has ended take at most 30s, or what XMPP_TIMEOUT or the
-configuration file says.
+At most 1,000 messages, and about 1 MiB, are unconfirmed at a time; no more input
+is read until there is room. With --lines and --input-json, --timeout limits the
+whole command. Without --timeout, three things take at most 30s each, or what
+XMPP_TIMEOUT or the configuration file says: the login, each wait for a
+confirmation, and the rest of the work after the end of the input.
 
-It exits with 0 only if the own server has confirmed that it processed every
-message and none was bounced. That a message was accepted does not say that it
-was read; --receipt waits until the program of each recipient has said that it
-got it. Send never becomes available, so it takes nobody's offline messages.
+Send exits with 0 only if your server has confirmed that it processed every
+message, and none was bounced. An accepted message has not been read yet:
+--receipt waits until each recipient's program confirms that it has the message.
+Send never becomes available, so it gets nobody's offline messages.
 
-If the connection is lost, what is not confirmed may or may not have been taken:
-each such message is named, and each that was read and not sent. With --lines
-and --input-json the lines are named, as in "lines 3-9 are not confirmed". A
-message that has its receipt has arrived. With --retry the connection is taken
-up again, or opened anew, after waits from one second to a minute, and all of
-these are sent again; whoever gets one twice can tell by its id. N is for tries
-in a row: a confirmation begins a new count. A signal ends it when what was sent
-is confirmed, or after half a second.
+If the connection is lost, each message that is not confirmed is reported: it may
+or may not have been sent. So is each that was read and not sent. With --lines and
+--input-json the report names lines, as in "lines 3-9 are not confirmed". A
+message that has its receipt has arrived. With --retry, send resumes the session
+or opens a new one, after waits from one second to a minute, and sends all of
+these again. A recipient who gets one twice can tell by its id. N counts tries in
+a row: a confirmation starts the count again. A signal ends send when the messages
+in flight are confirmed, or after half a second.
 
-With --retry a message that a recipient, or their server, refuses for now is
-sent again after such waits, too. Later messages for the same recipient wait for
-it, in order; all others are sent. After N tries in a row each message that
-waits is tried once more and then given up. A rate limit of your server slows
-down all messages. At most 10,000 messages, about 10 MiB, wait for their
-recipients; then no more input is read until there is room. No wait extends
---timeout.
+With --retry, send also repeats a message that a recipient, or their server,
+refuses for now, after the same waits. Later messages for that recipient wait for
+it, in order; all others are sent. After N tries in a row each waiting message is
+tried once more and then given up. A rate limit of your server slows down all
+messages. At most 10,000 messages, about 10 MiB, wait for their recipients; then
+no more input is read until there is room. No wait extends --timeout.
 
-Exit codes: 0 all were taken; 1 some were bounced, or all for different reasons;
-if all were bounced alike 67 no such account, 75 no such server or it is down,
-69 or 77 refused; 65 lines of the input could not be sent, whatever became of
-the others; 75 the connection was lost before the confirmation; 124 the time was
-over before it, or before a receipt; 74 all were taken, but not all results
-could be written.`,
+Exit codes: 0 all were accepted; 1 some were bounced, or all for different
+reasons; if all were bounced for the same reason, 67 no such account, 75 no such
+server or it is down, 69 or 77 refused; 65 lines of the input could not be sent,
+whatever happened to the others; 75 the connection was lost before the
+confirmation; 124 --timeout passed before the confirmation or a receipt; 74 all
+were accepted, but not all results could be written.`,
 		Example: `  xmppkit send -m 'backup done' juliet@example.org
   df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org
   tail -F /var/log/syslog | xmppkit send --lines --batch 5s --retry 9 juliet@example.org`,
@@ -150,8 +148,8 @@ could be written.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVarP(&f.message, "message", "m", "", "the `TEXT` to send, instead of standard input")
-	fs.StringVarP(&f.file, "file", "f", "", "the `FILE` to send the text of, instead of standard input")
-	fs.StringVar(&f.toFile, "to-file", "", "send also to the JIDs in `FILE`, one a line; # begins a comment; - is standard input")
+	fs.StringVarP(&f.file, "file", "f", "", "send the text of `FILE`, instead of standard input")
+	fs.StringVar(&f.toFile, "to-file", "", "also send to the JIDs in `FILE`, one a line; # begins a comment; - is standard input")
 	fs.StringVarP(&f.subject, "subject", "s", "", "the `TEXT` of the subject")
 	fs.StringVar(&f.typ, "type", "", "the `TYPE` of message: chat, normal or headline (default chat)")
 	fs.StringVar(&f.thread, "thread", "", "the `ID` of the conversation it belongs to")
@@ -159,12 +157,12 @@ could be written.`,
 	fs.StringVar(&f.url, "url", "", "a `URL` to attach (XEP-0066)")
 	fs.BoolVar(&f.attention, "attention", false, "ask for attention (XEP-0224)")
 	fs.BoolVar(&f.lines, "lines", false, "each line of standard input is a message, sent as it is read")
-	fs.Var(&f.batch, "batch", "with --lines: all lines that come within this `DURATION` of the first are one message")
-	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is an object with the keys of a message, sent as it is read")
-	fs.StringVar(&f.badLines, "bad-lines", badSkip, "`WHAT` to do with a line that cannot be sent: stop, skip, or replace what XML cannot carry by U+FFFD")
-	fs.BoolVar(&f.receipt, "receipt", false, "wait for the receipts of the recipients (XEP-0184)")
-	fs.IntVar(&f.retry, "retry", 0, "try again up to `N` times in a row where that may help, with the same ids")
-	fs.Var(&f.grace, "grace", "`DURATION` to wait for bounces after the confirmation (default 500ms if a recipient is at another server)")
+	fs.Var(&f.batch, "batch", "with --lines: join all lines within `DURATION` of the first to one message")
+	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is a message as a JSON object, sent as it is read")
+	fs.StringVar(&f.badLines, "bad-lines", badSkip, "`WHAT` to do with a line that cannot be sent: stop, skip, or replace characters that XML cannot carry by U+FFFD")
+	fs.BoolVar(&f.receipt, "receipt", false, "wait for a receipt from each recipient (XEP-0184)")
+	fs.IntVar(&f.retry, "retry", 0, "after a temporary failure, try again up to `N` times in a row, with the same ids")
+	fs.Var(&f.grace, "grace", "wait `DURATION` for bounces after the confirmation (default 500ms if a recipient is at another server)")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the stanzas, one a line, and connect to nothing")
 	return cmd
 }
