@@ -116,7 +116,7 @@ func archiveError(err error) error {
 	if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound {
 		return &exitError{
 			code: exitUnavailable, class: "stanza", err: err,
-			hint: "the server announces an archive and does not find it: ask who runs the server",
+			hint: "the server announces an archive and cannot find it: ask its administrator",
 		}
 	}
 	return err
@@ -126,7 +126,7 @@ func archiveError(err error) error {
 func errCircle() error {
 	return &exitError{
 		code: exitProtocol, class: "stanza", err: errors.New("read the archive: its pages come again and again"),
-		hint: "the archive of the server is broken: tell who runs the server",
+		hint: "the archive of the server is broken: tell its administrator",
 	}
 }
 

@@ -42,11 +42,11 @@ func (b *badInput) finish() {
 	if b.skipped == 0 || b.env.flags.quiet {
 		return
 	}
-	text := fmt.Sprintf("skipped %s of listen", number(b.skipped, "line"))
+	text := fmt.Sprintf("skipped %s of listen --json", number(b.skipped, "line"))
 	if b.named {
-		text += ": errors, or without a text"
+		text += ": errors, or messages without a text"
 	} else {
-		text += " (hint: name the JIDs that are to get their text)"
+		text += " (hint: name the JIDs to send their text to)"
 	}
 	b.env.warnAs("data", text)
 }

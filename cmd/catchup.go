@@ -167,7 +167,7 @@ func (p *pageful) hold(r received) {
 // warnGone reports once that something is lost.
 func (l *listener) warnGone(s *xmpp.Session, got *pageful) {
 	if got.gone != "" {
-		l.env.warn("%s: the archive does not have message %s any more: what it had before %s and was not handed on is lost",
+		l.env.warn("%s: the archive no longer has message %s: unread messages from before %s are lost",
 			s.JID().Bare(), quote(got.gone), l.at.Time.Format(time.RFC3339))
 		got.gone = ""
 	}

@@ -76,7 +76,7 @@ func (env *Env) keepRoster(account xmpp.JID, r, known *xmpp.Roster) {
 		err = writeFile(name, b)
 	}
 	if err != nil {
-		env.trace("could not keep the roster: %v", err)
+		env.trace("could not save the roster: %v", err)
 	}
 }
 

@@ -391,7 +391,7 @@ func (d *delivery) tooLarge(m *outgoing) error {
 		return nil
 	}
 	if b, err := xmpp.XML(m.stanza); err == nil && len(b) > most {
-		return dataError("standard input: %s: %w: it has %d bytes, and the server takes %d", m.lines(), xmpp.ErrTooLarge, len(b), most)
+		return dataError("standard input: %s: %w: it has %d bytes, and the server accepts %d", m.lines(), xmpp.ErrTooLarge, len(b), most)
 	}
 	return nil
 }
@@ -784,8 +784,8 @@ func (d *delivery) outcome() error {
 	case d.settled == 1 && !d.stream:
 		return first
 	case d.missing > 0: // the time was over, whatever became of the others
-		sum.code, sum.class, sum.hint = exitTimeout, "timeout", "--timeout allows more"
-		sum.err = fmt.Errorf("no receipt of %d of %d messages", d.missing, d.settled)
+		sum.code, sum.class, sum.hint = exitTimeout, "timeout", "raise --timeout"
+		sum.err = fmt.Errorf("no receipt for %d of %d messages", d.missing, d.settled)
 	case wrong:
 		bad.lines = append(lines, fmt.Sprintf("%s: %s", d.account, bad.err))
 		return bad
@@ -801,7 +801,7 @@ func (d *delivery) outcome() error {
 func (d *delivery) failure(m *outgoing) *exitError {
 	var e *exitError
 	if m.missing {
-		e = &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("message %s to %s: %w", m.id(), m.to, m.err), hint: "--timeout allows more"}
+		e = &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("message %s to %s: %w", m.id(), m.to, m.err), hint: "raise --timeout"}
 	} else {
 		e = bounceError(d.account, m)
 	}

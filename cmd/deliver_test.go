@@ -250,7 +250,7 @@ func TestLost(t *testing.T) {
 			}
 			if format != "--json" {
 				var n, from, to int
-				_, err := fmt.Sscanf(r.err[strings.Index(r.err, "sent: ")+6:], "%d messages: connection lost", &n)
+				_, err := fmt.Sscanf(r.err[strings.Index(r.err, "sent: ")+6:], "%d message", &n)
 				_, named := fmt.Sscanf(r.err[strings.Index(r.err, "\n")+1:], "xmppkit: lines %d-%d are not confirmed", &from, &to)
 				if err != nil || named != nil || to-from+1 != n {
 					t.Errorf("%d are named in %s", to-from+1, r.err)

@@ -41,7 +41,7 @@ Exit code: that of CMD, or 0.`,
   xmppkit demo -- sh -c 'xmppkit ping && xmppkit send -m hello juliet@example.org'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
-				return usageError("demo: unexpected argument %q: a command goes behind --", args[0])
+				return usageError("demo: unexpected argument %q: a command goes after --", args[0])
 			}
 			d, err := startDemo()
 			if err != nil {

@@ -125,7 +125,7 @@ func readPosition(f *os.File, account xmpp.JID) (*position, error) {
 	}
 	p, err := parsePosition(b, account)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w (remove it to begin anew)", f.Name(), err)
+		return nil, fmt.Errorf("%s: %w (remove it to start over)", f.Name(), err)
 	}
 	p.file, p.size = f, len(b)
 	return p, nil
@@ -336,7 +336,7 @@ func (p *position) save(session *xmpp.Resumption) error {
 		b = slices.Insert(b, len(b)-1, []byte(strings.Repeat(" ", n))...)
 	}
 	if len(b) > maxPosition { // nobody could read it again
-		return stateError(fmt.Errorf("%s: ids of %d bytes are not kept", p.file.Name(), len(b)))
+		return stateError(fmt.Errorf("%s: too many unacknowledged messages: their ids take %d bytes", p.file.Name(), len(b)))
 	}
 	if _, err := p.file.WriteAt(b, 0); err != nil {
 		return stateError(err)

@@ -214,7 +214,7 @@ func classify(ctx context.Context, err error) *exitError {
 		e.lines, e.details = exit.lines, exit.details
 		return e
 	case errors.Is(err, context.DeadlineExceeded):
-		return is(exitTimeout, "timeout", "--timeout allows more")
+		return is(exitTimeout, "timeout", "raise --timeout")
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return is(signalCode(ctx), "timeout", "")
 	case errors.As(err, &write):

@@ -117,11 +117,11 @@ func TestCodes(t *testing.T) {
 		"unusable password":   {&xmpp.AuthError{Mechanism: "PLAIN", Err: fmt.Errorf("%w: x", sasl.ErrPassword)}, 78, "config", false, ""},
 		"nothing usable":      {&xmpp.AuthError{Err: &sasl.OfferError{Reason: "none is known", Hint: "ask somebody"}}, 77, "auth", false, "ask somebody"},
 		"PLAIN only":          {&xmpp.AuthError{Err: &sasl.OfferError{Reason: "x", Hint: "y", PlainOnly: true}}, 77, "auth", false, "--allow-plain hands the server the password itself, inside TLS"},
-		"login, then the end": {&xmpp.AuthError{Mechanism: "SCRAM-SHA-1", Err: errTimeout(time.Second)}, 124, "timeout", true, "--timeout allows more"},
+		"login, then the end": {&xmpp.AuthError{Mechanism: "SCRAM-SHA-1", Err: errTimeout(time.Second)}, 124, "timeout", true, "raise --timeout"},
 
 		"lost":       {fmt.Errorf("%w: h: %w", xmpp.ErrLost, io.EOF), 75, "connect", true, "try again"},
-		"late":       {fmt.Errorf("connect to h: %w", errTimeout(30*time.Second)), 124, "timeout", true, "--timeout allows more"},
-		"deadline":   {context.DeadlineExceeded, 124, "timeout", true, "--timeout allows more"},
+		"late":       {fmt.Errorf("connect to h: %w", errTimeout(30*time.Second)), 124, "timeout", true, "raise --timeout"},
+		"deadline":   {context.DeadlineExceeded, 124, "timeout", true, "raise --timeout"},
 		"anything":   {errStop, 70, "bug", false, "report it"},
 		"cancelled?": {context.Canceled, 70, "bug", false, "report it"}, // by nobody
 	} {

@@ -70,14 +70,14 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	}
 	for _, arg := range jids {
 		if strings.HasPrefix(arg, "-") {
-			return nil, usageError("listen: %q is no JID: what begins with - is a flag, or belongs behind --", arg)
+			return nil, usageError("listen: %q is no JID: flags begin with -, and the arguments of CMD go after --", arg)
 		}
 	}
 	switch {
 	case there && len(h.args) == 0:
-		return nil, usageError("listen: there is no CMD behind --")
+		return nil, usageError("listen: there is no CMD after --")
 	case !there && (h.reply || h.anyone || changed("exec-timeout") || changed("exec-retry") || changed("on-failure")):
-		return nil, usageError("--reply, --exec-timeout, --exec-retry, --on-failure and --anyone want a CMD behind --")
+		return nil, usageError("--reply, --exec-timeout, --exec-retry, --on-failure and --anyone need a CMD after --")
 	case changed("exec-timeout") && h.timeout == 0:
 		return nil, usageError("--exec-timeout: want a duration above 0")
 	case h.retry < 0:
@@ -87,8 +87,8 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	case h.anyone && len(jids) > 0:
 		return nil, usageError("--anyone and JIDs exclude each other")
 	case there && !h.anyone && len(jids) == 0:
-		err := usageError("listen: whose messages is CMD to be run for?")
-		err.hint = "name their JIDs in front of --, or give --anyone"
+		err := usageError("listen: CMD needs senders")
+		err.hint = "name their JIDs before --, or give --anyone"
 		return nil, err
 	case !there:
 		return jids, nil
@@ -175,7 +175,7 @@ func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Re
 	_, err := s.Ping(soon, s.Server(), h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {
 		h.owed = nil
-		return h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
+		return h.failed(f, fmt.Errorf("its output cannot be a reply: %w", err))
 	}
 	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
 		return fmt.Errorf("reply to %s: %w", f, err)
@@ -202,7 +202,7 @@ func (h *handler) answer(ctx context.Context, f facts, r output.Record, try int)
 		err = fmt.Errorf("it has more than %d KiB as XML", maxReplyXML>>10)
 	}
 	if err != nil {
-		return nil, h.failed(f, fmt.Errorf("what it printed is no reply: %w", err))
+		return nil, h.failed(f, fmt.Errorf("its output cannot be a reply: %w", err))
 	}
 	return newReply(m, out), nil
 }
@@ -212,7 +212,7 @@ func (h *handler) answer(ctx context.Context, f facts, r output.Record, try int)
 func (h *handler) failed(f facts, err error) error {
 	e := &exitError{code: exitNo, class: "stanza", err: fmt.Errorf("%s: %s: %w", f, h.args[0], err)}
 	if f.kind == "message" {
-		e.hint = "it is not acknowledged: the next listener gets it again"
+		e.hint = "the message is not acknowledged: the next listener gets it again"
 	}
 	return e
 }
@@ -240,7 +240,7 @@ func (h *handler) run(ctx context.Context, f facts, r output.Record, try int) (s
 	err = c.Run()
 	switch {
 	case reply.full:
-		return "", fmt.Errorf("it printed more than %d KiB, which is no reply", maxReply>>10)
+		return "", fmt.Errorf("it printed more than %d KiB, too much for a reply", maxReply>>10)
 	case errors.Is(err, exec.ErrWaitDelay): // it has succeeded
 	case ctx.Err() == nil && run.Err() != nil && err != nil:
 		return "", fmt.Errorf("it took longer than --exec-timeout %s", &h.timeout)

@@ -141,12 +141,12 @@ func TestHandlerFails(t *testing.T) {
 	}{
 		{"echo why >&2; exit 3", "exit status 3", false},
 		{"kill -9 $$", "signal: killed", false},
-		{"yes | head -c 65537", "it printed more than 64 KiB, which is no reply", true},
-		{"yes", "it printed more than 64 KiB, which is no reply", true},
+		{"yes | head -c 65537", "it printed more than 64 KiB, too much for a reply", true},
+		{"yes", "it printed more than 64 KiB, too much for a reply", true},
 		{"sleep 20 & wait", "it took longer than --exec-timeout 100ms", false},
 		{"sleep 20 & wait", "it took longer than --exec-timeout 100ms", true},
-		{`printf 'a\001b'`, "what it printed is no reply: ", true},
-		{`printf 'a\377b'`, "what it printed is no reply: ", true},
+		{`printf 'a\001b'`, "its output cannot be a reply: ", true},
+		{`printf 'a\377b'`, "its output cannot be a reply: ", true},
 		{gone, "fork/exec", false},
 	} {
 		d := newHandled(t, "sh", "-c", test.script)

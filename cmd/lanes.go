@@ -124,7 +124,7 @@ func (d *delivery) refused(m *outgoing) bool {
 		d.settle(m, m.err)
 		return false
 	}
-	d.env.trace("message to %s refused, %s: going on in %s", m.to, m.err, time.Until(p.until).Round(time.Millisecond))
+	d.env.trace("message to %s refused, %s: trying again in %s", m.to, m.err, time.Until(p.until).Round(time.Millisecond))
 	m.limited++
 	m.confirmed, m.refusal, m.err, m.told = false, m.err, nil, false // nobody else knows of it any more
 	d.takeBack(m)

@@ -28,9 +28,9 @@ const (
 // leftovers takes all that is left out of the delivery. The first of them is the most
 // that can be said of the whole.
 func (d *delivery) leftovers() []leftover {
-	unconfirmed := leftover{notConfirmed, notConfirmed, "not confirmed, they may or may not have been sent: %d messages", d.unconfirmed()}
-	unsent := leftover{notSent, notSent, "not sent: %d messages", nil}
-	refused := leftover{refusedForNow, "", "refused for now: %d messages", nil}
+	unconfirmed := leftover{notConfirmed, notConfirmed, "not confirmed, may or may not have been sent: %s", d.unconfirmed()}
+	unsent := leftover{notSent, notSent, "not sent: %s", nil}
+	refused := leftover{refusedForNow, "", "refused for now: %s", nil}
 	for _, m := range d.pending {
 		switch {
 		case m.doubtful:
@@ -43,19 +43,19 @@ func (d *delivery) leftovers() []leftover {
 	}
 	if len(refused.messages) > 0 {
 		first := strings.ReplaceAll(refused.messages[0].refusal.Error(), "%", "%%")
-		refused.message = "refused for now: %d messages, the first: " + first
+		refused.message = "refused for now: %s, the first: " + first
 	}
 	slices.SortFunc(unconfirmed.messages, inOrder)
-	taken := fmt.Sprintf("taken by %s, but ", d.account.Domain)
-	settling := leftover{"taken and may still bounce", taken + "it may still bounce", taken + "%d messages may still bounce", slices.Clone(d.settling)}
+	accepted := fmt.Sprintf("accepted by %s, but ", d.account.Domain)
+	settling := leftover{"accepted and may still bounce", accepted + "it may still bounce", accepted + "may still bounce: %s", slices.Clone(d.settling)}
 	if d.receipt {
-		settling.state, settling.record, settling.message = "without a receipt", d.noReceipt(), taken+"%d messages have no receipt"
+		settling.state, settling.record, settling.message = "without a receipt", d.noReceipt(), accepted+"without a receipt: %s"
 	}
 	return slices.DeleteFunc([]leftover{unconfirmed, refused, unsent, settling}, func(l leftover) bool { return len(l.messages) == 0 })
 }
 
 func (d *delivery) noReceipt() string {
-	return fmt.Sprintf("taken by %s, but no receipt has come", d.account.Domain)
+	return fmt.Sprintf("accepted by %s, but no receipt has come", d.account.Domain)
 }
 
 // why is the error of one of the messages.
@@ -78,9 +78,9 @@ func (l leftover) why(m *outgoing, cause error) *xmpp.StanzaError {
 func (d *delivery) broken(ctx context.Context, cause error, left []leftover) error {
 	e := classify(ctx, cause)
 	if len(left) > 0 {
-		e.err = fmt.Errorf(left[0].message+": %w", len(left[0].messages), cause)
+		e.err = fmt.Errorf(left[0].message+": %w", number(len(left[0].messages), "message"), cause)
 		if only := left[0].messages[0]; left[0].state == notConfirmed && len(left) == 1 && len(left[0].messages) == 1 {
-			e.err = fmt.Errorf("not confirmed, it may or may not have been sent: message %s: %w", only.id(), cause)
+			e.err = fmt.Errorf("not confirmed, may or may not have been sent: message %s: %w", only.id(), cause)
 		}
 	}
 	if !d.stream && d.count == 1 && !signalled(ctx) {

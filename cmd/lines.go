@@ -336,7 +336,7 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 		c := f.content(t, cmp.Or(fields["body"], t.fields.Get("body")))
 		c.subject = cmp.Or(fields["subject"], c.subject)
 		if c.typ = cmp.Or(fields["type"], c.typ); !validType(c.typ) {
-			return nil, fmt.Errorf(`"type": %q is none of chat, normal, headline`, c.typ)
+			return nil, fmt.Errorf(`"type": %q: want chat, normal or headline`, c.typ)
 		}
 		c.thread = cmp.Or(fields["thread"], c.thread)
 		c.id = cmp.Or(fields["id"], t.fields.Get("id"))

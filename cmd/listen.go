@@ -248,7 +248,7 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 // Why listening ended, where that is not an error.
 var (
 	errReaderGone = errors.New("the reader of standard output is gone")
-	errElapsed    = errors.New("time is over")
+	errElapsed    = errors.New("the time is over")
 )
 
 // outcome turns the reason that ended the listening into the answer of the command.
@@ -262,7 +262,7 @@ func (l *listener) outcome(ctx context.Context, err error) error {
 	case errors.Is(err, errElapsed) && !l.listening:
 		return l.keptAway(err)
 	case errors.Is(err, errElapsed) && l.count > 0:
-		return noError(fmt.Sprintf("%d of %d arrived before the time was over", l.printed, l.count))
+		return noError(fmt.Sprintf("timed out: %d of %d results arrived", l.printed, l.count))
 	case errors.Is(err, errElapsed):
 		return nil
 	}

@@ -270,7 +270,7 @@ func (p *people) keep(from xmpp.JID, r *presenceRecord) {
 	bare := from.Bare().Prepared()
 	p.remove(from)
 	if !p.fits(bare, r.cost()) {
-		p.warn(bare, fmt.Sprintf("left out a part of the presences of %s: too many, or too large", quote(from.Bare().String())))
+		p.warn(bare, fmt.Sprintf("left out parts of the presences of %s: too many, or too large", quote(from.Bare().String())))
 		r.Status, r.ID = "", ""
 	}
 	if !p.fits(bare, r.cost()) {
@@ -456,9 +456,9 @@ func (env *Env) contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
 	case err != nil:
 		return t.jid, err
 	case t.jid.Resource != "":
-		return t.jid, usageError("%q has a resource: contacts and subscriptions are those of %s", arg, t.jid.Bare())
+		return t.jid, usageError("%q has a resource, and contacts have none: use %s", arg, t.jid.Bare())
 	case t.jid == account.Bare():
-		return t.jid, usageError("%q is the own account", arg)
+		return t.jid, usageError("%q is your own account", arg)
 	}
 	return t.jid, nil
 }

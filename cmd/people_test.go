@@ -27,7 +27,7 @@ func TestPresenceFlood(t *testing.T) {
 	huge := "<presence from='eve@evil.example/x'><show>away</show><status>" + strings.Repeat("x", 3<<20) + "</status></presence>"
 	refused := "<presence type='error' from='eve@evil.example'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>" +
 		"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>" + strings.Repeat("x", 3<<20) + "</text></error></presence>"
-	const leftOut = "xmppkit: left out a part of the presences of eve@evil.example: too many, or too large\n"
+	const leftOut = "xmppkit: left out parts of the presences of eve@evil.example: too many, or too large\n"
 	eve := []string{"presence", "eve@evil.example"}
 	for name, test := range map[string]struct {
 		flood   string

@@ -217,7 +217,7 @@ func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
 	switch p.show {
 	case "", "chat", "away", "xa", "dnd":
 	default:
-		return nil, usageError("--show: %q is none of chat, away, xa, dnd", p.show)
+		return nil, usageError("--show: %q: want chat, away, xa or dnd", p.show)
 	}
 	if cmd.Flags().Changed("for") && p.total == 0 {
 		return nil, usageError("--for: want a duration above 0")
@@ -301,10 +301,10 @@ func sayings() []saying {
 			asked, "the request was refused"},
 		{"approve", "subscribed", "Let a contact see the account's presence",
 			"Where the server offers it this is also possible before the contact asks.",
-			func(c xmpp.Contact) bool { return c.From() || c.Approved }, "it has not asked, and the server takes no approval in advance"},
+			func(c xmpp.Contact) bool { return c.From() || c.Approved }, "it has not asked, and the server cannot pre-approve it"},
 		{"deny", "unsubscribed", "Refuse a contact the account's presence, or do so from now on",
 			"An approval in advance is taken back as well.",
-			func(c xmpp.Contact) bool { return !c.From() && !c.Approved }, "the server has not taken the approval back"},
+			func(c xmpp.Contact) bool { return !c.From() && !c.Approved }, "the server has kept the approval"},
 		{"unsubscribe", "unsubscribe", "See the presence of a contact no longer",
 			"The contact stays on the roster: see roster remove.",
 			func(c xmpp.Contact) bool { return !asked(c) }, "the server has not ended the subscription"},

@@ -70,7 +70,7 @@ func (l *lister) run(cmd *cobra.Command, _ []string) error {
 	switch l.subscription {
 	case "", "none", "to", "from", "both":
 	default:
-		return usageError("--subscription: %q is not none, to, from or both", l.subscription)
+		return usageError("--subscription: %q: want none, to, from or both", l.subscription)
 	}
 	o, err := l.env.account(cmd.Context())
 	if err != nil {

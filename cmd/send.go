@@ -271,7 +271,7 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	}
 	for _, typ := range append([]string{f.typ}, uriTypes...) {
 		if !validType(typ) {
-			return usageError("--type: %q is none of chat, normal, headline", typ)
+			return usageError("--type: %q: want chat, normal or headline", typ)
 		}
 	}
 	for _, pair := range [...][2]string{{"message", "file"}, {"lines", "input-json"}, {"message", "lines"}, {"message", "input-json"},
@@ -486,13 +486,13 @@ func bounceError(account xmpp.JID, m *outgoing) *exitError {
 	}
 	switch {
 	case e.code == exitNoUser:
-		e.hint = "there is no such account, or it takes no messages while it is offline"
+		e.hint = "no such account, or it accepts no messages while offline"
 	case m.err.Condition == xmpp.RemoteServerNotFound:
 		e.hint = fmt.Sprintf("%s cannot reach %s: %s", account.Domain, m.to.Domain, unreachable)
 	case e.code == exitTemporary:
 		e.hint = "try again"
 	case m.to.Profile() != nil:
-		e.hint = fmt.Sprintf("is the JID right? %v", m.to.Profile())
+		e.hint = fmt.Sprintf("check the JID: %v", m.to.Profile())
 	}
 	return e
 }

@@ -99,7 +99,7 @@ func parseTLS(s string) (xmpp.TLSMode, error) {
 	case xmpp.TLSAuto, xmpp.TLSDirect, xmpp.TLSStartTLS:
 		return mode, nil
 	}
-	return "", fmt.Errorf("%q is none of auto, direct, starttls", s)
+	return "", fmt.Errorf("%q: want auto, direct or starttls", s)
 }
 
 func readRoots(ctx context.Context, file string) (*x509.CertPool, error) {

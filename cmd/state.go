@@ -84,7 +84,7 @@ func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
 		err = writeFile(file, b)
 	}
 	if err != nil {
-		env.trace("could not remember this login: %v", err)
+		env.trace("could not save this login: %v", err)
 	}
 }
 

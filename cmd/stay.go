@@ -53,7 +53,7 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 			l.trouble = trouble{}
 		}
 		d := wait.next()
-		l.env.trace("%v; again in %s", err, d.Round(time.Millisecond))
+		l.env.trace("%v; trying again in %s", err, d.Round(time.Millisecond))
 		if err := l.pause(err, d); err != nil {
 			return l.leave(err)
 		}
@@ -145,7 +145,7 @@ func (l *listener) works(s *xmpp.Session) {
 	l.listening = true
 	if l.trouble.err = nil; l.trouble.told {
 		l.trouble = trouble{}
-		l.env.warn("%s: connected again", s.JID().Bare())
+		l.env.warn("%s: reconnected", s.JID().Bare())
 	}
 }
 
@@ -288,7 +288,7 @@ func (l *listener) end(s *xmpp.Session, err error, all bool) error {
 	leaving, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if e := l.confirm(leaving, s); e != nil {
-		l.env.trace("%d receipts are not sent: %v", len(l.owed), e)
+		l.env.trace("%d receipts were not sent: %v", len(l.owed), e)
 	}
 	if err == errEnough {
 		return nil
@@ -483,7 +483,7 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 	case missed && hasArchive && l.messages:
 		return l.catchUp(ctx, s)
 	case missed && l.messages:
-		l.env.warn("%s: connected anew, and there is no archive: what arrived meanwhile and was not stored for us is lost", s.JID().Bare())
+		l.env.warn("%s: reconnected, and there is no archive: messages that arrived meanwhile and were not stored are lost", s.JID().Bare())
 	}
 	if !hasArchive || !l.at.isFresh() {
 		l.at.caughtUp()
@@ -554,7 +554,7 @@ func (l *listener) accountFeatures(ctx context.Context, s *xmpp.Session) (map[st
 	}
 	query := xmpp.Child(info, xmpp.NSDiscoInfo, "query")
 	if err == nil && query == nil {
-		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "an answer without an answer in it"}
+		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer is empty"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask what the account has: %w", err)

@@ -26,9 +26,9 @@ func TestListenTrouble(t *testing.T) {
 		stderr      string
 	}{
 		{20 * time.Second, 5 * time.Minute, nil, 0, `^$`},
-		{10 * time.Minute, time.Hour, nil, 0, `^[^\n]*: connect to [^\n]*: refused; trying again\n[^\n]*: connected again\n$`},
-		{10 * time.Minute, time.Hour, []string{"-q"}, 0, `^[^\n]*: refused; trying again\n[^\n]*: connected again\n$`},
-		{10 * time.Minute, time.Hour, []string{"--json"}, 0, `^{"kind":"error",[^\n]*"ok":true,[^\n]*refused; trying again",[^\n]*}\n{[^\n]*"ok":true,[^\n]*connected again"[^\n]*}\n$`},
+		{10 * time.Minute, time.Hour, nil, 0, `^[^\n]*: connect to [^\n]*: refused; trying again\n[^\n]*: reconnected\n$`},
+		{10 * time.Minute, time.Hour, []string{"-q"}, 0, `^[^\n]*: refused; trying again\n[^\n]*: reconnected\n$`},
+		{10 * time.Minute, time.Hour, []string{"--json"}, 0, `^{"kind":"error",[^\n]*"ok":true,[^\n]*refused; trying again",[^\n]*}\n{[^\n]*"ok":true,[^\n]*reconnected"[^\n]*}\n$`},
 		{10 * time.Hour, time.Hour, nil, exitTemporary, `^[^\n]*; trying again\n[^\n]*: connect to [^\n]*: refused \(hint: [^\n]*\)\n$`},
 		{10 * time.Hour, 30 * time.Second, []string{"--count", "1"}, exitTemporary, `^[^\n]*: connect to [^\n]*: refused \(hint: [^\n]*\)\n$`},
 	} {

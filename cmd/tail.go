@@ -24,7 +24,7 @@ type tailWriter struct {
 func (env *Env) wholeLines() {
 	if f, ok := env.stdout.w.(*os.File); ok {
 		env.stdout.w = &tailWriter{out: f, torn: func() {
-			env.warnAs("output", "standard output ended within a line: results begin in the next one")
+			env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
 		}}
 	}
 }

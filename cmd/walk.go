@@ -232,7 +232,7 @@ func (w *walk) request(ctx context.Context, a *answer, set *xmpp.Element) (*xmpp
 		return nil, err
 	}
 	if query = xmpp.Child(iq, a.ns, "query"); query == nil {
-		return nil, brokenAnswer("an answer without an answer in it")
+		return nil, brokenAnswer("the answer is empty")
 	}
 	return query, w.take(weight(query))
 }

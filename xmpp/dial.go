@@ -86,7 +86,7 @@ type Options struct {
 	// goroutine of its own, which Close waits for.
 	Acknowledging func(*Resumption)
 
-	// Pause makes the reader wait for room where more arrives than is taken, instead of
+	// Pause makes the reader wait for room where more arrives than is read, instead of
 	// losing the session. It is for who keeps taking Stanzas. Where such a session is
 	// resumed, the proof that it is of use waits with the rest, and the session ends by
 	// ErrUseless if there is none.
@@ -147,7 +147,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		if _, refused := errors.AsType[resumeRefused](err); !refused || ctx.Err() != nil {
 			return s, err
 		}
-		o.trace("%v; a new one", err)
+		o.trace("%v; opening a new one", err)
 		o.JID.Resource, o.Resume = o.Resume.resource(o.JID), nil
 	}
 	return dial(ctx, o)
@@ -197,7 +197,7 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	if ctx.Err() != nil || errors.Is(err, ErrLost) {
 		return nil, err
 	}
-	return nil, resumeRefused{fmt.Errorf("the session was resumed and is of no use: %w", err)}
+	return nil, resumeRefused{fmt.Errorf("the resumed session does not work: %w", err)}
 }
 
 // proof returns once the server has answered in a resumed session, or why it will not: all

@@ -57,7 +57,7 @@ var (
 
 // ErrUseless says, beside ErrLost, that a session was resumed and the server does not
 // understand what is said in it. Only a new one is of use.
-var ErrUseless = errors.New("the resumed session is of no use")
+var ErrUseless = errors.New("the resumed session does not work")
 
 // ErrTooLarge says that a stanza was not sent, as the server does not take its size.
 var ErrTooLarge = errors.New("stanza too large")

@@ -418,7 +418,7 @@ func (n *negotiation) login(features *Element) error {
 		return err
 	}
 	if n.r.Buffered() > 0 {
-		return &StreamError{Condition: PolicyViolation, Text: "data behind the success of the login", Sent: true}
+		return &StreamError{Condition: PolicyViolation, Text: "data after the success of the login", Sent: true}
 	}
 	binding := client.Binding
 	if binding == "" {

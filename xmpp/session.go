@@ -168,10 +168,10 @@ func (s *Session) encode(elements []*Element) ([]byte, error) {
 		}
 		size := len(b) - start
 		if s.maxSize > 0 && size > s.maxSize {
-			return nil, fmt.Errorf("%w: it has %d bytes, and the server takes %d", ErrTooLarge, size, s.maxSize)
+			return nil, fmt.Errorf("%w: it has %d bytes, and the server accepts %d", ErrTooLarge, size, s.maxSize)
 		}
 		if s.maxSize == 0 && size > safeSize {
-			s.o.trace("a stanza of %d bytes: a server has to take no more than %d", size, safeSize)
+			s.o.trace("a stanza of %d bytes: a server need not accept more than %d", size, safeSize)
 		}
 	}
 	return b, nil
@@ -354,7 +354,7 @@ func (s *Session) admit(cost int64) bool {
 	return !full() && !s.deaf
 }
 
-var errTooMuch = fmt.Errorf("more arrives than is taken: stanzas of over %d MiB wait", queueBudget>>20)
+var errTooMuch = fmt.Errorf("more arrives than is read: over %d MiB of stanzas wait", queueBudget>>20)
 
 // wake hands over what has been queued. It is called when the reader is about to
 // wait, not for each stanza: those that arrive together are handled together.

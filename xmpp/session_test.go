@@ -565,7 +565,7 @@ func TestQueueBudget(t *testing.T) {
 						n++
 					}
 				}
-				if end == nil || !strings.Contains(end.Error(), "more arrives than is taken") || !errors.Is(end, xmpp.ErrLost) {
+				if end == nil || !strings.Contains(end.Error(), "more arrives than is read") || !errors.Is(end, xmpp.ErrLost) {
 					t.Errorf("ended by %v", end)
 				}
 				if n > test.want+1 || n < test.want-1 {
