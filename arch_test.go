@@ -66,7 +66,8 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"output", "xmpp", "xmpp/sasl", "xmpp/xmpptest"},
+		"cmd":                {"cmd/exit", "output", "xmpp", "xmpp/sasl", "xmpp/xmpptest"},
+		"cmd/exit":           {},
 		"output":             {},
 		"xmpp":               {"xmpp/internal/wire", "xmpp/sasl"},
 		"xmpp/sasl":          {},

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -114,9 +115,9 @@ func endOfArchive(answer *xmpp.Element) (end archiveEnd, ok bool) {
 func archiveError(err error) error {
 	err = fmt.Errorf("read the archive: %w", err)
 	if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound {
-		return &exitError{
-			code: exitUnavailable, class: "stanza", err: err,
-			hint: "the server announces an archive and cannot find it: ask its administrator",
+		return &exit.Error{
+			Code: exit.Unavailable, Class: "stanza", Err: err,
+			Hint: "the server announces an archive and cannot find it: ask its administrator",
 		}
 	}
 	return err
@@ -124,9 +125,9 @@ func archiveError(err error) error {
 
 // errCircle says that the pages of the archive have no end.
 func errCircle() error {
-	return &exitError{
-		code: exitProtocol, class: "stanza", err: errors.New("read the archive: its pages come again and again"),
-		hint: "the archive of the server is broken: tell its administrator",
+	return &exit.Error{
+		Code: exit.Protocol, Class: "stanza", Err: errors.New("read the archive: its pages come again and again"),
+		Hint: "the archive of the server is broken: tell its administrator",
 	}
 }
 

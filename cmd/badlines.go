@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 )
 
@@ -23,7 +24,7 @@ func (b *badInput) report(c chunk) {
 		b.lines++
 		text := shortened(err.Error())
 		b.env.printError(errorRecord{
-			Kind: "error", Time: output.Time(time.Now()), Class: "data", ExitCode: exitData, Message: text, lines: []string{text},
+			Kind: "error", Time: output.Time(time.Now()), Class: "data", ExitCode: exit.Data, Message: text, lines: []string{text},
 		})
 	}
 }
@@ -56,7 +57,7 @@ func (b *badInput) outcome() error {
 	if b.lines == 0 {
 		return nil
 	}
-	return dataError("%s of standard input could not be sent", number(b.lines, "line"))
+	return exit.Dataf("%s of standard input could not be sent", number(b.lines, "line"))
 }
 
 // number is n of something, as in "1 line" and "2 lines".

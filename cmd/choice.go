@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -52,7 +53,7 @@ func (c *config) chosen(name string, w who) (choice, error) {
 	}
 	account, err := parseAccount(ch.jid)
 	if err != nil {
-		return choice{}, usageError("%s: %w", ch.from, err)
+		return choice{}, exit.Usagef("%s: %w", ch.from, err)
 	}
 	ch.foreign = w.envJID != "" && !sameAccount(w.envJID, ch.jid)
 	if name != "" {
@@ -67,8 +68,8 @@ func (c *config) chooseSection(w who) (string, error) {
 	if name := w.account; name != "" {
 		own := c.owner(name)
 		if w.jid != "" && own != "" && c.has(name) && !sameAccount(own, w.jid) {
-			err := usageError("-a %s is the account %s, -j %s is another", name, own, w.jid)
-			err.hint = "give one of the two"
+			err := exit.Usagef("-a %s is the account %s, -j %s is another", name, own, w.jid)
+			err.Hint = "give one of the two"
 			return "", err
 		}
 		return name, c.know(name)
@@ -93,8 +94,8 @@ func (c *config) chooseSection(w who) (string, error) {
 	case 1:
 		return names[0], nil
 	}
-	err := usageError("%s has more than one account %s: %s", c.file, jid, strings.Join(names, ", "))
-	err.hint = "choose one by -a NAME"
+	err := exit.Usagef("%s has more than one account %s: %s", c.file, jid, strings.Join(names, ", "))
+	err.Hint = "choose one by -a NAME"
 	return "", err
 }
 
@@ -109,7 +110,7 @@ func (c *config) know(name string) error {
 	if len(c.accounts) > 0 {
 		hint = "it has " + strings.Join(slices.Sorted(maps.Keys(c.accounts)), ", ")
 	}
-	return configError(hint, "no account %q in %s", name, c.file)
+	return exit.Configf(hint, "no account %q in %s", name, c.file)
 }
 
 // owner returns the address that a section, or the top of the file, is for.
@@ -161,7 +162,7 @@ func (s section) resolvePaths(file, home string) (section, error) {
 		switch below, atHome := strings.CutPrefix(path, "~/"); {
 		case path == "" || path == "-" || filepath.IsAbs(path):
 		case atHome && !filepath.IsAbs(home):
-			return nil, configError("set HOME, or write the whole path", "%s: %s: there is no home directory for %s", file, key, path)
+			return nil, exit.Configf("set HOME, or write the whole path", "%s: %s: there is no home directory for %s", file, key, path)
 		case atHome:
 			s[key] = []string{filepath.Join(home, below)}
 		default:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -103,18 +104,18 @@ func TestChoose(t *testing.T) {
 		code   int
 		text   string
 	}{
-		{"", nil, "-a r -j juliet@b.example", exitUsage, "-a r is the account romeo@a.example, -j juliet@b.example is another"},
-		{"", nil, "-a x -j juliet@b.example", exitConfig, `no account "x"`},
-		{"", account("x"), "", exitConfig, `no account "x" in `},
-		{"", nil, "-a none", exitConfig, "no account configured"},
-		{"", nil, "-j romeo@c.example", exitConfig, "no password for romeo@c.example"},
-		{"", juliet, "-j romeo@c.example", exitConfig, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
-		{"", map[string]string{"XMPP_JID": "@"}, "", exitUsage, `XMPP_JID: malformed JID`},
-		{"", juliet, "--jid=", exitConfig, "no account: --jid is empty"},
-		{"", juliet, "--account=", exitConfig, "no account: --account is empty"},
-		{"", nil, "-j @", exitUsage, `--jid: malformed JID`},
-		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", nil, "-j x@y", exitUsage, "has more than one account x@y: a, b (hint: choose one by -a NAME)"},
-		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", map[string]string{"XMPP_JID": "x@y"}, "", exitUsage, "a, b"},
+		{"", nil, "-a r -j juliet@b.example", exit.Usage, "-a r is the account romeo@a.example, -j juliet@b.example is another"},
+		{"", nil, "-a x -j juliet@b.example", exit.Config, `no account "x"`},
+		{"", account("x"), "", exit.Config, `no account "x" in `},
+		{"", nil, "-a none", exit.Config, "no account configured"},
+		{"", nil, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
+		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
+		{"", map[string]string{"XMPP_JID": "@"}, "", exit.Usage, `XMPP_JID: malformed JID`},
+		{"", juliet, "--jid=", exit.Config, "no account: --jid is empty"},
+		{"", juliet, "--account=", exit.Config, "no account: --account is empty"},
+		{"", nil, "-j @", exit.Usage, `--jid: malformed JID`},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", nil, "-j x@y", exit.Usage, "has more than one account x@y: a, b (hint: choose one by -a NAME)"},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", map[string]string{"XMPP_JID": "x@y"}, "", exit.Usage, "a, b"},
 	} {
 		if test.config == "" {
 			test.config = twoAccounts

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -49,7 +50,7 @@ Exit codes: 0; 2 it is another shell; 74 standard output cannot be written.`,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(cmd.ValidArgs, args[0]) {
-				return usageError("completion: %q: want bash, zsh, fish or powershell", args[0])
+				return exit.Usagef("completion: %q: want bash, zsh, fish or powershell", args[0])
 			}
 			script, err := completionScripts.ReadFile("completion/" + args[0])
 			if err == nil {

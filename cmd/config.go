@@ -12,6 +12,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -46,7 +47,7 @@ func (env *Env) configure() (choice, error) {
 func (env *Env) configured() (c config, ch choice, err error) {
 	for name, value := range map[string]string{"jid": env.who.jid, "account": env.who.account} {
 		if value == "" && env.flagSet.Changed(name) { // a variable that a script has not set
-			return c, ch, configError("", "no account: --%s is empty", name)
+			return c, ch, exit.Configf("", "no account: --%s is empty", name)
 		}
 	}
 	if c, err = env.readConfig(); err != nil {
@@ -74,7 +75,7 @@ func (env *Env) configured() (c config, ch choice, err error) {
 
 // noAccount is the error where nothing says who.
 func (env *Env) noAccount() error {
-	return configError("set XMPP_JID, pass --jid, or set jid in "+env.configFile(), "no account configured")
+	return exit.Configf("set XMPP_JID, pass --jid, or set jid in "+env.configFile(), "no account configured")
 }
 
 // traceForeign says what is not used, as it is another account's.
@@ -106,7 +107,7 @@ func (env *Env) fill(s section) error {
 		}
 		for _, v := range values {
 			if err := env.flagSet.Set(f.Name, v); err != nil {
-				return configError("", "%s: %w", key, err)
+				return exit.Configf("", "%s: %w", key, err)
 			}
 		}
 	}
@@ -156,24 +157,24 @@ func (env *Env) readConfig() (config, error) {
 func (env *Env) readConfigFile(file string) (config, error) {
 	f, info, err := openFile(file)
 	if err != nil {
-		return config{}, inputError("configuration: %w", err)
+		return config{}, exit.Inputf("configuration: %w", err)
 	}
 	defer f.Close()
 	text, err := readSmall(f)
 	if err != nil {
-		return config{}, inputError("configuration: %w", err)
+		return config{}, exit.Inputf("configuration: %w", err)
 	}
 	env.trace("configuration from %s", file)
 	c, err := parseConfig(file, text)
 	if err != nil {
-		return config{}, configError("", "%w", err)
+		return config{}, exit.Configf("", "%w", err)
 	}
 	if info.Mode().IsRegular() && info.Mode().Perm()&0o022 != 0 {
 		// It can name a command, and the server that gets the password.
-		return config{}, configError("chmod go-w "+file, "%s can be written by others", file)
+		return config{}, exit.Configf("chmod go-w "+file, "%s can be written by others", file)
 	}
 	if err := private(file, info); err != nil && c.holdsPassword() {
-		return config{}, configError("chmod 600 "+file, "%s holds a password and %w", file, err)
+		return config{}, exit.Configf("chmod 600 "+file, "%s holds a password and %w", file, err)
 	}
 	return c, nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -119,7 +120,7 @@ type delivery struct {
 	to           xmpp.JID    // of the first message
 	several      bool        // there is more than one recipient
 	failures     []*outgoing // all that failed; of a stream the first
-	code         int         // of all that failed, or exitNo where they differ
+	code         int         // of all that failed, or exit.No where they differ
 	progress     *progress   // nil if nobody looks
 
 	account xmpp.JID
@@ -186,14 +187,14 @@ func (d *delivery) attempt(ctx context.Context) error {
 // again waits until it is time to try again, unless that is of no use.
 func (d *delivery) again(ctx context.Context, err error) bool {
 	d.takeStock()
-	code := classify(ctx, err).code
+	code := classify(ctx, err).Code
 	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok {
 		d.elsewhere = stream.Host
 	}
 	switch {
-	case d.done(), ctx.Err() != nil, d.tries == d.retries, code != exitTemporary && code != exitTimeout && !isLimit(err) && d.elsewhere == "":
+	case d.done(), ctx.Err() != nil, d.tries == d.retries, code != exit.Temporary && code != exit.Timeout && !isLimit(err) && d.elsewhere == "":
 		return false
-	case code == exitTimeout && d.ended && len(d.pending)+d.waiting+len(d.unconfirmed()) == 0:
+	case code == exit.Timeout && d.ended && len(d.pending)+d.waiting+len(d.unconfirmed()) == 0:
 		return false // to send again brings no receipt
 	}
 	if isLimit(err) {
@@ -391,7 +392,7 @@ func (d *delivery) tooLarge(m *outgoing) error {
 		return nil
 	}
 	if b, err := xmpp.XML(m.stanza); err == nil && len(b) > most {
-		return dataError("standard input: %s: %w: it has %d bytes, and the server accepts %d", m.lines(), xmpp.ErrTooLarge, len(b), most)
+		return exit.Dataf("standard input: %s: %w: it has %d bytes, and the server accepts %d", m.lines(), xmpp.ErrTooLarge, len(b), most)
 	}
 	return nil
 }
@@ -719,8 +720,8 @@ func (d *delivery) settle(m *outgoing, err *xmpp.StanzaError) {
 		if d.stream {
 			d.say(e.Error())
 		}
-		if d.code = cmp.Or(d.code, e.code); d.code != e.code {
-			d.code = exitNo
+		if d.code = cmp.Or(d.code, e.Code); d.code != e.Code {
+			d.code = exit.No
 		}
 	}
 	d.print(m, err)
@@ -778,35 +779,35 @@ func (d *delivery) outcome() error {
 	for i := range lines {
 		lines[i] = fmt.Sprintf("%s: %s", d.account, lines[i])
 	}
-	sum := &exitError{code: d.code, class: first.class, hint: first.hint, lines: lines}
-	bad, wrong := errors.AsType[*exitError](d.bad.outcome())
+	sum := &exit.Error{Code: d.code, Class: first.Class, Hint: first.Hint, Lines: lines}
+	bad, wrong := errors.AsType[*exit.Error](d.bad.outcome())
 	switch {
 	case d.settled == 1 && !d.stream:
 		return first
 	case d.missing > 0: // the time was over, whatever became of the others
-		sum.code, sum.class, sum.hint = exitTimeout, "timeout", "raise --timeout"
-		sum.err = fmt.Errorf("no receipt for %d of %d messages", d.missing, d.settled)
+		sum.Code, sum.Class, sum.Hint = exit.Timeout, "timeout", "raise --timeout"
+		sum.Err = fmt.Errorf("no receipt for %d of %d messages", d.missing, d.settled)
 	case wrong:
-		bad.lines = append(lines, fmt.Sprintf("%s: %s", d.account, bad.err))
+		bad.Lines = append(lines, fmt.Sprintf("%s: %s", d.account, bad.Err))
 		return bad
-	case d.failed < d.settled, d.code == exitNo:
-		return noError(lines...)
+	case d.failed < d.settled, d.code == exit.No:
+		return exit.Negative(lines...)
 	default:
-		sum.err = fmt.Errorf("%d of %d messages failed, the first: %w", d.failed, d.settled, first.err)
+		sum.Err = fmt.Errorf("%d of %d messages failed, the first: %w", d.failed, d.settled, first.Err)
 	}
 	return sum
 }
 
 // failure is the error of a message that failed.
-func (d *delivery) failure(m *outgoing) *exitError {
-	var e *exitError
+func (d *delivery) failure(m *outgoing) *exit.Error {
+	var e *exit.Error
 	if m.missing {
-		e = &exitError{code: exitTimeout, class: "timeout", err: fmt.Errorf("message %s to %s: %w", m.id(), m.to, m.err), hint: "raise --timeout"}
+		e = &exit.Error{Code: exit.Timeout, Class: "timeout", Err: fmt.Errorf("message %s to %s: %w", m.id(), m.to, m.err), Hint: "raise --timeout"}
 	} else {
 		e = bounceError(d.account, m)
 	}
 	if m.line > 0 {
-		e.err = fmt.Errorf("%s: %w", m.lines(), e.err)
+		e.Err = fmt.Errorf("%s: %w", m.lines(), e.Err)
 	}
 	return e
 }

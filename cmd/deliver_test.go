@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
@@ -179,7 +180,7 @@ func TestWindow(t *testing.T) {
 		}
 		unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "undefined-condition" })
 		unsent := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "recipient-unavailable" })
-		if r.code != exitTimeout || len(unknown) != windowSize || len(unsent) != flightSize || len(unknown)+len(unsent) != len(r.records(t)) {
+		if r.code != exit.Timeout || len(unknown) != windowSize || len(unsent) != flightSize || len(unknown)+len(unsent) != len(r.records(t)) {
 			t.Errorf("%d: %d unknown, %d not sent: %s", r.code, len(unknown), len(unsent), r.err)
 		}
 		for _, id := range unknown {
@@ -245,7 +246,7 @@ func TestLost(t *testing.T) {
 				}
 			}
 			r := s.run(t.Context(), &lines{max: 5000}, "send", "--lines", format, "juliet@localhost")
-			if r.code != exitTemporary {
+			if r.code != exit.Temporary {
 				t.Fatalf("%d: %s", r.code, r.err)
 			}
 			if format != "--json" {
@@ -336,7 +337,7 @@ func TestRetryEnds(t *testing.T) {
 		s := newStage(t, "close@confirm", "no-resume")
 		started := time.Now()
 		r := s.run(t.Context(), &lines{max: 3}, "send", "--lines", "--json", "--retry", "4", "juliet@localhost")
-		if took := time.Since(started); r.code != exitTemporary || len(s.conns) != 5 || took < 15*time.Second || took > 23*time.Second {
+		if took := time.Since(started); r.code != exit.Temporary || len(s.conns) != 5 || took < 15*time.Second || took > 23*time.Second {
 			t.Errorf("%d after %d connections and %s: %s", r.code, len(s.conns), took, r.err)
 		}
 		if unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" }); len(unknown) != 3 {
@@ -364,7 +365,7 @@ func TestLostTwice(t *testing.T) {
 			if format == "--json" {
 				unknown = len(r.ids(t, func(s sentRecord) bool { return s.Error.Condition == "undefined-condition" }))
 			}
-			if r.code != exitTemporary || len(s.conns) != 2 || unknown != windowSize || strings.Contains(r.out+r.err, "not sent") {
+			if r.code != exit.Temporary || len(s.conns) != 2 || unknown != windowSize || strings.Contains(r.out+r.err, "not sent") {
 				t.Errorf("%d, %d are unknown: %.1000s", r.code, unknown, r.err)
 			}
 		})
@@ -386,17 +387,17 @@ func TestLostBeforeConfirmation(t *testing.T) {
 	}{
 		{[]string{juliet}, "0", true, 0, "receipt", 1},
 		{[]string{juliet}, "1", true, 0, "receipt", 1},
-		{[]string{juliet}, "0", false, exitTemporary, "!none", 1},
+		{[]string{juliet}, "0", false, exit.Temporary, "!none", 1},
 		{[]string{juliet}, "1", false, 0, "server", 2},
-		{[]string{juliet, mallory}, "0", true, exitTemporary, "receipt !none", 1},
-		{[]string{mallory, juliet}, "1", true, exitTimeout, "receipt !server", 2},
-		{[]string{mallory}, "0", true, exitTemporary, "!none", 1},
-		{[]string{nobody}, "0", true, exitNoUser, "!none", 1},
-		{[]string{nobody}, "0", false, exitNoUser, "!none", 1},
-		{[]string{nobody}, "1", false, exitNoUser, "!none", 1},
-		{[]string{nobody, juliet}, "0", true, exitNo, "receipt !none", 1},
-		{[]string{juliet, nobody}, "1", false, exitNo, "!none server", 2},
-		{[]string{juliet, nobody, mallory}, "0", true, exitTemporary, "receipt !none !none", 1},
+		{[]string{juliet, mallory}, "0", true, exit.Temporary, "receipt !none", 1},
+		{[]string{mallory, juliet}, "1", true, exit.Timeout, "receipt !server", 2},
+		{[]string{mallory}, "0", true, exit.Temporary, "!none", 1},
+		{[]string{nobody}, "0", true, exit.NoUser, "!none", 1},
+		{[]string{nobody}, "0", false, exit.NoUser, "!none", 1},
+		{[]string{nobody}, "1", false, exit.NoUser, "!none", 1},
+		{[]string{nobody, juliet}, "0", true, exit.No, "receipt !none", 1},
+		{[]string{juliet, nobody}, "1", false, exit.No, "!none server", 2},
+		{[]string{juliet, nobody, mallory}, "0", true, exit.Temporary, "receipt !none !none", 1},
 	} {
 		for _, stream := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
@@ -432,7 +433,7 @@ func TestLostBeforeConfirmation(t *testing.T) {
 // While bounces of another server are waited for, a loss leaves it open whether there
 // was one: the result and the exit code say so.
 func TestLostBeforeGrace(t *testing.T) {
-	for retries, want := range map[string]int{"0": exitTemporary, "1": 0} {
+	for retries, want := range map[string]int{"0": exit.Temporary, "1": 0} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)
 			go func() {
@@ -455,10 +456,10 @@ func TestAllFail(t *testing.T) {
 		to   []string
 		code int
 	}{
-		{[]string{one, two}, exitNoUser},
-		{[]string{one, full}, exitNo},
-		{[]string{full, one}, exitNo},
-		{[]string{one, two, full}, exitNo},
+		{[]string{one, two}, exit.NoUser},
+		{[]string{one, full}, exit.No},
+		{[]string{full, one}, exit.No},
+		{[]string{one, two, full}, exit.No},
 	} {
 		for _, stream := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
@@ -479,7 +480,7 @@ func TestAllFail(t *testing.T) {
 					t.Errorf("%v: %s", test.to, r.err)
 				}
 				r = s.run(t.Context(), strings.NewReader("a\n"), append(args, "--json")...)
-				if object := strings.Contains(r.err, fmt.Sprintf(`"exit_code":%d`, test.code)); r.code != test.code || object != (test.code != exitNo) {
+				if object := strings.Contains(r.err, fmt.Sprintf(`"exit_code":%d`, test.code)); r.code != test.code || object != (test.code != exit.No) {
 					t.Errorf("%v: %d, %s", test.to, r.code, r.err)
 				}
 			})
@@ -544,7 +545,7 @@ func receiptFor(m *xmpp.Element) *xmpp.Element {
 
 // S-12: a receipt counts from the recipient, whatever its resource, and from nobody else.
 func TestReceipt(t *testing.T) {
-	for from, want := range map[string]int{"juliet@localhost/other": 0, "mallory@localhost/juliet": exitTimeout, "romeo@localhost/x": exitTimeout} {
+	for from, want := range map[string]int{"juliet@localhost/other": 0, "mallory@localhost/juliet": exit.Timeout, "romeo@localhost/x": exit.Timeout} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)
 			there := s.session(t, "juliet@localhost/x")
@@ -572,7 +573,7 @@ func TestReceipt(t *testing.T) {
 // id, and for as long as that helps. Without it, it has failed.
 func TestLimit(t *testing.T) {
 	limit := func(m *xmpp.Element) *xmpp.Element { return xmpp.Refusal(m, "modify", xmpp.PolicyViolation) }
-	for retries, want := range map[string]int{"0": exitNotAllowed, "1": 1, "2": 0} {
+	for retries, want := range map[string]int{"0": exit.NotAllowed, "1": 1, "2": 0} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)
 			seen := make(map[string]int)
@@ -670,7 +671,7 @@ func TestSignalInTheMiddle(t *testing.T) {
 			started := time.Now()
 			r := s.run(ctx, in, "send", "--lines", "--json", "juliet@localhost")
 			confirmed := r.ids(t, func(s sentRecord) bool { return s.OK })
-			if all := r.records(t); r.code != exitInterrupt || ok && len(confirmed) != 3 || !ok && (len(all) != 2 || len(confirmed) != 0) {
+			if all := r.records(t); r.code != exit.Interrupt || ok && len(confirmed) != 3 || !ok && (len(all) != 2 || len(confirmed) != 0) {
 				t.Errorf("%s: %d, %s%s", fault, r.code, r.out, r.err)
 			}
 			if took := time.Since(started); took > 3*time.Second {

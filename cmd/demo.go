@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
@@ -41,11 +42,11 @@ Exit code: that of CMD, or 0.`,
   xmppkit demo -- sh -c 'xmppkit ping && xmppkit send -m hello juliet@example.org'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
-				return usageError("demo: unexpected argument %q: a command goes after --", args[0])
+				return exit.Usagef("demo: unexpected argument %q: a command goes after --", args[0])
 			}
 			d, err := startDemo()
 			if err != nil {
-				return &exitError{code: exitTemporary, class: "connect", err: fmt.Errorf("start the demo server: %w", err)}
+				return &exit.Error{Code: exit.Temporary, Class: "connect", Err: fmt.Errorf("start the demo server: %w", err)}
 			}
 			defer d.stop()
 			if len(args) > 0 {
@@ -188,15 +189,15 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	c.Cancel = func() error { return c.Process.Signal(syscall.Signal(signalCode(ctx) - 128)) }
 	c.WaitDelay = 5 * time.Second
 	err = c.Run()
-	switch exit, ended := errors.AsType[*exec.ExitError](err); {
+	switch ended, ok := errors.AsType[*exec.ExitError](err); {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case ended:
-		return &exitError{code: exitCode(exit.ProcessState), err: errSilent}
+	case ok:
+		return &exit.Error{Code: exitCode(ended.ProcessState), Err: errSilent}
 	}
-	return &exitError{code: 126, class: "input", err: fmt.Errorf("demo: run %s: %w", args[0], err)}
+	return &exit.Error{Code: 126, Class: "input", Err: fmt.Errorf("demo: run %s: %w", args[0], err)}
 }
 
 // exitCode is the code of a process that has ended, in the way of a shell.
@@ -337,8 +338,8 @@ func (t *tour) run(local, command string) {
 	if out.Len() > 0 && t.err == nil {
 		t.err = t.env.print(tourText{Kind: "output", Text: strings.TrimSuffix(out.String(), "\n")})
 	}
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && t.err == nil {
-		t.err = t.env.print(tourText{Kind: "output", Text: fmt.Sprintf("(exit code %d)", exit.ExitCode())})
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok && t.err == nil {
+		t.err = t.env.print(tourText{Kind: "output", Text: fmt.Sprintf("(exit code %d)", ended.ExitCode())})
 	} else if err != nil && t.err == nil {
 		t.err = fmt.Errorf("demo: xmppkit %s: %w", command, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -257,14 +258,14 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 func (d *discoverer) check(cmd *cobra.Command) error {
 	switch {
 	case len(d.has) > 0 && (d.items || d.tree):
-		return usageError("--has goes with neither --items nor --tree")
+		return exit.Usagef("--has goes with neither --items nor --tree")
 	case cmd.Flags().Changed("depth") && !d.tree:
-		return usageError("--depth goes with --tree")
+		return exit.Usagef("--depth goes with --tree")
 	case d.depth < 1 || d.depth > maxTreeDepth:
-		return usageError("--depth: want 1 to %d", maxTreeDepth)
+		return exit.Usagef("--depth: want 1 to %d", maxTreeDepth)
 	}
 	if err := xmpp.CheckText(d.to.node); err != nil {
-		return dataError("--node: %w", err)
+		return exit.Dataf("--node: %w", err)
 	}
 	if !d.info && !d.items && len(d.has) == 0 {
 		d.info, d.items = !d.tree, true
@@ -302,7 +303,7 @@ func (d *discoverer) showAll(ctx context.Context) error {
 		return e
 	}
 	if err == nil && d.failed {
-		return noError("") // the lines above say it
+		return exit.Negative("") // the lines above say it
 	}
 	return err
 }
@@ -390,7 +391,7 @@ func (d *discoverer) fail(a *answer, depth int) error {
 	d.failed = true
 	if d.env.flags.json {
 		d.env.printError(errorRecord{
-			Kind: "error", Time: output.Time(time.Now()), Class: "stanza", ExitCode: exitNo, Retryable: stanzaCode(refused) == exitTemporary,
+			Kind: "error", Time: output.Time(time.Now()), Class: "stanza", ExitCode: exit.No, Retryable: stanzaCode(refused) == exit.Temporary,
 			Message: err.Error(), Error: newStanzaError(refused), JID: quote(a.jid.String()),
 		})
 		return nil
@@ -430,7 +431,7 @@ func (d *discoverer) checkFeatures(ctx context.Context, s *xmpp.Session) error {
 		}
 	}
 	if len(missing) > 0 {
-		return noError(missing...)
+		return exit.Negative(missing...)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/beevik/etree"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
@@ -125,7 +126,7 @@ func TestDiscoSilence(t *testing.T) {
 		if want := silentTree(width); stdout != want {
 			t.Errorf("got\n%s\nwant\n%s", stdout, want)
 		}
-		if code != exitNo || stderr != "" {
+		if code != exit.No || stderr != "" {
 			t.Errorf("exit code %d, %s", code, stderr)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -69,11 +70,11 @@ const (
 func (env *Env) openPosition(name string, account xmpp.JID) (*position, error) {
 	file := env.stateFile("durable-"+name, account)
 	if file == "" {
-		return nil, configError("--state-dir or XDG_STATE_HOME", "--durable: there is no state directory")
+		return nil, exit.Configf("--state-dir or XDG_STATE_HOME", "--durable: there is no state directory")
 	}
 	p, err := openPositionFile(file, account.Bare())
 	if errors.Is(err, errLocked) {
-		return nil, &exitError{code: exitTemporary, class: "config", err: fmt.Errorf("--durable %s: another listener of that name is running", name)}
+		return nil, &exit.Error{Code: exit.Temporary, Class: "config", Err: fmt.Errorf("--durable %s: another listener of that name is running", name)}
 	}
 	if err != nil {
 		return nil, stateError(err)
@@ -82,7 +83,7 @@ func (env *Env) openPosition(name string, account xmpp.JID) (*position, error) {
 }
 
 func stateError(err error) error {
-	return &exitError{code: exitOutput, class: "output", err: fmt.Errorf("--durable: %w", err)}
+	return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("--durable: %w", err)}
 }
 
 var errLocked = errors.New("it is locked")

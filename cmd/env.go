@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -179,7 +180,7 @@ func (env *Env) applyVariables(variables [][2]string) error {
 		}
 		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
 			if err := env.flagSet.Set(e[0], v); err != nil {
-				return usageError("%s: %w", e[1], err)
+				return exit.Usagef("%s: %w", e[1], err)
 			}
 		}
 	}
@@ -189,7 +190,7 @@ func (env *Env) applyVariables(variables [][2]string) error {
 // needOutput refuses to begin what nobody could see the result of.
 func (env *Env) needOutput() error {
 	if _, closed := env.Out.(closedWriter); closed {
-		return &exitError{code: exitOutput, class: "output", err: errors.New("standard output is closed")}
+		return &exit.Error{Code: exit.Output, Class: "output", Err: errors.New("standard output is closed")}
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -70,25 +71,25 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	}
 	for _, arg := range jids {
 		if strings.HasPrefix(arg, "-") {
-			return nil, usageError("listen: %q is no JID: flags begin with -, and the arguments of CMD go after --", arg)
+			return nil, exit.Usagef("listen: %q is no JID: flags begin with -, and the arguments of CMD go after --", arg)
 		}
 	}
 	switch {
 	case there && len(h.args) == 0:
-		return nil, usageError("listen: there is no CMD after --")
+		return nil, exit.Usagef("listen: there is no CMD after --")
 	case !there && (h.reply || h.anyone || changed("exec-timeout") || changed("exec-retry") || changed("on-failure")):
-		return nil, usageError("--reply, --exec-timeout, --exec-retry, --on-failure and --anyone need a CMD after --")
+		return nil, exit.Usagef("--reply, --exec-timeout, --exec-retry, --on-failure and --anyone need a CMD after --")
 	case changed("exec-timeout") && h.timeout == 0:
-		return nil, usageError("--exec-timeout: want a duration above 0")
+		return nil, exit.Usagef("--exec-timeout: want a duration above 0")
 	case h.retry < 0:
-		return nil, usageError("--exec-retry: want at least 0")
+		return nil, exit.Usagef("--exec-retry: want at least 0")
 	case there && h.failure != "stop" && h.failure != "skip":
-		return nil, usageError("--on-failure: %q: want stop or skip", h.failure)
+		return nil, exit.Usagef("--on-failure: %q: want stop or skip", h.failure)
 	case h.anyone && len(jids) > 0:
-		return nil, usageError("--anyone and JIDs exclude each other")
+		return nil, exit.Usagef("--anyone and JIDs exclude each other")
 	case there && !h.anyone && len(jids) == 0:
-		err := usageError("listen: CMD needs senders")
-		err.hint = "name their JIDs before --, or give --anyone"
+		err := exit.Usagef("listen: CMD needs senders")
+		err.Hint = "name their JIDs before --, or give --anyone"
 		return nil, err
 	case !there:
 		return jids, nil
@@ -107,7 +108,7 @@ func notRunnable(who string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		code = 126
 	}
-	return &exitError{code: code, class: "input", err: fmt.Errorf("%s: %w", who, err)}
+	return &exit.Error{Code: code, Class: "input", Err: fmt.Errorf("%s: %w", who, err)}
 }
 
 // handlerEnviron is what CMD has of an environment: no password, nor the file, command or
@@ -141,7 +142,7 @@ func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output
 	wait := backoff{start: time.Second, max: time.Minute}
 	for try := 1; ; try++ {
 		err := h.try(ctx, s, f, r, try)
-		switch _, failed := errors.AsType[*exitError](err); {
+		switch _, failed := errors.AsType[*exit.Error](err); {
 		case !failed:
 			return err
 		case try <= h.retry:
@@ -161,7 +162,7 @@ func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output
 	}
 }
 
-// try runs the command for a result once. Its failure, and nothing else, is an exitError.
+// try runs the command for a result once. Its failure, and nothing else, is an exit.Error.
 func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Record, try int) error {
 	if h.owed == nil || h.owedTo != f || f.id == "" {
 		reply, err := h.answer(ctx, f, r, try)
@@ -210,9 +211,9 @@ func (h *handler) answer(ctx context.Context, f facts, r output.Record, try int)
 // failed is the error of a command that has not handled a result. That leaves a message
 // unacknowledged, and with it all that come after.
 func (h *handler) failed(f facts, err error) error {
-	e := &exitError{code: exitNo, class: "stanza", err: fmt.Errorf("%s: %s: %w", f, h.args[0], err)}
+	e := &exit.Error{Code: exit.No, Class: "stanza", Err: fmt.Errorf("%s: %s: %w", f, h.args[0], err)}
 	if f.kind == "message" {
-		e.hint = "the message is not acknowledged: the next listener gets it again"
+		e.Hint = "the message is not acknowledged: the next listener gets it again"
 	}
 	return e
 }

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -167,7 +168,7 @@ func TestHandlerFails(t *testing.T) {
 			d.h.env.flags.json = json
 			code := d.h.env.report(t.Context(), err)
 			text := d.err.String()
-			if code != exitNo || strings.Count(text, "\n") != 1 || !strings.Contains(text, test.want) || !strings.Contains(text, "the next listener gets it again") ||
+			if code != exit.No || strings.Count(text, "\n") != 1 || !strings.Contains(text, test.want) || !strings.Contains(text, "the next listener gets it again") ||
 				json != strings.Contains(text, `"class":"stanza","ok":false,"exit_code":1,"retryable":false`) {
 				t.Errorf("%s: exit code %d with %s", test.script, code, text)
 			}

@@ -20,6 +20,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"xmppkit/cmd/exit"
 )
 
 // testRoot returns all commands, in an environment of its own.
@@ -142,7 +144,7 @@ func topicText(t *testing.T, name string) string {
 	return string(text)
 }
 
-// The table has the codes of exit.go, and what can be retried.
+// The table has the codes of package exit, and what can be retried.
 func TestHelpExitCodes(t *testing.T) {
 	got := make(map[int]string)
 	for _, m := range regexp.MustCompile(`(?m)^ {1,5}(\d+)  (.*)$`).FindAllStringSubmatch(topicText(t, "exit-codes"), -1) {
@@ -155,13 +157,13 @@ func TestHelpExitCodes(t *testing.T) {
 	delete(got, 0)
 	want := exitConstants(t)
 	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(slices.Values(want))) {
-		t.Fatalf("the table has %v, exit.go %v", slices.Sorted(maps.Keys(got)), want)
+		t.Fatalf("the table has %v, package exit %v", slices.Sorted(maps.Keys(got)), want)
 	}
 	for _, code := range want {
 		var b bytes.Buffer
 		env := &Env{Err: &b, flags: flags{json: true}}
 		env.open(t.Context())
-		env.report(t.Context(), &exitError{code: code, err: os.ErrInvalid})
+		env.report(t.Context(), &exit.Error{Code: code, Err: os.ErrInvalid})
 		var r struct{ Retryable bool }
 		if b.Len() > 0 && json.Unmarshal(b.Bytes(), &r) != nil || r.Retryable != (got[code] == "yes") {
 			t.Errorf("%d: the table says %s, the error %s", code, got[code], &b)
@@ -169,14 +171,14 @@ func TestHelpExitCodes(t *testing.T) {
 	}
 }
 
-// exitConstants returns the values of the constants named exit* in exit.go.
+// exitConstants returns the values of the constants of package exit.
 func exitConstants(t *testing.T) (codes []int) {
 	signals := map[string]int{"128 + int(syscall.SIGHUP)": 129, "128 + int(syscall.SIGINT)": 130, "128 + int(syscall.SIGTERM)": 143}
-	source, err := os.ReadFile("exit.go")
+	source, err := os.ReadFile("exit/exit.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`(?m)^\texit\w+ += ([^/\n]+?)(?: +//.*)?$`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\t[A-Z]\w+ += ([^/\n]+?)(?: +//.*)?$`).FindAllStringSubmatch(string(source), -1) {
 		code, err := strconv.Atoi(m[1])
 		if err != nil && signals[m[1]] == 0 {
 			t.Fatalf("what is %q?", m[1])

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -132,7 +133,7 @@ func (d *delivery) refused(m *outgoing) bool {
 }
 
 // isTemporary reports whether the same message may be taken later.
-func isTemporary(e *xmpp.StanzaError) bool { return isLimit(e) || stanzaCode(e) == exitTemporary }
+func isTemporary(e *xmpp.StanzaError) bool { return isLimit(e) || stanzaCode(e) == exit.Temporary }
 
 // limits reports whether it was our server that refused a message, for the rate of all:
 // it says so in its own or the account's name, or it says so in the recipient's, and

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -72,7 +73,7 @@ func TestSlowRecipient(t *testing.T) {
 					t.Errorf("%s: %s came after %s", condition, line, took)
 				}
 			}
-			if took := time.Since(started); took < 12*time.Second || took > 13*time.Second || r.code != exitTimeout {
+			if took := time.Since(started); took < 12*time.Second || took > 13*time.Second || r.code != exit.Timeout {
 				t.Errorf("%s: %d after %s: %s", condition, r.code, took, r.err)
 			}
 			ok := r.ids(t, func(s sentRecord) bool { return s.OK })
@@ -120,7 +121,7 @@ func TestSlowRecipientGivenUp(t *testing.T) {
 		started := time.Now()
 		r := s.run(t.Context(), &lines{max: 3000}, "send", "--timeout", "0", "--grace", "10ms", "--lines", "--json", "--retry", "3", goodOne, badOne)
 		failed := r.ids(t, func(s sentRecord) bool { return !s.OK && s.Error.Condition == "recipient-unavailable" })
-		if r.code != exitNo || len(failed) != 3000 || len(good.bodies) != 3000 {
+		if r.code != exit.No || len(failed) != 3000 || len(good.bodies) != 3000 {
 			t.Errorf("%d, %d failed, %d came: %.500s", r.code, len(failed), len(good.bodies), r.err)
 		}
 		if took := time.Since(started); took < 7*time.Second || took > 15*time.Second {
@@ -138,7 +139,7 @@ func TestSlowRecipientBounded(t *testing.T) {
 		ctx, stop := contextAfter(t, 50*time.Second)
 		defer stop()
 		r := s.run(ctx, in, "send", "--grace", "10ms", "--lines", "--json", "--retry", "9", goodOne, badOne)
-		if n := len(good.bodies); r.code != exitInterrupt || n < 10*windowSize || n > 12*windowSize || in.n > 20*windowSize {
+		if n := len(good.bodies); r.code != exit.Interrupt || n < 10*windowSize || n > 12*windowSize || in.n > 20*windowSize {
 			t.Errorf("%d, %d came, %d were read", r.code, n, in.n)
 		}
 	})

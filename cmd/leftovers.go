@@ -78,9 +78,9 @@ func (l leftover) why(m *outgoing, cause error) *xmpp.StanzaError {
 func (d *delivery) broken(ctx context.Context, cause error, left []leftover) error {
 	e := classify(ctx, cause)
 	if len(left) > 0 {
-		e.err = fmt.Errorf(left[0].message+": %w", number(len(left[0].messages), "message"), cause)
+		e.Err = fmt.Errorf(left[0].message+": %w", number(len(left[0].messages), "message"), cause)
 		if only := left[0].messages[0]; left[0].state == notConfirmed && len(left) == 1 && len(left[0].messages) == 1 {
-			e.err = fmt.Errorf("not confirmed, may or may not have been sent: message %s: %w", only.id(), cause)
+			e.Err = fmt.Errorf("not confirmed, may or may not have been sent: message %s: %w", only.id(), cause)
 		}
 	}
 	if !d.stream && d.count == 1 && !signalled(ctx) {
@@ -88,11 +88,11 @@ func (d *delivery) broken(ctx context.Context, cause error, left []leftover) err
 	}
 	for _, m := range d.failures {
 		if !d.stream { // else it has been reported
-			e.details = append(e.details, d.failure(m).Error())
+			e.Details = append(e.Details, d.failure(m).Error())
 		}
 	}
 	for _, l := range left {
-		e.details = append(e.details, l.details(d.stream, d.several)...)
+		e.Details = append(e.Details, l.details(d.stream, d.several)...)
 	}
 	return e
 }

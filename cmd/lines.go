@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -137,13 +138,13 @@ func readLine(b *bufio.Reader, number int, badLines string) (text string, bad, e
 			whole = append(whole, part...)
 		}
 		if len(whole) > maxLine {
-			bad, whole = dataError("standard input: line %d is longer than %d bytes", number, maxLine), nil
+			bad, whole = exit.Dataf("standard input: line %d is longer than %d bytes", number, maxLine), nil
 		}
 		switch {
 		case err == bufio.ErrBufferFull:
 			continue
 		case err != nil && err != io.EOF:
-			return "", nil, inputError("read standard input: %w", err)
+			return "", nil, exit.Inputf("read standard input: %w", err)
 		case bad != nil:
 			return "", bad, err
 		}
@@ -155,7 +156,7 @@ func readLine(b *bufio.Reader, number int, badLines string) (text string, bad, e
 			text = replaceBad(text)
 		}
 		if e := xmpp.CheckText(text); e != nil {
-			return "", dataError("standard input: line %d: %w", number, e), err
+			return "", exit.Dataf("standard input: line %d: %w", number, e), err
 		}
 		return text, nil, err
 	}
@@ -292,7 +293,7 @@ func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
 	case errors.Is(err, errListened):
 		return nil, err
 	case err != nil:
-		return nil, dataError("standard input: line %d: %w", l.number, err)
+		return nil, exit.Dataf("standard input: line %d: %w", l.number, err)
 	}
 	return made, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -102,8 +103,8 @@ func TestReadLinesBad(t *testing.T) {
 		}
 	}
 	_, _, err := readAllLines(io.MultiReader(strings.NewReader("a\nhalf"), iotest.ErrReader(errors.New("canary"))), badSkip)
-	var e *exitError
-	if !errors.As(err, &e) || e.code != exitInput || e.Error() != "read standard input: canary" {
+	var e *exit.Error
+	if !errors.As(err, &e) || e.Code != exit.Input || e.Error() != "read standard input: canary" {
 		t.Error(err)
 	}
 }
@@ -210,11 +211,11 @@ func FuzzInput(f *testing.F) {
 		for _, l := range all {
 			made, err := s.fromLine(l, targets)
 			if err != nil {
-				var e *exitError
+				var e *exit.Error
 				if errors.Is(err, errListened) && asJSON {
 					continue
 				}
-				if !errors.As(err, &e) || e.code != exitData || len(made) > 0 {
+				if !errors.As(err, &e) || e.Code != exit.Data || len(made) > 0 {
 					t.Fatalf("%q: %v", l.text, err)
 				}
 				continue

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -215,32 +216,32 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 			l.messages = true
 		case "presence", "iq":
 		default:
-			return usageError("--only: %q: want message, receipt, marker, error, presence or iq", kind)
+			return exit.Usagef("--only: %q: want message, receipt, marker, error, presence or iq", kind)
 		}
 		l.kinds[kind] = true
 	}
 	if l.pattern, err = regexp.Compile(l.match); err != nil {
-		return usageError("--match: %w", err)
+		return exit.Usagef("--match: %w", err)
 	}
 	switch {
 	case len(l.only) == 0:
-		return usageError("--only: want at least one of message, receipt, marker, error, presence, iq")
+		return exit.Usagef("--only: want at least one of message, receipt, marker, error, presence, iq")
 	case cmd.Flags().Changed("count") && l.count < 1:
-		return usageError("--count: want at least 1")
+		return exit.Usagef("--count: want at least 1")
 	case cmd.Flags().Changed("for") && l.total == 0, cmd.Flags().Changed("idle") && l.idle == 0:
-		return usageError("--for, --idle: want a duration above 0")
+		return exit.Usagef("--for, --idle: want a duration above 0")
 	case l.priority < -128 || l.priority > 127:
-		return usageError("--priority: want -128 to 127")
+		return exit.Usagef("--priority: want -128 to 127")
 	case cmd.Flags().Changed("durable") && !durableName(l.durable):
-		return usageError("--durable: want at most 64 letters, digits, or any of . _ -")
+		return exit.Usagef("--durable: want at most 64 letters, digits, or any of . _ -")
 	case l.durable != "" && l.fresh:
-		return usageError("--durable and --new exclude each other")
+		return exit.Usagef("--durable and --new exclude each other")
 	case l.durable != "" && l.env.flags.noCache:
-		return usageError("--durable and --no-cache exclude each other")
+		return exit.Usagef("--durable and --no-cache exclude each other")
 	case time.Duration(l.keepAlive) < time.Second:
-		return usageError("--keepalive: want at least 1s")
+		return exit.Usagef("--keepalive: want at least 1s")
 	case l.noPresence && cmd.Flags().Changed("priority"):
-		return usageError("--priority and --no-presence exclude each other")
+		return exit.Usagef("--priority and --no-presence exclude each other")
 	}
 	return nil
 }
@@ -262,7 +263,7 @@ func (l *listener) outcome(ctx context.Context, err error) error {
 	case errors.Is(err, errElapsed) && !l.listening:
 		return l.keptAway(err)
 	case errors.Is(err, errElapsed) && l.count > 0:
-		return noError(fmt.Sprintf("timed out: %d of %d results arrived", l.printed, l.count))
+		return exit.Negative(fmt.Sprintf("timed out: %d of %d results arrived", l.printed, l.count))
 	case errors.Is(err, errElapsed):
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -97,53 +98,53 @@ func TestUsage(t *testing.T) {
 		want int
 		text string
 	}{
-		{"nonsense", nil, exitUsage, `unknown command "nonsense" (hint: xmppkit --help lists the commands)`},
-		{"sned", nil, exitUsage, "did you mean send?"},
-		{"send", nil, exitUsage, "missing argument: JID"},
-		{"ping a b", nil, exitUsage, `unexpected argument "b"`},
-		{"ping --count 0", nil, exitUsage, "--count"},
-		{"ping --timeout never", nil, exitUsage, "want a duration"},
-		{"ping --tls maybe", nil, exitUsage, `"maybe": want auto, direct or starttls`},
-		{"ping --tls-pin x", nil, exitUsage, "malformed pin"},
-		{"ping --server a:b", nil, exitUsage, "malformed server"},
-		{"ping -j example.org", nil, exitUsage, "is a server, not an account"},
-		{"ping -j @", nil, exitUsage, "malformed JID"},
-		{"ping @", nil, exitUsage, "malformed JID"},
-		{"ping", map[string]string{"XMPP_JID": "@"}, exitUsage, "malformed JID"},
-		{"ping", map[string]string{"XMPP_ALLOW_PLAIN": "perhaps"}, exitUsage, "XMPP_ALLOW_PLAIN"},
-		{"ping", map[string]string{"XMPP_JID": ""}, exitConfig, "no account"},
-		{"ping", map[string]string{"XMPP_PASSWORD": ""}, exitConfig, "no password for romeo@example.org (hint: set XMPP_PASSWORD"},
-		{"ping --ca-file /nonexistent", nil, exitInput, "/nonexistent"},
-		{"ping --ca-file main_test.go", nil, exitConfig, "holds no PEM certificate"},
-		{"ping --password hunter2", nil, exitUsage, "there is no flag that takes a password"},
-		{"ping --password=hunter2", nil, exitUsage, "there is no flag that takes a password"},
-		{"send -m x --url /path a@b", nil, exitUsage, "not an absolute URL"},
-		{"send -m x -f y a@b", nil, exitUsage, "exclude each other"},
-		{"send -m  a@b", nil, exitData, "is empty"},
-		{"send -f /nonexistent a@b", nil, exitInput, "/nonexistent"},
-		{"send --to-file", nil, exitUsage, "needs an argument"},
-		{"send --to-file  -m x a@b", nil, exitUsage, "--to-file: empty"},
-		{"send --to-file -", nil, exitUsage, "standard input is the message here (hint: give the text with --message or --file)"},
-		{"send --to-file - -f -", nil, exitUsage, "standard input is the message here"},
-		{"send --to-file - --lines", nil, exitUsage, "standard input is the message here"},
-		{"send --to-file - -m x --password-file - a@b", map[string]string{"XMPP_PASSWORD": ""}, exitUsage, "--password-file -"},
-		{"send --to-file /nonexistent -m x", nil, exitInput, "/nonexistent"},
-		{"listen --only x", nil, exitUsage, "--only"},
-		{"listen --match (", nil, exitUsage, "--match"},
-		{"listen -- true", nil, exitUsage, "CMD needs senders (hint: name their JIDs before --, or give --anyone)"},
-		{"listen -- -x@y", nil, exitUsage, "CMD needs senders"},
-		{"listen a@b --", nil, exitUsage, "there is no CMD after --"},
-		{"listen --anyone", nil, exitUsage, "need a CMD after --"},
-		{"listen --reply a@b", nil, exitUsage, "need a CMD after --"},
-		{"listen --exec-timeout 1s a@b", nil, exitUsage, "need a CMD after --"},
-		{"listen --exec-timeout 0 a@b -- true", nil, exitUsage, "--exec-timeout: want a duration above 0"},
-		{"listen --anyone a@b -- true", nil, exitUsage, "--anyone and JIDs exclude each other"},
-		{"listen - -- true", nil, exitUsage, `"-" is no JID`},
-		{"listen -x@y -- true", nil, exitUsage, "unknown shorthand flag"},
-		{"listen a@b@c -- true", nil, exitUsage, "malformed JID"},
+		{"nonsense", nil, exit.Usage, `unknown command "nonsense" (hint: xmppkit --help lists the commands)`},
+		{"sned", nil, exit.Usage, "did you mean send?"},
+		{"send", nil, exit.Usage, "missing argument: JID"},
+		{"ping a b", nil, exit.Usage, `unexpected argument "b"`},
+		{"ping --count 0", nil, exit.Usage, "--count"},
+		{"ping --timeout never", nil, exit.Usage, "want a duration"},
+		{"ping --tls maybe", nil, exit.Usage, `"maybe": want auto, direct or starttls`},
+		{"ping --tls-pin x", nil, exit.Usage, "malformed pin"},
+		{"ping --server a:b", nil, exit.Usage, "malformed server"},
+		{"ping -j example.org", nil, exit.Usage, "is a server, not an account"},
+		{"ping -j @", nil, exit.Usage, "malformed JID"},
+		{"ping @", nil, exit.Usage, "malformed JID"},
+		{"ping", map[string]string{"XMPP_JID": "@"}, exit.Usage, "malformed JID"},
+		{"ping", map[string]string{"XMPP_ALLOW_PLAIN": "perhaps"}, exit.Usage, "XMPP_ALLOW_PLAIN"},
+		{"ping", map[string]string{"XMPP_JID": ""}, exit.Config, "no account"},
+		{"ping", map[string]string{"XMPP_PASSWORD": ""}, exit.Config, "no password for romeo@example.org (hint: set XMPP_PASSWORD"},
+		{"ping --ca-file /nonexistent", nil, exit.Input, "/nonexistent"},
+		{"ping --ca-file main_test.go", nil, exit.Config, "holds no PEM certificate"},
+		{"ping --password hunter2", nil, exit.Usage, "there is no flag that takes a password"},
+		{"ping --password=hunter2", nil, exit.Usage, "there is no flag that takes a password"},
+		{"send -m x --url /path a@b", nil, exit.Usage, "not an absolute URL"},
+		{"send -m x -f y a@b", nil, exit.Usage, "exclude each other"},
+		{"send -m  a@b", nil, exit.Data, "is empty"},
+		{"send -f /nonexistent a@b", nil, exit.Input, "/nonexistent"},
+		{"send --to-file", nil, exit.Usage, "needs an argument"},
+		{"send --to-file  -m x a@b", nil, exit.Usage, "--to-file: empty"},
+		{"send --to-file -", nil, exit.Usage, "standard input is the message here (hint: give the text with --message or --file)"},
+		{"send --to-file - -f -", nil, exit.Usage, "standard input is the message here"},
+		{"send --to-file - --lines", nil, exit.Usage, "standard input is the message here"},
+		{"send --to-file - -m x --password-file - a@b", map[string]string{"XMPP_PASSWORD": ""}, exit.Usage, "--password-file -"},
+		{"send --to-file /nonexistent -m x", nil, exit.Input, "/nonexistent"},
+		{"listen --only x", nil, exit.Usage, "--only"},
+		{"listen --match (", nil, exit.Usage, "--match"},
+		{"listen -- true", nil, exit.Usage, "CMD needs senders (hint: name their JIDs before --, or give --anyone)"},
+		{"listen -- -x@y", nil, exit.Usage, "CMD needs senders"},
+		{"listen a@b --", nil, exit.Usage, "there is no CMD after --"},
+		{"listen --anyone", nil, exit.Usage, "need a CMD after --"},
+		{"listen --reply a@b", nil, exit.Usage, "need a CMD after --"},
+		{"listen --exec-timeout 1s a@b", nil, exit.Usage, "need a CMD after --"},
+		{"listen --exec-timeout 0 a@b -- true", nil, exit.Usage, "--exec-timeout: want a duration above 0"},
+		{"listen --anyone a@b -- true", nil, exit.Usage, "--anyone and JIDs exclude each other"},
+		{"listen - -- true", nil, exit.Usage, `"-" is no JID`},
+		{"listen -x@y -- true", nil, exit.Usage, "unknown shorthand flag"},
+		{"listen a@b@c -- true", nil, exit.Usage, "malformed JID"},
 		{"listen --anyone -- /nonexistent/x", nil, 127, "listen: exec: \"/nonexistent/x\""},
 		{"listen --anyone -- ./main_test.go", nil, 126, "permission denied"},
-		{"demo x", nil, exitUsage, "after --"},
+		{"demo x", nil, exit.Usage, "after --"},
 	} {
 		w := &world{vars: test.vars, dial: func(context.Context, xmpp.Options) (*xmpp.Session, error) {
 			t.Errorf("%s: a connection", test.args)
@@ -166,7 +167,7 @@ func TestUsage(t *testing.T) {
 func TestPanic(t *testing.T) {
 	w := &world{dial: func(context.Context, xmpp.Options) (*xmpp.Session, error) { panic("canary") }}
 	w.run(t.Context(), "ping", "--json", "--no-cache")
-	if o := w.object(t); w.code != exitBug || o.Class != "bug" || !strings.Contains(o.Message, "canary") || o.Retryable {
+	if o := w.object(t); w.code != exit.Bug || o.Class != "bug" || !strings.Contains(o.Message, "canary") || o.Retryable {
 		t.Errorf("%+v", o)
 	}
 }
@@ -259,7 +260,7 @@ func TestPrecedence(t *testing.T) {
 			}}
 			w.run(t.Context(), append([]string{"ping", "--no-cache"}, test.args...)...)
 			got.json = strings.HasPrefix(w.err, "{")
-			if s := test.get(got); s != test.want || w.code != exitBug {
+			if s := test.get(got); s != test.want || w.code != exit.Bug {
 				t.Errorf("%s, want %s; %s", s, test.want, w.err)
 			}
 		})

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"xmppkit/cmd/exit"
 )
 
 // writeManual writes the help of each command and topic as a page in the macros of
@@ -31,7 +33,7 @@ func (env *Env) writeManual(root *cobra.Command, dir string) error {
 			err = os.WriteFile(file, manualPage(cmd, date), 0o644)
 		}
 		if err != nil {
-			return &exitError{code: exitOutput, class: "output", err: fmt.Errorf("write the manual: %w", err)}
+			return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("write the manual: %w", err)}
 		}
 	}
 	return nil
@@ -43,7 +45,7 @@ func (env *Env) manualDate() (string, error) {
 	if s := env.Getenv("SOURCE_DATE_EPOCH"); s != "" { // reproducible-builds.org
 		seconds, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return "", usageError("SOURCE_DATE_EPOCH: %q is no number of seconds", s)
+			return "", exit.Usagef("SOURCE_DATE_EPOCH: %q is no number of seconds", s)
 		}
 		return time.Unix(seconds, 0).UTC().Format(time.DateOnly), nil
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -33,7 +34,7 @@ const (
 func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp.Secret, error) {
 	noCoreDumps()
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
-		return "", usageError("--password-file and --password-command exclude each other")
+		return "", exit.Usagef("--password-file and --password-command exclude each other")
 	}
 	ctx, cancel := withTimeout(ctx, env.flags.timeout)
 	defer cancel()
@@ -56,9 +57,9 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp
 	}
 	switch {
 	case err == nil && value == "":
-		err = configError(passwordWays, "the password of %s is empty", account)
+		err = exit.Configf(passwordWays, "the password of %s is empty", account)
 	case err == nil && strings.ContainsAny(value, "\r\n"):
-		err = configError("a password is one line, without its end", "%s has a line break", way.what())
+		err = exit.Configf("a password is one line, without its end", "%s has a line break", way.what())
 	}
 	return xmpp.Secret(value), err
 }
@@ -119,17 +120,17 @@ func (env *Env) passwordSource(ch choice) passwordWay {
 func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
 	if file == "-" {
 		if env.inUsed {
-			return "", usageError("--password-file -: standard input is the message here")
+			return "", exit.Usagef("--password-file -: standard input is the message here")
 		}
 		return aside(ctx, func() (string, error) { return firstLine(env.In) })
 	}
 	f, info, err := openFile(file)
 	if err != nil {
-		return "", inputError("password file: %w", err)
+		return "", exit.Inputf("password file: %w", err)
 	}
 	defer f.Close()
 	if err := private(file, info); err != nil {
-		return "", configError("chmod 600 "+file+"; --password-command runs a program, --password-file - reads standard input", "password file %s %w", file, err)
+		return "", exit.Configf("chmod 600 "+file+"; --password-command runs a program, --password-file - reads standard input", "password file %s %w", file, err)
 	}
 	return firstLine(f)
 }
@@ -149,9 +150,9 @@ func (env *Env) passwordCommand(ctx context.Context, command string) (string, er
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("password command: %w", context.Cause(ctx))
 	case interrupted(c.ProcessState):
-		return "", &exitError{code: exitInterrupt, err: errors.New("interrupted")}
+		return "", &exit.Error{Code: exit.Interrupt, Err: errors.New("interrupted")}
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // that is: it has left something running
-		return "", configError("", "password command: %w", err)
+		return "", exit.Configf("", "password command: %w", err)
 	}
 	return firstLine(bytes.NewReader(out))
 }
@@ -170,7 +171,7 @@ func interrupted(p *os.ProcessState) bool {
 func credential(file string) (string, error) {
 	f, _, err := openFile(file)
 	if err != nil {
-		return "", inputError("systemd credential: %w", err)
+		return "", exit.Inputf("systemd credential: %w", err)
 	}
 	defer f.Close()
 	return firstLine(f)
@@ -181,13 +182,13 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (s
 	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account))
 	switch {
 	case errors.Is(err, io.EOF): // Control-D
-		return "", configError(passwordWays, "no password for %s: none was typed", account)
+		return "", exit.Configf(passwordWays, "no password for %s: none was typed", account)
 	case !errors.Is(err, errNoTerminal):
 		return p, err
 	case ch.foreign:
-		return "", configError(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)
+		return "", exit.Configf(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)
 	}
-	return "", configError(passwordWays, "no password for %s", account)
+	return "", exit.Configf(passwordWays, "no password for %s", account)
 }
 
 var errNoTerminal = errors.New("no terminal to ask for it")
@@ -197,7 +198,7 @@ var errNoTerminal = errors.New("no terminal to ask for it")
 func firstLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(r, maxSmall)).ReadString('\n')
 	if err != nil && err != io.EOF {
-		return "", inputError("read the password: %w", err)
+		return "", exit.Inputf("read the password: %w", err)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
 }

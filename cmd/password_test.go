@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -32,7 +33,7 @@ func TestPanicHidesPassword(t *testing.T) {
 			},
 		}
 		code := Main(t.Context(), env, []string{"ping", "-vv", "--no-cache"})
-		if seen := stdout.String() + stderr.String(); code != exitBug || strings.Contains(seen, canary) || strings.Contains(seen, fmt.Sprintf("%x", canary)) {
+		if seen := stdout.String() + stderr.String(); code != exit.Bug || strings.Contains(seen, canary) || strings.Contains(seen, fmt.Sprintf("%x", canary)) {
 			t.Errorf("%s: exited with %d:\n%s", verb, code, seen)
 		}
 	}

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"xmppkit/cmd/exit"
 )
 
 // openFlags keep a named pipe without a writer from blocking.
@@ -149,7 +151,7 @@ func typedLine(tty io.Reader) (string, error) {
 		n, err := tty.Read(b)
 		switch {
 		case err != nil && err != io.EOF:
-			return "", inputError("read the password: %w", err)
+			return "", exit.Inputf("read the password: %w", err)
 		case n == 0:
 			return "", io.EOF
 		case b[0] == '\n':
@@ -157,7 +159,7 @@ func typedLine(tty io.Reader) (string, error) {
 		}
 		line = append(line, b[0])
 	}
-	return "", inputError("read the password: it is longer than %d MiB", maxSmall>>20)
+	return "", exit.Inputf("read the password: it is longer than %d MiB", maxSmall>>20)
 }
 
 // lendTerminal makes a command the leader of a process group, which is ended as a whole,

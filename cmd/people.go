@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -456,9 +457,9 @@ func (env *Env) contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
 	case err != nil:
 		return t.jid, err
 	case t.jid.Resource != "":
-		return t.jid, usageError("%q has a resource, and contacts have none: use %s", arg, t.jid.Bare())
+		return t.jid, exit.Usagef("%q has a resource, and contacts have none: use %s", arg, t.jid.Bare())
 	case t.jid == account.Bare():
-		return t.jid, usageError("%q is your own account", arg)
+		return t.jid, exit.Usagef("%q is your own account", arg)
 	}
 	return t.jid, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
@@ -57,7 +58,7 @@ func TestPresenceFlood(t *testing.T) {
 func TestRosterFlood(t *testing.T) {
 	push := "<iq type='set' id='p'><query xmlns='jabber:iq:roster'><item jid='a@b' name='" + strings.Repeat("x", 1<<20) + "'/></query></iq>"
 	w := runFlooded(t, "inject@confirm="+strings.Repeat(push, 66), "roster")
-	if w.code != exitProtocol || w.out != "" || w.err != "xmppkit: romeo@localhost: get the roster: too many changes of the roster (more than 64 MiB)\n" {
+	if w.code != exit.Protocol || w.out != "" || w.err != "xmppkit: romeo@localhost: get the roster: too many changes of the roster (more than 64 MiB)\n" {
 		t.Errorf("exit code %d, %.200q, %q", w.code, w.out, w.err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -107,7 +108,7 @@ errors; --timeout also bounds many pings, so raise it with --count.`,
 		Args: args(0, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if p.count < 1 {
-				return usageError("--count: want at least 1")
+				return exit.Usagef("--count: want at least 1")
 			}
 			targets, err := env.targets(args)
 			if err != nil {
@@ -162,7 +163,7 @@ func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
 		}
 	}
 	if err == nil && stats.Received == 0 {
-		return noError("") // the lines above say it
+		return exit.Negative("") // the lines above say it
 	}
 	return err
 }

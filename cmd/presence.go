@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -92,7 +93,7 @@ func (w *watcher) look(ctx context.Context, p *people) error {
 		return err
 	}
 	if interrupted == nil && offline {
-		return noError("") // the lines say it
+		return exit.Negative("") // the lines say it
 	}
 	return interrupted
 }
@@ -217,16 +218,16 @@ func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
 	switch p.show {
 	case "", "chat", "away", "xa", "dnd":
 	default:
-		return nil, usageError("--show: %q: want chat, away, xa or dnd", p.show)
+		return nil, exit.Usagef("--show: %q: want chat, away, xa or dnd", p.show)
 	}
 	if cmd.Flags().Changed("for") && p.total == 0 {
-		return nil, usageError("--for: want a duration above 0")
+		return nil, exit.Usagef("--for: want a duration above 0")
 	}
 	if p.priority < -128 || p.priority > 127 {
-		return nil, usageError("--priority: want -128 to 127")
+		return nil, exit.Usagef("--priority: want -128 to 127")
 	}
 	if err := xmpp.CheckText(p.status); err != nil {
-		return nil, dataError("--status: %w", err)
+		return nil, exit.Dataf("--status: %w", err)
 	}
 	presence := newPresence(p.show, p.status, p.priority)
 	if cmd.Flags().Changed("to") {
@@ -353,7 +354,7 @@ func (env *Env) say(ctx context.Context, p *people, say saying, to xmpp.JID) err
 		return err
 	}
 	if !say.done(c) {
-		return noError(fmt.Sprintf("%s: %s: %s", p.s.JID().Bare(), to, say.failed))
+		return exit.Negative(fmt.Sprintf("%s: %s: %s", p.s.JID().Bare(), to, say.failed))
 	}
 	return nil
 }

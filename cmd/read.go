@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+
+	"xmppkit/cmd/exit"
 )
 
 // maxInput bounds what is read as one; servers take much less.
@@ -32,10 +34,10 @@ func readAll(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, e
 		return nil, context.Cause(ctx)
 	case got := <-done:
 		if got.err != nil {
-			return nil, &exitError{code: exitInput, class: "input", err: got.err}
+			return nil, &exit.Error{Code: exit.Input, Class: "input", Err: got.err}
 		}
 		if len(got.b) > maxInput {
-			return nil, &exitError{code: exitData, class: "data", err: fmt.Errorf("it is longer than %d MiB", maxInput>>20)}
+			return nil, &exit.Error{Code: exit.Data, Class: "data", Err: fmt.Errorf("it is longer than %d MiB", maxInput>>20)}
 		}
 		return got.b, nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 )
 
@@ -23,8 +24,8 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	env.open(ctx)
 	defer func() {
 		if r := recover(); r != nil {
-			code = env.report(ctx, &exitError{code: exitBug, class: "bug", err: fmt.Errorf("panic: %v", r),
-				hint: "this is a mistake in xmppkit; please report it"})
+			code = env.report(ctx, &exit.Error{Code: exit.Bug, Class: "bug", Err: fmt.Errorf("panic: %v", r),
+				Hint: "this is a mistake in xmppkit; please report it"})
 		}
 	}()
 	root := newRootCmd(env)
@@ -117,21 +118,21 @@ func all(cmd *cobra.Command) iter.Seq[*cobra.Command] {
 }
 
 func unknownCommand(root *cobra.Command, name string) error {
-	err := usageError("unknown command %q", name)
-	err.hint = root.CommandPath() + " --help lists the commands"
+	err := exit.Usagef("unknown command %q", name)
+	err.Hint = root.CommandPath() + " --help lists the commands"
 	if s := root.SuggestionsFor(name); len(s) > 0 {
-		err.hint = "did you mean " + strings.Join(s, " or ") + "?"
+		err.Hint = "did you mean " + strings.Join(s, " or ") + "?"
 	}
 	return err
 }
 
 func flagError(cmd *cobra.Command, err error) error {
-	u := usageError("%w", err)
-	u.hint = cmd.CommandPath() + " --help"
+	u := exit.Usagef("%w", err)
+	u.Hint = cmd.CommandPath() + " --help"
 	if s := err.Error(); strings.HasPrefix(s, "unknown flag: --pass") || strings.HasPrefix(s, "unknown shorthand flag: 'p'") {
 		// The value may be in the error, and is a secret.
-		u.err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
-		u.hint = passwordWays
+		u.Err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
+		u.Hint = passwordWays
 	}
 	return u
 }
@@ -139,16 +140,16 @@ func flagError(cmd *cobra.Command, err error) error {
 // args checks the number of arguments, as cobra's validators do, with our errors.
 func args(min, max int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		var err *exitError
+		var err *exit.Error
 		switch {
 		case len(args) < min:
-			err = usageError("%s: missing argument: %s", cmd.Name(), what)
+			err = exit.Usagef("%s: missing argument: %s", cmd.Name(), what)
 		case max >= 0 && len(args) > max:
-			err = usageError("%s: unexpected argument %q", cmd.Name(), args[max])
+			err = exit.Usagef("%s: unexpected argument %q", cmd.Name(), args[max])
 		default:
 			return nil
 		}
-		err.hint = "usage: " + cmd.UseLine()
+		err.Hint = "usage: " + cmd.UseLine()
 		return err
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -70,7 +71,7 @@ func (l *lister) run(cmd *cobra.Command, _ []string) error {
 	switch l.subscription {
 	case "", "none", "to", "from", "both":
 	default:
-		return usageError("--subscription: %q: want none, to, from or both", l.subscription)
+		return exit.Usagef("--subscription: %q: want none, to, from or both", l.subscription)
 	}
 	o, err := l.env.account(cmd.Context())
 	if err != nil {
@@ -172,20 +173,20 @@ func (a *adder) run(cmd *cobra.Command, args []string) error {
 func (a *adder) check() error {
 	for _, text := range slices.Concat([]string{a.name}, a.in, a.out, a.all) {
 		if err := xmpp.CheckText(text); err != nil {
-			return dataError("--name, --group, --ungroup, --set-group: %w", err)
+			return exit.Dataf("--name, --group, --ungroup, --set-group: %w", err)
 		}
 	}
 	for _, g := range a.in {
 		if slices.Contains(a.out, g) {
-			return usageError("--group and --ungroup of %q exclude each other", g)
+			return exit.Usagef("--group and --ungroup of %q exclude each other", g)
 		}
 	}
 	switch {
 	case a.flags.Changed("set-group") && (a.flags.Changed("group") || a.flags.Changed("ungroup")):
-		return usageError("--set-group excludes --group and --ungroup")
+		return exit.Usagef("--set-group excludes --group and --ungroup")
 	case slices.Contains(a.in, ""), slices.Contains(a.out, ""):
-		err := usageError("--group, --ungroup: want the name of a group")
-		err.hint = "--set-group '' takes the contact out of all groups"
+		err := exit.Usagef("--group, --ungroup: want the name of a group")
+		err.Hint = "--set-group '' takes the contact out of all groups"
 		return err
 	}
 	return nil
@@ -266,7 +267,7 @@ func (env *Env) removeContact(ctx context.Context, p *people, jid xmpp.JID) erro
 		}
 	}
 	if !ok {
-		return noError(fmt.Sprintf("%s: there is no contact %s", p.s.JID().Bare(), jid))
+		return exit.Negative(fmt.Sprintf("%s: there is no contact %s", p.s.JID().Bare(), jid))
 	}
 	return env.print(newRosterItem(c))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -271,45 +272,45 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	}
 	for _, typ := range append([]string{f.typ}, uriTypes...) {
 		if !validType(typ) {
-			return usageError("--type: %q: want chat, normal or headline", typ)
+			return exit.Usagef("--type: %q: want chat, normal or headline", typ)
 		}
 	}
 	for _, pair := range [...][2]string{{"message", "file"}, {"lines", "input-json"}, {"message", "lines"}, {"message", "input-json"},
 		{"file", "lines"}, {"file", "input-json"}, {"id", "lines"}, {"id", "input-json"}} {
 		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
-			return usageError("--%s and --%s exclude each other", pair[0], pair[1])
+			return exit.Usagef("--%s and --%s exclude each other", pair[0], pair[1])
 		}
 	}
 	switch {
 	case cmd.Flags().Changed("id") && strings.TrimSpace(f.id) == "":
-		return usageError("--id: empty")
+		return exit.Usagef("--id: empty")
 	case cmd.Flags().Changed("id") && len(targets) > 1:
-		return usageError("--id: %d recipients cannot share one id", len(targets))
+		return exit.Usagef("--id: %d recipients cannot share one id", len(targets))
 	case cmd.Flags().Changed("to-file") && f.toFile == "":
-		return usageError("--to-file: empty")
+		return exit.Usagef("--to-file: empty")
 	case f.toFile == "-" && f.readsInput(cmd):
-		err := usageError("--to-file -: standard input is the message here")
-		err.hint = "give the text with --message or --file"
+		err := exit.Usagef("--to-file -: standard input is the message here")
+		err.Hint = "give the text with --message or --file"
 		return err
 	case cmd.Flags().Changed("batch") && !f.lines:
-		return usageError("--batch is for --lines")
+		return exit.Usagef("--batch is for --lines")
 	case cmd.Flags().Changed("bad-lines") && !f.lines && !f.inputJSON:
-		return usageError("--bad-lines is for --lines and --input-json")
+		return exit.Usagef("--bad-lines is for --lines and --input-json")
 	case !slices.Contains([]string{badStop, badSkip, badReplace}, f.badLines):
-		return usageError("--bad-lines: %q: want stop, skip or replace", f.badLines)
+		return exit.Usagef("--bad-lines: %q: want stop, skip or replace", f.badLines)
 	case cmd.Flags().Changed("batch") && f.batch == 0:
-		return usageError("--batch: want a duration above 0")
+		return exit.Usagef("--batch: want a duration above 0")
 	case f.retry < 0:
-		return usageError("--retry: want at least 0")
+		return exit.Usagef("--retry: want at least 0")
 	}
 	if f.url != "" {
 		if u, err := url.Parse(f.url); err != nil || u.Scheme == "" {
-			return usageError("--url: %q is not an absolute URL", f.url)
+			return exit.Usagef("--url: %q is not an absolute URL", f.url)
 		}
 	}
 	for _, text := range [...][2]string{{"message", f.message}, {"subject", f.subject}, {"thread", f.thread}, {"id", f.id}, {"url", f.url}} {
 		if err := xmpp.CheckText(text[1]); err != nil {
-			return dataError("--%s: %w", text[0], err)
+			return exit.Dataf("--%s: %w", text[0], err)
 		}
 	}
 	return nil
@@ -373,7 +374,7 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	body := string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
 	if err := xmpp.CheckText(body); err != nil {
-		return "", dataError("%s: %w", name, err)
+		return "", exit.Dataf("%s: %w", name, err)
 	}
 	return body, nil
 }
@@ -389,11 +390,11 @@ func (f *sender) content(t target, body string) content {
 func (f *sender) stanza(c content) (*outgoing, error) {
 	for _, text := range []string{c.body, c.subject, c.thread, c.id, c.url} {
 		if err := xmpp.CheckText(text); err != nil {
-			return nil, dataError("message to %s: %w", c.to, err)
+			return nil, exit.Dataf("message to %s: %w", c.to, err)
 		}
 	}
 	if c.body == "" && c.subject == "" && c.url == "" && !f.attention {
-		return nil, dataError("the message to %s is empty: it has no body, subject, url or attention", c.to)
+		return nil, exit.Dataf("the message to %s is empty: it has no body, subject, url or attention", c.to)
 	}
 	id := cmp.Or(c.id, xmpp.NewID())
 	to := c.to.String()
@@ -476,23 +477,23 @@ func bounced(s *xmpp.Session, e *xmpp.Element, to xmpp.JID, id string) bool {
 }
 
 // bounceError is the error of a message that was bounced.
-func bounceError(account xmpp.JID, m *outgoing) *exitError {
+func bounceError(account xmpp.JID, m *outgoing) *exit.Error {
 	err := fmt.Errorf("message to %s refused: %w", m.to, m.err)
-	e := &exitError{code: stanzaCode(m.err), class: "stanza", err: err}
+	e := &exit.Error{Code: stanzaCode(m.err), Class: "stanza", Err: err}
 	// RFC 6121, section 8.5.1: what a server answers for an account that it does
 	// not have.
 	if m.err.Condition == xmpp.ServiceUnavailable && m.to.Local != "" && m.to.Resource == "" {
-		e.code = exitNoUser
+		e.Code = exit.NoUser
 	}
 	switch {
-	case e.code == exitNoUser:
-		e.hint = "no such account, or it accepts no messages while offline"
+	case e.Code == exit.NoUser:
+		e.Hint = "no such account, or it accepts no messages while offline"
 	case m.err.Condition == xmpp.RemoteServerNotFound:
-		e.hint = fmt.Sprintf("%s cannot reach %s: %s", account.Domain, m.to.Domain, unreachable)
-	case e.code == exitTemporary:
-		e.hint = "try again"
+		e.Hint = fmt.Sprintf("%s cannot reach %s: %s", account.Domain, m.to.Domain, unreachable)
+	case e.Code == exit.Temporary:
+		e.Hint = "try again"
 	case m.to.Profile() != nil:
-		e.hint = fmt.Sprintf("check the JID: %v", m.to.Profile())
+		e.Hint = fmt.Sprintf("check the JID: %v", m.to.Profile())
 	}
 	return e
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -47,23 +48,23 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	}
 	if o.JID.Resource == "" && f.resource != "" {
 		if o.JID, err = withResource(o.JID, f.resource); err != nil {
-			return o, configError("", "resource: %w", err)
+			return o, exit.Configf("", "resource: %w", err)
 		}
 	}
 	o.OwnResource = o.JID.Resource != ""
 	env.noteProfile(o.JID)
 	if o.TLS, err = parseTLS(f.tls); err != nil {
-		return o, usageError("--tls: %w", err)
+		return o, exit.Usagef("--tls: %w", err)
 	}
 	if f.server != "" {
 		if _, _, err := xmpp.SplitServer(f.server); err != nil {
-			return o, usageError("--server: %w", err)
+			return o, exit.Usagef("--server: %w", err)
 		}
 	}
 	for _, s := range f.pins {
 		pin, err := xmpp.ParsePin(s)
 		if err != nil {
-			return o, usageError("--tls-pin: %w", err)
+			return o, exit.Usagef("--tls-pin: %w", err)
 		}
 		o.Pins = append(o.Pins, pin)
 	}
@@ -85,7 +86,7 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 func parseAccount(s string) (xmpp.JID, error) {
 	t, err := parseTarget(s)
 	if err == nil && t.jid.Local == "" {
-		err = usageError("%q is a server, not an account: want user@domain", s)
+		err = exit.Usagef("%q is a server, not an account: want user@domain", s)
 	}
 	return t.jid, err
 }
@@ -112,7 +113,7 @@ func readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, configError("", "--ca-file: %s holds no PEM certificate", file)
+		return nil, exit.Configf("", "--ca-file: %s holds no PEM certificate", file)
 	}
 	return roots, nil
 }
@@ -183,8 +184,8 @@ func (env *Env) attempt(ctx context.Context, o xmpp.Options, do func(context.Con
 
 // of says whose session an error is about. The answer no says so itself.
 func of(account xmpp.JID, err error) error {
-	var exit *exitError
-	if err == nil || errors.As(err, &exit) && exit.code == exitNo {
+	var known *exit.Error
+	if err == nil || errors.As(err, &known) && known.Code == exit.No {
 		return err
 	}
 	return fmt.Errorf("%s: %w", account.Bare(), err)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -159,7 +160,7 @@ func (l *listener) keptAway(err error) error {
 }
 
 func notReady(err error) error {
-	return &exitError{code: exitTemporary, class: "timeout", err: err, hint: "the server does not answer: try again"}
+	return &exit.Error{Code: exit.Temporary, Class: "timeout", Err: err, Hint: "the server does not answer: try again"}
 }
 
 // leave keeps the place of a durable listener for the next one.
@@ -190,11 +191,11 @@ func (l *listener) comesBack(err error) bool {
 			return l.malformed < maxMalformed
 		}
 	}
-	switch e := classify(l.waiting, err); e.class {
+	switch e := classify(l.waiting, err); e.Class {
 	case "dns":
 		return true // the server was there before
 	case "connect", "stream", "timeout", "auth", "stanza", "tls":
-		return e.code == exitTemporary || e.code == exitTimeout
+		return e.Code == exit.Temporary || e.Code == exit.Timeout
 	}
 	return false
 }
@@ -529,7 +530,7 @@ func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error
 			return features[nsSID] && features[nsArchive], nil
 		}
 		e := classify(l.waiting, err)
-		if ctx.Err() != nil || e.class != "stanza" && e.class != "timeout" || wait.tries == infoTries {
+		if ctx.Err() != nil || e.Class != "stanza" && e.Class != "timeout" || wait.tries == infoTries {
 			return false, err
 		}
 		l.trouble.err = of(s.JID(), err)
@@ -549,7 +550,7 @@ func (l *listener) accountFeatures(ctx context.Context, s *xmpp.Session) (map[st
 	defer cancel()
 	info, err := s.IQ(ctx, xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query")))
 	refused, ok := errors.AsType[*xmpp.StanzaError](err)
-	if ok && stanzaCode(refused) != exitTemporary {
+	if ok && stanzaCode(refused) != exit.Temporary {
 		return nil, nil
 	}
 	query := xmpp.Child(info, xmpp.NSDiscoInfo, "query")

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
@@ -29,8 +30,8 @@ func TestListenTrouble(t *testing.T) {
 		{10 * time.Minute, time.Hour, nil, 0, `^[^\n]*: connect to [^\n]*: refused; trying again\n[^\n]*: reconnected\n$`},
 		{10 * time.Minute, time.Hour, []string{"-q"}, 0, `^[^\n]*: refused; trying again\n[^\n]*: reconnected\n$`},
 		{10 * time.Minute, time.Hour, []string{"--json"}, 0, `^{"kind":"error",[^\n]*"ok":true,[^\n]*refused; trying again",[^\n]*}\n{[^\n]*"ok":true,[^\n]*reconnected"[^\n]*}\n$`},
-		{10 * time.Hour, time.Hour, nil, exitTemporary, `^[^\n]*; trying again\n[^\n]*: connect to [^\n]*: refused \(hint: [^\n]*\)\n$`},
-		{10 * time.Hour, 30 * time.Second, []string{"--count", "1"}, exitTemporary, `^[^\n]*: connect to [^\n]*: refused \(hint: [^\n]*\)\n$`},
+		{10 * time.Hour, time.Hour, nil, exit.Temporary, `^[^\n]*; trying again\n[^\n]*: connect to [^\n]*: refused \(hint: [^\n]*\)\n$`},
+		{10 * time.Hour, 30 * time.Second, []string{"--count", "1"}, exit.Temporary, `^[^\n]*: connect to [^\n]*: refused \(hint: [^\n]*\)\n$`},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			args := append([]string{"listen", "--for", test.total.String()}, test.args...)

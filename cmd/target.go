@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -21,30 +22,30 @@ func parseTarget(s string) (target, error) {
 	if !isURI || !strings.EqualFold(scheme, "xmpp") {
 		t, err := targetOf(s)
 		if err != nil {
-			return target{}, usageError("%w", err)
+			return target{}, exit.Usagef("%w", err)
 		}
 		return t, nil
 	}
 	if strings.HasPrefix(rest, "//") {
-		return target{}, usageError("%q: an account in a URI is not supported: use --jid", s)
+		return target{}, exit.Usagef("%q: an account in a URI is not supported: use --jid", s)
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	path, query, _ := strings.Cut(rest, "?")
 	t, err := parsePath(path)
 	if err != nil {
-		return target{}, usageError("malformed URI %q: %w", s, err)
+		return target{}, exit.Usagef("malformed URI %q: %w", s, err)
 	}
 	action, pairs, _ := strings.Cut(query, ";")
 	switch action {
 	case "", "message":
 	default:
-		return target{}, usageError("%q: the action %q is not supported: only ?message is", s, action)
+		return target{}, exit.Usagef("%q: the action %q is not supported: only ?message is", s, action)
 	}
 	t.fields = make(url.Values)
 	for pair := range strings.SplitSeq(pairs, ";") {
 		key, value, _ := strings.Cut(pair, "=")
 		if value, err = url.PathUnescape(value); err != nil {
-			return target{}, usageError("malformed URI %q: %w", s, err)
+			return target{}, exit.Usagef("malformed URI %q: %w", s, err)
 		}
 		t.fields.Set(key, value)
 	}

@@ -3,6 +3,8 @@ package cmd
 import (
 	"errors"
 	"testing"
+
+	"xmppkit/cmd/exit"
 )
 
 // RFC 5122, XEP-0147: an address is a JID or an xmpp: URI.
@@ -48,8 +50,8 @@ func TestParseTarget(t *testing.T) {
 			continue
 		}
 		got, err := parseTarget(in)
-		var exit *exitError
-		if !errors.As(err, &exit) || exit.code != exitUsage {
+		var known *exit.Error
+		if !errors.As(err, &known) || known.Code != exit.Usage {
 			t.Errorf("%s: %+v, %v", in, got, err)
 		}
 	}
@@ -69,8 +71,8 @@ func FuzzTarget(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		got, err := parseTarget(s)
 		if err != nil {
-			var exit *exitError
-			if !errors.As(err, &exit) || exit.code != exitUsage {
+			var known *exit.Error
+			if !errors.As(err, &known) || known.Code != exit.Usage {
 				t.Errorf("%q: %v", s, err)
 			}
 			return

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"unicode"
+
+	"xmppkit/cmd/exit"
 )
 
 // fromFile adds the JIDs of --to-file to those of the command line: one a line, but each
@@ -55,7 +57,7 @@ func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, erro
 		return nil, badLinesError(bad)
 	}
 	if len(targets) == 0 && !f.inputJSON {
-		return nil, dataError("--to-file: %s: there is no JID in it", name)
+		return nil, exit.Dataf("--to-file: %s: there is no JID in it", name)
 	}
 	return targets, nil
 }
@@ -82,7 +84,7 @@ func badLinesError(bad []string) error {
 	if more := len(bad) - maxNamed; more > 0 {
 		bad = append(bad[:maxNamed:maxNamed], fmt.Sprintf("--to-file: %s more cannot be sent to", number(more, "line")))
 	}
-	e := dataError("%w", errors.New(strings.Join(bad, "; ")))
-	e.lines = bad
+	e := exit.Dataf("%w", errors.New(strings.Join(bad, "; ")))
+	e.Lines = bad
 	return e
 }

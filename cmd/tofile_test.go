@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"xmppkit/cmd/exit"
 )
 
 // --to-file has one JID a line, and each gets one message.
@@ -16,18 +18,18 @@ func TestToFile(t *testing.T) {
 		want       string // the recipients, or what the error has
 	}{
 		{"a@b.example\nc@d.example\n", "", 0, "a@b.example c@d.example"},
-		{"\uFEFF# friends\n\n  a@b.example \t# the first\r\nxmpp:c@d.example\n\t#e@f.example\ng@h.example#1", "", exitData, "line 6: "},
+		{"\uFEFF# friends\n\n  a@b.example \t# the first\r\nxmpp:c@d.example\n\t#e@f.example\ng@h.example#1", "", exit.Data, "line 6: "},
 		{"a@b.example/x #1\nxmpp:a@b.example/x%20%231\na#b@c.example\n#", "", 0, "a@b.example/x a@b.example/x #1 a#b@c.example"},
 		{"a@b.example\nA@B.example\n\nc@d.example\na@b.example", "c@d.example e@f.example", 0, "c@d.example e@f.example a@b.example"},
 		{"a@b.example", "c@d.example c@d.example", 0, "c@d.example c@d.example a@b.example"},
 		{"xmpp:a@b.example?message;subject=x\nxmpp:a@b.example?message;subject=y", "", 0, "a@b.example a@b.example"},
-		{"a@b.example c@d.example\n", "", exitData, "line 1: "},
-		{"ok@b.example\n@\n\nxmpp:a@b?join\nxmpp:a@b.example?message;type=error\n\xff@b", "", exitData, "line 2: |line 4: |line 5: |line 6: "},
-		{many, "", exitData, "line 1: |line 20: |80 lines more"},
-		{"", "", exitData, "there is no JID in it"},
-		{"# nobody\n", "", exitData, "there is no JID in it"},
+		{"a@b.example c@d.example\n", "", exit.Data, "line 1: "},
+		{"ok@b.example\n@\n\nxmpp:a@b?join\nxmpp:a@b.example?message;type=error\n\xff@b", "", exit.Data, "line 2: |line 4: |line 5: |line 6: "},
+		{many, "", exit.Data, "line 1: |line 20: |80 lines more"},
+		{"", "", exit.Data, "there is no JID in it"},
+		{"# nobody\n", "", exit.Data, "there is no JID in it"},
 		{"# nobody\n", "a@b.example", 0, "a@b.example"},
-		{"a@b.example\nc@d.example", "--id x", exitUsage, "2 recipients cannot share one id"},
+		{"a@b.example\nc@d.example", "--id x", exit.Usage, "2 recipients cannot share one id"},
 	} {
 		file := filepath.Join(t.TempDir(), "to")
 		if err := os.WriteFile(file, []byte(test.file), 0o600); err != nil {

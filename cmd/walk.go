@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
@@ -256,7 +257,7 @@ func (w *walk) take(n int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.taken += n; w.taken > walkBudget {
-		return &exitError{code: exitProtocol, class: "stanza", err: fmt.Errorf("more than %d MiB in answers", walkBudget>>20)}
+		return &exit.Error{Code: exit.Protocol, Class: "stanza", Err: fmt.Errorf("more than %d MiB in answers", walkBudget>>20)}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 )
 
@@ -130,13 +131,13 @@ func (env *Env) finishes() { env.stdout.finish = true }
 func (env *Env) outcome(err error) error {
 	write, unwritten := errors.AsType[*output.WriteError](err)
 	lost := env.stdout.lost
-	e, decided := errors.AsType[*exitError](err)
+	e, decided := errors.AsType[*exit.Error](err)
 	switch {
 	case errors.Is(err, errReaderGone), unwritten && errors.Is(write, syscall.EPIPE):
 		return nil
 	case lost == nil:
 		return err
-	case err == nil, decided && e.code == exitNo && !errors.Is(lost, syscall.EPIPE):
+	case err == nil, decided && e.Code == exit.No && !errors.Is(lost, syscall.EPIPE):
 		return &output.WriteError{Err: lost}
 	}
 	return err

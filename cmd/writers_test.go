@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 )
 
@@ -71,7 +72,7 @@ func TestTalker(t *testing.T) {
 // What cannot be written is the answer only where there is no better one.
 func TestOutcome(t *testing.T) {
 	gone, full := error(syscall.EPIPE), error(syscall.ENOSPC)
-	no, refused := noError("no"), dataError("bad")
+	no, refused := exit.Negative("no"), exit.Dataf("bad")
 	for _, test := range []struct {
 		name      string
 		err, lost error
@@ -80,13 +81,13 @@ func TestOutcome(t *testing.T) {
 		{"fine", nil, nil, 0},
 		{"what lists has no reader any more", &output.WriteError{Err: gone}, nil, 0},
 		{"what lists has no reader any more, as was noticed", errReaderGone, nil, 0},
-		{"what lists cannot be written", &output.WriteError{Err: full}, nil, exitOutput},
-		{"what changes lost a result", nil, gone, exitOutput},
-		{"what changes lost a result to a full disk", nil, full, exitOutput},
-		{"it has an answer", no, gone, exitNo},
-		{"its answer is in what was lost", no, full, exitOutput},
-		{"it failed", refused, gone, exitData},
-		{"it failed, and the disk is full", refused, full, exitData},
+		{"what lists cannot be written", &output.WriteError{Err: full}, nil, exit.Output},
+		{"what changes lost a result", nil, gone, exit.Output},
+		{"what changes lost a result to a full disk", nil, full, exit.Output},
+		{"it has an answer", no, gone, exit.No},
+		{"its answer is in what was lost", no, full, exit.Output},
+		{"it failed", refused, gone, exit.Data},
+		{"it failed, and the disk is full", refused, full, exit.Data},
 	} {
 		env := &Env{Out: io.Discard, Err: io.Discard}
 		env.open(t.Context())

@@ -10,67 +10,11 @@ import (
 	"syscall"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/sasl"
 )
-
-// The exit codes; those of sysexits.h where it has one.
-const (
-	exitNo          = 1   // it worked, and the answer is no
-	exitUsage       = 2   // the command line is wrong
-	exitData        = 65  // EX_DATAERR: the input data is wrong
-	exitInput       = 66  // EX_NOINPUT: an input file cannot be read
-	exitNoUser      = 67  // EX_NOUSER: the recipient does not exist
-	exitNoHost      = 68  // EX_NOHOST: the host does not exist
-	exitUnavailable = 69  // EX_UNAVAILABLE: refused for good
-	exitBug         = 70  // EX_SOFTWARE: a bug in this program
-	exitOutput      = 74  // EX_IOERR: the results cannot be written
-	exitTemporary   = 75  // EX_TEMPFAIL: try again
-	exitProtocol    = 76  // EX_PROTOCOL: TLS or the server's XMPP is not right
-	exitNotAllowed  = 77  // EX_NOPERM: wrong password, or not allowed
-	exitConfig      = 78  // EX_CONFIG: no account, no password
-	exitTimeout     = 124 // as timeout(1)
-	exitInterrupt   = 128 + int(syscall.SIGINT)
-	exitTerminate   = 128 + int(syscall.SIGTERM)
-	exitHangup      = 128 + int(syscall.SIGHUP)
-)
-
-// An exitError is an error whose code is already decided.
-type exitError struct {
-	code  int
-	class string
-	err   error
-	hint  string
-	lines []string // printed one by one, instead of err; with --json and exit code 1 the results say it
-
-	details []string // said behind it, one by one; with --json the results say it
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func usageError(format string, args ...any) *exitError {
-	return &exitError{code: exitUsage, class: "usage", err: fmt.Errorf(format, args...)}
-}
-
-func dataError(format string, args ...any) *exitError {
-	return &exitError{code: exitData, class: "data", err: fmt.Errorf(format, args...)}
-}
-
-func inputError(format string, args ...any) *exitError {
-	return &exitError{code: exitInput, class: "input", err: fmt.Errorf(format, args...)}
-}
-
-func configError(hint, format string, args ...any) *exitError {
-	return &exitError{code: exitConfig, class: "config", err: fmt.Errorf(format, args...), hint: hint}
-}
-
-// noError is the answer no. Each of its lines is reported, unless the results on
-// standard output are JSON and say it already.
-func noError(lines ...string) *exitError {
-	return &exitError{code: exitNo, class: "stanza", err: errors.New(strings.Join(lines, "; ")), lines: lines}
-}
 
 // errorRecord is an error on standard error, with --json.
 type errorRecord struct {
@@ -141,14 +85,14 @@ func (env *Env) report(ctx context.Context, err error) int {
 	}
 	env.talk.last()
 	e := classify(ctx, err)
-	if e.code == exitInterrupt || e.code == exitTerminate || e.code == exitHangup || err.Error() == "" || e.code == exitNo && e.lines != nil && env.flags.json {
+	if e.Code == exit.Interrupt || e.Code == exit.Terminate || e.Code == exit.Hangup || err.Error() == "" || e.Code == exit.No && e.Lines != nil && env.flags.json {
 		env.printDetails(e)
-		return e.code
+		return e.Code
 	}
 	r := errorRecord{
-		Kind: "error", Time: output.Time(time.Now()), Class: e.class, ExitCode: e.code,
-		Retryable: e.code == exitTemporary || e.code == exitTimeout,
-		Message:   e.Error(), Hint: e.hint, JID: env.flags.jid, lines: e.lines,
+		Kind: "error", Time: output.Time(time.Now()), Class: e.Class, ExitCode: e.Code,
+		Retryable: e.Code == exit.Temporary || e.Code == exit.Timeout,
+		Message:   e.Error(), Hint: e.Hint, JID: env.flags.jid, lines: e.Lines,
 	}
 	if r.lines == nil {
 		r.lines = []string{r.Message}
@@ -161,12 +105,12 @@ func (env *Env) report(ctx context.Context, err error) int {
 	}
 	env.printError(r)
 	env.printDetails(e)
-	return e.code
+	return e.Code
 }
 
-func (env *Env) printDetails(e *exitError) {
-	if len(e.details) > 0 && !env.flags.json {
-		env.printError(errorRecord{lines: e.details})
+func (env *Env) printDetails(e *exit.Error) {
+	if len(e.Details) > 0 && !env.flags.json {
+		env.printError(errorRecord{lines: e.Details})
 	}
 }
 
@@ -195,9 +139,9 @@ func (env *Env) printError(r errorRecord) {
 }
 
 // classify decides the exit code, the class and the hint of any error.
-func classify(ctx context.Context, err error) *exitError {
+func classify(ctx context.Context, err error) *exit.Error {
 	var (
-		exit   *exitError
+		known  *exit.Error
 		write  *output.WriteError
 		dial   *xmpp.DialError
 		stream *xmpp.StreamError
@@ -205,20 +149,20 @@ func classify(ctx context.Context, err error) *exitError {
 		stanza *xmpp.StanzaError
 		limit  *xmpp.LimitError
 	)
-	is := func(code int, class, hint string) *exitError {
-		return &exitError{code: code, class: class, err: err, hint: hint}
+	is := func(code int, class, hint string) *exit.Error {
+		return &exit.Error{Code: code, Class: class, Err: err, Hint: hint}
 	}
 	switch {
-	case errors.As(err, &exit):
-		e := is(exit.code, exit.class, exit.hint)
-		e.lines, e.details = exit.lines, exit.details
+	case errors.As(err, &known):
+		e := is(known.Code, known.Class, known.Hint)
+		e.Lines, e.Details = known.Lines, known.Details
 		return e
 	case errors.Is(err, context.DeadlineExceeded):
-		return is(exitTimeout, "timeout", "raise --timeout")
+		return is(exit.Timeout, "timeout", "raise --timeout")
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return is(signalCode(ctx), "timeout", "")
 	case errors.As(err, &write):
-		return is(exitOutput, "output", "")
+		return is(exit.Output, "output", "")
 	case errors.As(err, &dial):
 		return classifyDial(err, dial)
 	case errors.As(err, &auth):
@@ -233,74 +177,74 @@ func classify(ctx context.Context, err error) *exitError {
 		}
 		return is(stanzaCode(stanza), "stanza", hint)
 	case errors.As(err, &limit):
-		return is(exitProtocol, "stanza", "")
+		return is(exit.Protocol, "stanza", "")
 	case errors.Is(err, xmpp.ErrTooLarge):
-		return is(exitData, "data", "send less at a time")
+		return is(exit.Data, "data", "send less at a time")
 	case errors.Is(err, xmpp.ErrLost):
-		return is(exitTemporary, "connect", "try again")
+		return is(exit.Temporary, "connect", "try again")
 	}
-	return is(exitBug, "bug", "this is a mistake in xmppkit; please report it")
+	return is(exit.Bug, "bug", "this is a mistake in xmppkit; please report it")
 }
 
 // signalCode is 128 and the number of the signal that ended ctx.
 func signalCode(ctx context.Context) int {
 	switch signal, _, _ := strings.Cut(context.Cause(ctx).Error(), " signal"); signal {
 	case syscall.SIGTERM.String():
-		return exitTerminate
+		return exit.Terminate
 	case syscall.SIGHUP.String():
-		return exitHangup
+		return exit.Hangup
 	}
-	return exitInterrupt
+	return exit.Interrupt
 }
 
-func classifyDial(err error, d *xmpp.DialError) *exitError {
+func classifyDial(err error, d *xmpp.DialError) *exit.Error {
 	var dns *net.DNSError
 	var unknown x509.UnknownAuthorityError
-	e := &exitError{code: exitTemporary, class: d.Op, err: err}
+	e := &exit.Error{Code: exit.Temporary, Class: d.Op, Err: err}
 	switch {
 	case errors.Is(err, xmpp.ErrNotXMPP):
-		e.code, e.hint = exitProtocol, "not an XMPP server? check --server and its port"
+		e.Code, e.Hint = exit.Protocol, "not an XMPP server? check --server and its port"
 	case errors.Is(err, xmpp.ErrDirectTLS):
-		e.code, e.hint = exitProtocol, "--tls direct"
+		e.Code, e.Hint = exit.Protocol, "--tls direct"
 	case errors.Is(err, xmpp.ErrStartTLS):
-		e.code, e.hint = exitProtocol, "--tls starttls"
+		e.Code, e.Hint = exit.Protocol, "--tls starttls"
 	case d.Op == "stream":
-		e.code = exitProtocol
+		e.Code = exit.Protocol
 	case errors.As(err, &dns) && dns.IsNotFound:
-		e.code, e.hint = exitNoHost, "check the domain of the JID, or name the server with --server"
+		e.Code, e.Hint = exit.NoHost, "check the domain of the JID, or name the server with --server"
 	case d.Op == "tls" && d.Pin != "":
-		e.code = exitProtocol
-		e.hint = "if you know by another way that this is the right server: --tls-pin " + d.Pin
+		e.Code = exit.Protocol
+		e.Hint = "if you know by another way that this is the right server: --tls-pin " + d.Pin
 		if errors.As(err, &unknown) {
-			e.hint = "name the authority with --ca-file; or, " + e.hint
+			e.Hint = "name the authority with --ca-file; or, " + e.Hint
 		}
 	case d.Op == "tls":
-		e.code, e.hint = exitProtocol, "there is no way around TLS; is --tls right for this port?"
+		e.Code, e.Hint = exit.Protocol, "there is no way around TLS; is --tls right for this port?"
 	case d.Op == "dns":
-		e.hint = "try again, or name the server with --server"
+		e.Hint = "try again, or name the server with --server"
 	case d.Op == "connect":
-		e.hint = "is the server up? --server names another"
+		e.Hint = "is the server up? --server names another"
 	}
 	return e
 }
 
-func classifyAuth(err error, a *xmpp.AuthError) *exitError {
-	e := &exitError{code: exitNotAllowed, class: "auth", err: err}
+func classifyAuth(err error, a *xmpp.AuthError) *exit.Error {
+	e := &exit.Error{Code: exit.NotAllowed, Class: "auth", Err: err}
 	var offer *sasl.OfferError
 	switch {
 	case errors.As(err, &offer):
-		e.hint = offer.Hint
+		e.Hint = offer.Hint
 		if offer.PlainOnly {
-			e.hint = "--allow-plain hands the server the password itself, inside TLS"
+			e.Hint = "--allow-plain hands the server the password itself, inside TLS"
 		}
 	case errors.Is(err, sasl.ErrPassword):
-		e.code, e.class = exitConfig, "config"
+		e.Code, e.Class = exit.Config, "config"
 	case errors.Is(err, sasl.ErrServer):
-		e.code, e.hint = exitProtocol, "do not log in here until you know why: someone may be in between"
+		e.Code, e.Hint = exit.Protocol, "do not log in here until you know why: someone may be in between"
 	case a.Condition == xmpp.TemporaryAuthFailure:
-		e.code, e.hint = exitTemporary, "try again"
+		e.Code, e.Hint = exit.Temporary, "try again"
 	case a.Condition == xmpp.NotAuthorized:
-		e.hint = "check the account and its password"
+		e.Hint = "check the account and its password"
 	}
 	return e
 }
@@ -308,17 +252,17 @@ func classifyAuth(err error, a *xmpp.AuthError) *exitError {
 // streamCode follows RFC 6120, section 4.9.3. A conflict is not its to judge: see crowded.
 func streamCode(e *xmpp.StreamError) (code int, hint string) {
 	if e.Sent {
-		return exitProtocol, ""
+		return exit.Protocol, ""
 	}
 	switch e.Condition {
 	case "host-unknown", "host-gone":
-		return exitNoHost, "the server does not serve this domain: check the JID"
+		return exit.NoHost, "the server does not serve this domain: check the JID"
 	case xmpp.NotAuthorized, xmpp.PolicyViolation:
-		return exitNotAllowed, ""
+		return exit.NotAllowed, ""
 	case "system-shutdown", "reset", "connection-timeout", xmpp.ResourceConstraint, xmpp.InternalServerError, xmpp.RemoteConnectionFailed:
-		return exitTemporary, "try again"
+		return exit.Temporary, "try again"
 	}
-	return exitProtocol, ""
+	return exit.Protocol, ""
 }
 
 // unreachable is the hint for a server that another one cannot reach.
@@ -329,35 +273,35 @@ const unreachable = "check the domain; if it is right, try again later"
 // they wanted.
 func crowded(o xmpp.Options, condition xmpp.Condition, class string, err error) error {
 	if condition == xmpp.Conflict && o.OwnResource {
-		return &exitError{code: exitUnavailable, class: class, err: err,
-			hint: fmt.Sprintf("another session took the resource %q: use another one", o.JID.Resource)}
+		return &exit.Error{Code: exit.Unavailable, Class: class, Err: err,
+			Hint: fmt.Sprintf("another session took the resource %q: use another one", o.JID.Resource)}
 	}
-	return &exitError{code: exitTemporary, class: class, err: err,
-		hint: "there are too many sessions of this account: end one of them, or try again later"}
+	return &exit.Error{Code: exit.Temporary, Class: class, Err: err,
+		Hint: "there are too many sessions of this account: end one of them, or try again later"}
 }
 
 // stanzaCode follows RFC 6120, section 8.3.
 func stanzaCode(e *xmpp.StanzaError) int {
 	switch e.Condition {
 	case xmpp.ItemNotFound:
-		return exitNoUser
+		return exit.NoUser
 	case xmpp.RemoteServerNotFound, xmpp.ResourceConstraint:
 		// Servers say the first also of one that is only down for the moment.
-		return exitTemporary
+		return exit.Temporary
 	case xmpp.Conflict, xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented, xmpp.Gone:
 		if e.Type != "wait" {
-			return exitUnavailable
+			return exit.Unavailable
 		}
 	case "forbidden", "not-allowed", "registration-required", xmpp.NotAuthorized, "subscription-required", xmpp.PolicyViolation:
 		if e.Type != "wait" {
-			return exitNotAllowed
+			return exit.NotAllowed
 		}
 	}
 	switch e.Type {
 	case "wait":
-		return exitTemporary
+		return exit.Temporary
 	case "auth":
-		return exitNotAllowed
+		return exit.NotAllowed
 	}
-	return exitUnavailable
+	return exit.Unavailable
 }

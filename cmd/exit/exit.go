@@ -1,0 +1,74 @@
+// Package exit has the exit codes of the commands, and the error that carries one. It
+// leaves out which error of XMPP has which code: package cmd knows that.
+package exit
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+)
+
+// The exit codes; those of sysexits.h where it has one.
+const (
+	No          = 1   // it worked, and the answer is no
+	Usage       = 2   // the command line is wrong
+	Data        = 65  // EX_DATAERR: the input data is wrong
+	Input       = 66  // EX_NOINPUT: an input file cannot be read
+	NoUser      = 67  // EX_NOUSER: the recipient does not exist
+	NoHost      = 68  // EX_NOHOST: the host does not exist
+	Unavailable = 69  // EX_UNAVAILABLE: refused for good
+	Bug         = 70  // EX_SOFTWARE: a bug in this program
+	Output      = 74  // EX_IOERR: the results cannot be written
+	Temporary   = 75  // EX_TEMPFAIL: try again
+	Protocol    = 76  // EX_PROTOCOL: TLS or the server's XMPP is not right
+	NotAllowed  = 77  // EX_NOPERM: wrong password, or not allowed
+	Config      = 78  // EX_CONFIG: no account, no password
+	Timeout     = 124 // as timeout(1)
+	Interrupt   = 128 + int(syscall.SIGINT)
+	Terminate   = 128 + int(syscall.SIGTERM)
+	Hangup      = 128 + int(syscall.SIGHUP)
+)
+
+// An Error is an error whose code is already decided.
+type Error struct {
+	Code  int
+	Class string // the key class of the record error
+	Err   error
+	Hint  string // what to do instead
+
+	// Lines are printed one by one, instead of Err. With --json and code 1 the results
+	// have them.
+	Lines []string
+	// Details are printed after it, one by one. With --json the results have them.
+	Details []string
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Usagef is an error of the command line.
+func Usagef(format string, args ...any) *Error {
+	return &Error{Code: Usage, Class: "usage", Err: fmt.Errorf(format, args...)}
+}
+
+// Dataf is an error of the input data.
+func Dataf(format string, args ...any) *Error {
+	return &Error{Code: Data, Class: "data", Err: fmt.Errorf(format, args...)}
+}
+
+// Inputf is an error of a file that is to be read.
+func Inputf(format string, args ...any) *Error {
+	return &Error{Code: Input, Class: "input", Err: fmt.Errorf(format, args...)}
+}
+
+// Configf is an error of the configuration.
+func Configf(hint, format string, args ...any) *Error {
+	return &Error{Code: Config, Class: "config", Err: fmt.Errorf(format, args...), Hint: hint}
+}
+
+// Negative is the answer no. Each of its lines is reported, unless the results on
+// standard output are JSON and have it already.
+func Negative(lines ...string) *Error {
+	return &Error{Code: No, Class: "stanza", Err: errors.New(strings.Join(lines, "; ")), Lines: lines}
+}
