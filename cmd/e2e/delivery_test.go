@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"context"
@@ -27,7 +27,7 @@ import (
 // its id. Usually each thing fails a few times only; the whole, with the seed of a
 // run that is to be repeated:
 //
-//	XMPPKIT_FAULTS=50 XMPPKIT_SEED=1 go test -v -run TestDelivery .
+//	XMPPKIT_FAULTS=50 XMPPKIT_SEED=1 go test -v -run TestDelivery ./cmd/e2e
 func TestDelivery(t *testing.T) {
 	instants := 2
 	if n, err := strconv.Atoi(os.Getenv("XMPPKIT_FAULTS")); err == nil {

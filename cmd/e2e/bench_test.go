@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bufio"
@@ -24,7 +24,7 @@ import (
 
 // The benchmarks run the whole program, as a script does:
 //
-//	go test -run '^$' -bench . -benchtime 10x .
+//	go test -run '^$' -bench . -benchtime 10x ./cmd/e2e
 
 // benchAccount is where and as whom a benchmark logs in.
 type benchAccount struct{ server, direct, ca, state string }
@@ -373,7 +373,7 @@ func BenchmarkEndlessStanza(b *testing.B) {
 func BenchmarkBuild(b *testing.B) {
 	file := filepath.Join(b.TempDir(), "xmppkit")
 	for b.Loop() {
-		if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, root).CombinedOutput(); err != nil {
 			b.Fatalf("%v: %s", err, out)
 		}
 	}

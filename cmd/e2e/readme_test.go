@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // TestReadme runs what the README tells newcomers to type: each of its sh blocks as
 // it stands, one after the other, in the shell of xmppkit demo.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile(root + "/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 
 // TestVersion fails when the program and the changelog name different versions.
 func TestVersion(t *testing.T) {
-	log, err := os.ReadFile("CHANGELOG.md")
+	log, err := os.ReadFile(root + "/CHANGELOG.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestVersion(t *testing.T) {
 // TestUnits fails when the examples are not what the README shows, or when systemd finds
 // something wrong in them.
 func TestUnits(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile(root + "/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestUnits(t *testing.T) {
 		unit, _, _ := strings.Cut(part, "```")
 		shown = append(shown, unit)
 	}
-	files, _ := filepath.Glob("examples/*.service") // the pattern is well-formed
+	files, _ := filepath.Glob(root + "/examples/*.service") // the pattern is well-formed
 	dir := t.TempDir()
 	programs := strings.NewReplacer("/usr/local/bin/xmppkit", self, "/usr/local/bin/job", "/bin/true") // that exist
 	for i, file := range files {

@@ -1,4 +1,5 @@
-package main
+// Package e2e tests the program from outside, as its users see it. It has nothing but tests.
+package e2e
 
 import (
 	"context"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -20,6 +22,7 @@ import (
 	"github.com/beevik/etree"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"xmppkit/cmd"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xmpptest"
 )
@@ -29,8 +32,18 @@ func TestMain(m *testing.M) {
 	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	// The race detector sleeps for a second at the end of each program.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	testscript.Main(m, map[string]func(){"xmppkit": main})
+	testscript.Main(m, map[string]func(){"xmppkit": xmppkit})
 }
+
+// xmppkit is what main does, which no other package can import.
+func xmppkit() {
+	ctx, stop := signal.NotifyContext(context.Background(), cmd.Signals()...)
+	context.AfterFunc(ctx, stop)
+	os.Exit(cmd.Main(ctx, cmd.System(), os.Args[1:]))
+}
+
+// root is where the module is: the scripts, and the files that are published.
+const root = "../.."
 
 // The scripts run against each target. Every script has two accounts of its own,
 // $ROMEO and $JULIET, with one password; a configuration file says that it is Romeo. The
@@ -75,7 +88,7 @@ func runInterop(t *testing.T, start func(string) (*realServer, func(), error)) {
 func runScripts(t *testing.T, target string, prepare func(e *testscript.Env, romeo, juliet string) error) {
 	var scripts atomic.Int32
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/scripts",
+		Dir:                 root + "/testdata/scripts",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {

@@ -1,9 +1,10 @@
-package main
+package e2e
 
 import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -17,7 +18,7 @@ func TestCompletions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := os.ReadFile(file)
+		got, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s is stale: run go generate (%v)", file, err)
 		}

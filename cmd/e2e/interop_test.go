@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bytes"
@@ -352,7 +352,7 @@ func (h *home) giveAway(path string) error {
 
 // writeConfig fills in the ports. Paths are relative to the home, where the server runs.
 func (h *home) writeConfig(name string) error {
-	t, err := template.ParseFiles(filepath.Join("testdata", "interop", name+".tmpl"))
+	t, err := template.ParseFiles(filepath.Join(root, "testdata", "interop", name+".tmpl"))
 	if err != nil {
 		return err
 	}
