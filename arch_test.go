@@ -66,7 +66,8 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/exit", "output", "xmpp", "xmpp/sasl", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "output", "xmpp", "xmpp/sasl", "xmpp/xmpptest"},
+		"cmd/child":          {},
 		"cmd/exit":           {},
 		"output":             {},
 		"xmpp":               {"xmpp/internal/wire", "xmpp/sasl"},
@@ -78,7 +79,7 @@ func TestImports(t *testing.T) {
 	only := map[string][]string{
 		"github.com/spf13/cobra":       {"cmd"},
 		"github.com/spf13/pflag":       {"cmd"},
-		"golang.org/x/term":            {"cmd"},
+		"golang.org/x/term":            {"cmd", "cmd/child"},
 		"github.com/xdg-go/scram":      {"xmpp/sasl", "xmpp/xmpptest"},
 		"github.com/xdg-go/stringprep": {"xmpp/sasl"},
 		"github.com/beevik/etree":      {"xmpp", "xmpp/internal/wire"},

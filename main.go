@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 
 	"xmppkit/cmd"
 )
@@ -16,7 +15,7 @@ import (
 //go:generate sh -c "go run . completion powershell >completions/xmppkit.ps1"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), cmd.Signals()...)
+	ctx, stop := cmd.NotifyContext(context.Background())
 	context.AfterFunc(ctx, stop) // the first signal cancels, the second kills
 	os.Exit(cmd.Main(ctx, cmd.System(), os.Args[1:]))
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -183,29 +184,21 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 		return err
 	}
 	defer stop()
-	c := exec.CommandContext(ctx, path, args[1:]...)
-	c.Args[0] = args[0]
-	c.Env, c.Stdin, c.Stdout, c.Stderr = environ, env.In, env.Out, env.Err
-	c.Cancel = func() error { return c.Process.Signal(syscall.Signal(signalCode(ctx) - 128)) }
-	c.WaitDelay = 5 * time.Second
-	err = c.Run()
-	switch ended, ok := errors.AsType[*exec.ExitError](err); {
+	c := &child.Child{
+		Path: path, Args: args, Env: environ, Stdin: env.In, Stdout: env.Out, Stderr: env.Err,
+		Signal: func() os.Signal { return syscall.Signal(signalCode(ctx) - 128) },
+		Grace:  func() time.Duration { return 5 * time.Second }, Linger: 5 * time.Second,
+	}
+	err = c.Run(ctx)
+	switch _, ended := errors.AsType[*exec.ExitError](err); {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case ok:
-		return &exit.Error{Code: exitCode(ended.ProcessState), Err: errSilent}
+	case ended:
+		return &exit.Error{Code: child.Code(err), Err: errSilent}
 	}
-	return &exit.Error{Code: 126, Class: "input", Err: fmt.Errorf("demo: run %s: %w", args[0], err)}
-}
-
-// exitCode is the code of a process that has ended, in the way of a shell.
-func exitCode(p *os.ProcessState) int {
-	if w, ok := p.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return 128 + int(w.Signal())
-	}
-	return p.ExitCode()
+	return notRunnable("demo", fmt.Errorf("run %s: %w", args[0], err))
 }
 
 // errSilent is the error of a command that has already said what is wrong.

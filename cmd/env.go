@@ -72,16 +72,6 @@ func System() *Env {
 	}
 }
 
-// Signals are those that end a command in good order. A hangup that is ignored, as
-// by nohup(1), stays so.
-func Signals() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
-}
-
 // takeEnvironment returns the environment, and takes the password out of what the
 // programs that are started inherit.
 func takeEnvironment() func(string) string {

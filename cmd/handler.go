@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -100,15 +100,6 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	}
 	h.environ = handlerEnviron(os.Environ())
 	return jids, nil
-}
-
-// notRunnable is the error of a command that cannot be run, with the code of a shell.
-func notRunnable(who string, err error) error {
-	code := 127
-	if errors.Is(err, fs.ErrPermission) {
-		code = 126
-	}
-	return &exit.Error{Code: code, Class: "input", Err: fmt.Errorf("%s: %w", who, err)}
 }
 
 // handlerEnviron is what CMD has of an environment: no password, nor the file, command or
@@ -227,22 +218,20 @@ func (h *handler) run(ctx context.Context, f facts, r output.Record, try int) (s
 	run, cancel := withTimeout(ctx, h.timeout)
 	defer cancel()
 	reply := &replyBuffer{}
-	c := exec.CommandContext(run, h.path, h.args[1:]...)
-	c.Args[0] = h.args[0]
-	c.Env = append(h.environ[:len(h.environ):len(h.environ)], f.variables(try)...)
-	c.Stdin = bytes.NewReader(append(stdin, '\n')) // that it is not read is no error
-	c.Stdout, c.Stderr = h.env.Out, h.env.Err
+	c := &child.Child{
+		Path: h.path, Args: h.args,
+		Env:    append(h.environ[:len(h.environ):len(h.environ)], f.variables(try)...),
+		Stdin:  bytes.NewReader(append(stdin, '\n')), // that it is not read is no error
+		Stdout: h.env.Out, Stderr: h.env.Err,
+		Group: true, Grace: func() time.Duration { return patience(ctx) }, Linger: closeAfter,
+	}
 	if h.reply {
 		c.Stdout = reply
 	}
-	ownGroup(c)
-	c.Cancel = func() error { return endGroup(ctx, c.Process) }
-	c.WaitDelay = closeAfter
-	err = c.Run()
+	err = c.Run(run)
 	switch {
 	case reply.full:
 		return "", fmt.Errorf("it printed more than %d KiB, too much for a reply", maxReply>>10)
-	case errors.Is(err, exec.ErrWaitDelay): // it has succeeded
 	case ctx.Err() == nil && run.Err() != nil && err != nil:
 		return "", fmt.Errorf("it took longer than --exec-timeout %s", &h.timeout)
 	case err != nil:

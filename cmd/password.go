@@ -12,9 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
@@ -139,31 +139,30 @@ func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
 // It has the terminal, where there is one, and never the standard input that may be
 // what is to be sent.
 func (env *Env) passwordCommand(ctx context.Context, command string) (string, error) {
+	const linger = 300 * time.Millisecond
 	var out firstBytes
-	c := exec.CommandContext(ctx, "sh", "-c", command)
-	c.Stdout, c.Stderr = &out, env.Err
-	c.WaitDelay = 300 * time.Millisecond // then it is killed
-	giveBack := lendTerminal(c)
-	err := c.Run()
-	giveBack()
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		return "", exit.Configf("", "password command: %w", err)
+	}
+	tty, err := openTerminal()
+	if err == nil {
+		defer tty.Close()
+	}
+	c := &child.Child{
+		Path: sh, Args: []string{"sh", "-c", command}, Stdout: &out, Stderr: env.Err,
+		Group: true, Terminal: tty, Grace: func() time.Duration { return linger }, Linger: linger,
+	}
+	err = c.Run(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("password command: %w", context.Cause(ctx))
-	case interrupted(c.ProcessState):
+	case child.Code(err) == exit.Interrupt: // a person did it who has the terminal
 		return "", &exit.Error{Code: exit.Interrupt, Err: errors.New("interrupted")}
-	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // that is: it has left something running
+	case err != nil:
 		return "", exit.Configf("", "password command: %w", err)
 	}
 	return firstLine(bytes.NewReader(out))
-}
-
-// interrupted reports whether a person stopped a command that had the terminal.
-func interrupted(p *os.ProcessState) bool {
-	if p == nil {
-		return false
-	}
-	status, ok := p.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGINT
 }
 
 // credential reads a credential of systemd, of which systemd.exec(5) says that only the

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -160,33 +159,4 @@ func typedLine(tty io.Reader) (string, error) {
 		line = append(line, b[0])
 	}
 	return "", exit.Inputf("read the password: it is longer than %d MiB", maxSmall>>20)
-}
-
-// lendTerminal makes a command the leader of a process group, which is ended as a whole,
-// and puts that group in the foreground of the terminal, if there is one. It returns
-// what takes the terminal back.
-func lendTerminal(c *exec.Cmd) (giveBack func()) {
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.Cancel = func() error { return unix.Kill(-c.Process.Pid, unix.SIGTERM) }
-	end := func() {
-		if c.Process != nil && c.ProcessState != nil && !c.ProcessState.Success() {
-			_ = unix.Kill(-c.Process.Pid, unix.SIGKILL) // what has not heard SIGTERM
-		}
-	}
-	tty, err := openTerminal()
-	if err != nil {
-		return end
-	}
-	fd := int(tty.Fd())
-	before, _ := term.GetState(fd)
-	c.Stdin, c.SysProcAttr.Foreground, c.SysProcAttr.Ctty = tty, true, fd
-	return func() {
-		end()
-		signal.Ignore(unix.SIGTTOU) // for good: we are in the background now, and would be stopped
-		_ = unix.IoctlSetPointerInt(fd, unix.TIOCSPGRP, unix.Getpgrp())
-		if before != nil {
-			_ = term.Restore(fd, before)
-		}
-		tty.Close()
-	}
 }

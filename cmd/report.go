@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"syscall"
 	"time"
 
+	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -188,13 +188,15 @@ func classify(ctx context.Context, err error) *exit.Error {
 
 // signalCode is 128 and the number of the signal that ended ctx.
 func signalCode(ctx context.Context) int {
-	switch signal, _, _ := strings.Cut(context.Cause(ctx).Error(), " signal"); signal {
-	case syscall.SIGTERM.String():
-		return exit.Terminate
-	case syscall.SIGHUP.String():
-		return exit.Hangup
+	if s, ok := errors.AsType[signalError](context.Cause(ctx)); ok {
+		return 128 + int(s.Signal)
 	}
 	return exit.Interrupt
+}
+
+// notRunnable is the error of a program that cannot be run, with the code of a shell.
+func notRunnable(who string, err error) error {
+	return &exit.Error{Code: child.Code(err), Class: "input", Err: fmt.Errorf("%s: %w", who, err)}
 }
 
 func classifyDial(err error, d *xmpp.DialError) *exit.Error {

@@ -5,7 +5,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"os/signal"
 	"syscall"
 	"testing"
 
@@ -18,7 +17,7 @@ func TestSignals(t *testing.T) {
 	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 		for command, want := range map[string]int{"ping": want, "listen": 0} {
 			for _, format := range []string{"--json", "--json=false"} {
-				ctx, stop := signal.NotifyContext(context.Background(), sig)
+				ctx, stop := NotifyContext(context.Background())
 				w := &world{dial: func(ctx context.Context, _ xmpp.Options) (*xmpp.Session, error) {
 					if err := syscall.Kill(syscall.Getpid(), sig); err != nil {
 						t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -37,7 +36,7 @@ func TestMain(m *testing.M) {
 
 // xmppkit is what main does, which no other package can import.
 func xmppkit() {
-	ctx, stop := signal.NotifyContext(context.Background(), cmd.Signals()...)
+	ctx, stop := cmd.NotifyContext(context.Background())
 	context.AfterFunc(ctx, stop)
 	os.Exit(cmd.Main(ctx, cmd.System(), os.Args[1:]))
 }
