@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"xmppkit/xmpp/internal/wire"
 )
 
 // A Condition is the name of a defined error condition of a stanza (RFC 6120,
@@ -249,4 +253,49 @@ func conditionOf(e *Element, ns string) (Condition, string) {
 		text = TextOf(t)
 	}
 	return condition, cmp.Or(text, specific)
+}
+
+// readError translates an error of the wire reader.
+func readError(err error, lost func(error) error) error {
+	syntax := (*wire.SyntaxError)(nil)
+	switch {
+	case errors.As(err, &syntax):
+		return &StreamError{Condition: Condition(syntax.Condition), Text: syntax.Reason, Sent: true}
+	case err == io.EOF:
+		return lost(errEnded)
+	}
+	return lost(err)
+}
+
+// isLost reports whether err is the end of a connection, not its refusal.
+func isLost(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &op) && (op.Op == "read" || op.Op == "write")
+}
+
+// streamError reads a stream error. One that comes before TLS is from whoever is
+// there, so it cannot send us elsewhere (RFC 6120, section 4.9.3.19).
+func streamError(e *Element, secured bool) error {
+	condition, text := conditionOf(e, NSStreams)
+	err := &StreamError{Condition: condition, Text: text}
+	if host, ok := Text(e, NSStreams, string(SeeOtherHost)); ok && condition == SeeOtherHost {
+		err.Text = withText(host, text)
+		if secured && isServer(host) {
+			err.Host = host
+		}
+	}
+	return err
+}
+
+func streamErrorXML(e *StreamError) string {
+	specific := ""
+	if e.specific != nil {
+		specific = string(xmlOf([]*Element{e.specific}))
+	}
+	return fmt.Sprintf("<stream:error><%s xmlns='%s'/>%s</stream:error>%s", e.Condition, NSStreams, specific, endOfStream)
+}
+
+func unexpected(e *Element, when string) *StreamError {
+	return &StreamError{Condition: UnsupportedStanzaType, Text: fmt.Sprintf("<%s/> %s", e.Tag, when), Sent: true}
 }

@@ -59,21 +59,3 @@ func (s *Session) keepOpen() {
 		_, _ = s.writeBytes(s.ctx, []byte(" ")) // if it fails, the session ends and says so
 	}
 }
-
-// fail ends the session for a reason that its reader does not see.
-func (s *Session) fail(err error) {
-	s.mu.Lock()
-	if s.err == nil {
-		s.err = s.lost(err)
-	}
-	s.resumeReading()
-	s.mu.Unlock()
-	s.raw.Close()
-}
-
-// isPaused reports whether it is this side that does not read.
-func (s *Session) isPaused() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.paused
-}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -286,4 +287,43 @@ func count(n int, one, many string) string {
 		return "1 " + one
 	}
 	return strconv.Itoa(n) + " " + many
+}
+
+// SplitServer splits HOST[:PORT]; an IPv6 address with a port is in brackets, and an
+// internationalized name becomes its A-labels (RFC 5890, section 2.3.2.1), as DNS has it.
+func SplitServer(s string) (host, port string, err error) {
+	host = s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String(), "", nil
+	}
+	if strings.Contains(s, ":") {
+		if host, port, err = net.SplitHostPort(s); err != nil {
+			return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", "", fmt.Errorf("malformed server %q: port %q is not between 1 and 65535", s, port)
+		}
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, port, nil
+	}
+	if host == "" || strings.ContainsAny(host, " \t\r\n/@[]") {
+		return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		name, err := toUnicode(host)
+		if err != nil {
+			return "", "", fmt.Errorf("malformed server %q: %w", s, err)
+		}
+		host = JID{Domain: name}.asciiDomain()
+	}
+	return host, port, nil
+}
+
+func isServer(s string) bool {
+	_, _, err := SplitServer(s)
+	return err == nil
 }

@@ -422,3 +422,33 @@ func TestLoginByDNS(t *testing.T) {
 		}
 	}
 }
+
+// C-08: HOST[:PORT], with IPv6.
+func TestSplitServer(t *testing.T) {
+	for in, want := range map[string][2]string{
+		"example.org":              {"example.org", ""},
+		"example.org:5222":         {"example.org", "5222"},
+		"127.0.0.1":                {"127.0.0.1", ""},
+		"127.0.0.1:443":            {"127.0.0.1", "443"},
+		"::1":                      {"::1", ""},
+		"[::1]":                    {"::1", ""},
+		"[::1]:5223":               {"::1", "5223"},
+		"[fe80::1%eth0]:1":         {"fe80::1%eth0", "1"},
+		"2001:db8::5222":           {"2001:db8::5222", ""},
+		"b\u00fccher.example":      {"xn--bcher-kva.example", ""},
+		"B\u00dcCHER.example:1":    {"xn--bcher-kva.example", "1"},
+		"b\u00fccher\u3002example": {"xn--bcher-kva.example", ""},
+		"EXAMPLE.org":              {"EXAMPLE.org", ""},
+		"x:65535":                  {"x", "65535"},
+	} {
+		host, port, err := xmpp.SplitServer(in)
+		if err != nil || host != want[0] || port != want[1] {
+			t.Errorf("%s: %q %q %v", in, host, port, err)
+		}
+	}
+	for _, in := range []string{"", ":", ":5222", "x:", "x:0", "x:65536", "x:-1", "x:+1", "x:http", "x:1:2", "[::1", "::1]", "[::1]5222", "[]:1", "a b", "a/b", "a@b", "a\n", "[::1]:0", "\u00fc..example", "a\u2044\u00fc", "\u00fc\xff"} {
+		if host, port, err := xmpp.SplitServer(in); err == nil {
+			t.Errorf("%s: %q %q", in, host, port)
+		}
+	}
+}

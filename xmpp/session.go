@@ -4,32 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"net"
-	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"xmppkit/xmpp/internal/wire"
 )
 
-const (
-	// queueBudget bounds, in bytes of memory, the stanzas that nobody has taken
-	// yet. Past it the reader pauses, or the session is lost once they are taken.
-	queueBudget = 32 << 20
-	// partSize is what a part of a stanza takes in memory besides its text.
-	partSize = 100
-	// lastWord is how long a server's reason for closing the connection under a
-	// write is waited for.
-	lastWord = 200 * time.Millisecond
-	// writeBudget bounds a write to a peer that has stopped reading.
-	writeBudget = 30 * time.Second
-	// closeBudget bounds closing, whatever the peer does.
-	closeBudget = 500 * time.Millisecond
-)
+// closeBudget bounds closing, whatever the peer does.
+const closeBudget = 500 * time.Millisecond
 
 // A Session is a bound stream. Its methods may be called from several goroutines.
 //
@@ -76,14 +59,6 @@ type Session struct {
 	done     chan struct{} // closed when it has
 }
 
-// An arrived stanza waits for Stanzas.
-type arrived struct {
-	stanza *Element
-	over   *LimitError // nil where the stanza is whole
-	cost   int64       // in memory, in bytes, about
-	number uint64      // by the count of XEP-0198; 0 where nothing is counted
-}
-
 func newSession(n *negotiation, bound JID, features *Element) *Session {
 	s := &Session{
 		o: n.o, jid: bound, features: features, addr: n.addr,
@@ -118,256 +93,6 @@ func (s *Session) MaxSize() int { return s.maxSize }
 // no address.
 func (s *Session) From(stanza *Element) (JID, error) {
 	return Sender(stanza, s.jid)
-}
-
-// Send writes elements in one flight. That they are written does not say that the
-// server took them: see Ping.
-func (s *Session) Send(ctx context.Context, elements ...*Element) error {
-	_, _, err := s.flight(ctx, elements...)
-	return err
-}
-
-// flight writes elements at once. It returns the flight's number, from 1, and when
-// it began.
-func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.Time, error) {
-	b, err := s.encode(elements)
-	if err != nil {
-		return 0, time.Time{}, err
-	}
-	select {
-	case s.writing <- struct{}{}:
-	case <-ctx.Done():
-		return 0, time.Time{}, context.Cause(ctx)
-	}
-	defer func() { <-s.writing }()
-	if s.closed {
-		return 0, time.Time{}, s.reason()
-	}
-	if ctx.Err() != nil {
-		return 0, time.Time{}, context.Cause(ctx)
-	}
-	number, before, behind := s.manage(elements)
-	for _, e := range slices.Concat(before, elements, behind) {
-		s.o.traceElement(true, e)
-	}
-	started, err := s.writeBytes(ctx, slices.Concat(xmlOf(before), b, xmlOf(behind)))
-	return number, started, err
-}
-
-// safeSize is what every server takes as one stanza (RFC 6120, section 13.12).
-const safeSize = 10_000
-
-// encode refuses what the server has announced that it does not take (XEP-0478).
-func (s *Session) encode(elements []*Element) ([]byte, error) {
-	var b []byte
-	for _, e := range elements {
-		start := len(b)
-		var err error
-		if b, err = wire.Append(b, e); err != nil {
-			return nil, err
-		}
-		size := len(b) - start
-		if s.maxSize > 0 && size > s.maxSize {
-			return nil, fmt.Errorf("%w: it has %d bytes, and the server accepts %d", ErrTooLarge, size, s.maxSize)
-		}
-		if s.maxSize == 0 && size > safeSize {
-			s.o.trace("a stanza of %d bytes: a server need not accept more than %d", size, safeSize)
-		}
-	}
-	return b, nil
-}
-
-// maxSize returns the limit that the features of a stream announce, or 0.
-func maxSize(features *Element) int {
-	text, _ := Text(Child(features, NSLimits, "limits"), NSLimits, "max-bytes")
-	n, err := strconv.Atoi(strings.TrimSpace(text))
-	if err != nil || n < safeSize {
-		return 0 // less is not allowed (XEP-0478, section 3)
-	}
-	return n
-}
-
-// writeBytes is for who holds the token. A write that was broken off has broken the
-// stream.
-func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
-	stop := context.AfterFunc(ctx, func() { s.raw.Close() })
-	defer stop()
-	started := time.Now()
-	s.wrote = started
-	err := put(s.conn, b, writeBudget)
-	if err == nil {
-		return started, nil
-	}
-	s.closed = true
-	if ctx.Err() == nil {
-		select {
-		case <-s.done:
-		case <-time.After(lastWord):
-		}
-	}
-	s.mu.Lock()
-	if s.err == nil {
-		s.err = s.lost(err)
-	}
-	err = s.err
-	s.resumeReading()
-	s.mu.Unlock()
-	s.raw.Close()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return started, err
-}
-
-// put is every write: one, with a deadline of its own, as TLS writes as well.
-func put(c net.Conn, b []byte, budget time.Duration) error {
-	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
-		return err
-	}
-	defer c.SetWriteDeadline(time.Time{})
-	_, err := c.Write(b)
-	return err
-}
-
-// end writes the last words of a stream.
-func (o *Options) end(c net.Conn, xml string) error {
-	o.traceTag(true, xml)
-	return put(c, []byte(xml), closeBudget)
-}
-
-// Stanzas yields what arrives: messages, presences and requests, in their order.
-// Where the session ends, or ctx does, it yields what has arrived by then, and
-// at last the reason with a nil element.
-//
-// A stanza over a limit comes with a *LimitError, and is not whole: it has its
-// addresses, its id and what else is within the limits, so that it can be reported
-// and its place in an archive passed. More follows.
-func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
-	return func(yield func(*Element, error) bool) {
-		for {
-			end := s.await(ctx)
-			for n := s.Queued(); n > 0; n-- {
-				if a := s.dequeue(); a.stanza != nil && !a.yield(yield) {
-					return
-				}
-			}
-			if end != nil {
-				yield(nil, end)
-				return
-			}
-		}
-	}
-}
-
-// await waits until something is queued, or returns why nothing more is to come.
-func (s *Session) await(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-s.done:
-			return s.reason()
-		default:
-		}
-		if s.Queued() > 0 {
-			return nil
-		}
-		if s.Deaf() { // and what it had taken has been handled
-			s.fail(errTooMuch)
-		}
-		select {
-		case <-ctx.Done():
-		case <-s.done:
-		case <-s.ready:
-		}
-	}
-}
-
-// Queued returns how many stanzas Stanzas can yield without waiting.
-func (s *Session) Queued() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.queue)
-}
-
-func (a arrived) yield(yield func(*Element, error) bool) bool {
-	if a.over != nil {
-		return yield(a.stanza, a.over)
-	}
-	return yield(a.stanza, nil)
-}
-
-// dequeue returns the next that waits, if there is one.
-func (s *Session) dequeue() arrived {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		return arrived{}
-	}
-	a := s.queue[0]
-	s.queue[0].stanza = nil
-	s.queue = s.queue[1:]
-	s.queued -= a.cost
-	s.m.held = true
-	s.resumeReading()
-	return a
-}
-
-// resumeReading lets the reader go on, or decide anew. The session is locked.
-func (s *Session) resumeReading() {
-	if !s.paused {
-		return
-	}
-	select {
-	case s.room <- struct{}{}:
-	default:
-	}
-}
-
-// Deaf reports whether more has arrived than there was room for. What Stanzas has left is
-// whole, and then the session is lost.
-func (s *Session) Deaf() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.deaf
-}
-
-// admit waits until there is room for a stanza, and reports whether there is. One always
-// has room, however large it is: whoever wrote it must not end the session. The session
-// is locked.
-func (s *Session) admit(cost int64) bool {
-	full := func() bool { return s.queued > 0 && s.queued+cost > queueBudget }
-	for full() && s.err == nil && !s.deaf {
-		if !s.o.Pause || s.waiting > 0 {
-			s.deaf = true
-			break
-		}
-		s.paused = true
-		s.mu.Unlock()
-		select {
-		case <-s.room:
-		case <-s.ctx.Done():
-		}
-		s.mu.Lock()
-		s.paused = false
-	}
-	return !full() && !s.deaf
-}
-
-var errTooMuch = fmt.Errorf("more arrives than is read: over %d MiB of stanzas wait", queueBudget>>20)
-
-// wake hands over what has been queued. It is called when the reader is about to
-// wait, not for each stanza: those that arrive together are handled together.
-func (s *Session) wake() {
-	if s.Queued() == 0 {
-		return
-	}
-	select {
-	case s.ready <- struct{}{}:
-	default:
-	}
-	// Whoever takes them goes first, or a burst would pile up here.
-	runtime.Gosched()
 }
 
 // read runs until the stream ends and then tells everyone who waits.
@@ -407,35 +132,6 @@ func (s *Session) readStanzas() error {
 			return err
 		}
 	}
-}
-
-// arrive counts a stanza and gives it to whom it is for.
-func (s *Session) arrive(a arrived) error {
-	e := a.stanza
-	if t := Attr(e, "type"); s.Deaf() && (e.Tag != "iq" || t != "result" && t != "error") {
-		return nil // it is not counted, so that a managed session is sent it again
-	}
-	take := (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
-	if take && a.over != nil {
-		if e.Tag != "iq" { // that may be being answered
-			prune(e)
-		}
-		a.cost = prunedCost
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.deaf || take && !s.admit(a.cost) {
-		return nil
-	}
-	if s.m.counting {
-		s.m.received++
-		a.number = s.m.received
-	}
-	if take {
-		s.queue = append(s.queue, a)
-		s.queued += a.cost
-	}
-	return nil
 }
 
 // answerClose ends our side of a stream that the peer has ended or broken.
@@ -521,4 +217,15 @@ func (s *Session) Close() error {
 	}
 	s.cancel()
 	return err
+}
+
+// fail ends the session for a reason that its reader does not see.
+func (s *Session) fail(err error) {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = s.lost(err)
+	}
+	s.resumeReading()
+	s.mu.Unlock()
+	s.raw.Close()
 }

@@ -1,40 +1,15 @@
 package xmpp
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strconv"
 	"time"
-
-	"xmppkit/xmpp/internal/wire"
 )
 
 // NSManage is the namespace of stream management (XEP-0198).
 const NSManage = "urn:xmpp:sm:3"
-
-// A Resumption is what it takes to go on with a session whose connection was lost
-// (XEP-0198, section 5). Its JSON form is fit for a file, from which another process
-// can go on; the ID is a secret, as whoever is logged in to the account can take the
-// session over with it.
-type Resumption struct {
-	JID      JID    `json:"jid"`      // what the session was bound to
-	ID       string `json:"id"`       // the server's name for the session
-	Location string `json:"location"` // HOST[:PORT] where the server wants it to be resumed; "" for anywhere
-	Handled  uint32 `json:"handled"`  // stanzas received and acknowledged, modulo 2^32
-
-	counted  bool         // this process has sent them, so that the following is known
-	sent     uint32       // stanzas sent
-	acked    uint32       // of those, the first ones, which the server has acknowledged
-	unproven []sentStanza // of those, the last ones, of which it is not known that they came
-}
-
-// resource is the one to bind where the session cannot be resumed: binding it again
-// ends what is left of that.
-func (r *Resumption) resource(account JID) string {
-	return cmp.Or(account.Resource, r.JID.Resource)
-}
 
 // A sentStanza is one that may have to be sent again.
 type sentStanza struct {
@@ -73,35 +48,6 @@ const (
 	// maxUnproven is how many are kept for a server that does not acknowledge any.
 	maxUnproven = 20_000
 )
-
-// Resumed reports whether the session goes on where Options.Resume stopped. All that
-// had been sent then, but requests, has arrived or been sent again; of what another
-// process had sent, that is not known.
-func (s *Session) Resumed() bool { return s.m.resumed }
-
-// Resumption returns what it takes to go on with this session once it is lost, or nil
-// where the server does not offer that, or has not acknowledged too much to keep. It
-// changes with each stanza that is sent or acknowledged.
-func (s *Session) Resumption() *Resumption {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.m.id == "" || s.m.forgotten {
-		return nil
-	}
-	s.handle()
-	r := &Resumption{
-		JID: s.jid, ID: s.m.id, Location: s.m.location, Handled: uint32(s.m.handled),
-		counted: true, sent: s.m.sent + uint32(len(s.m.again)), acked: s.m.acked, unproven: slices.Clone(s.m.unproven),
-	}
-	for _, e := range s.m.again {
-		r.unproven = append(r.unproven, sentStanza{stanza: e})
-	}
-	return r
-}
-
-// Lacking returns how many of the stanzas that had been sent the server had not got when
-// it resumed the session.
-func (s *Session) Lacking() int { return s.m.lacking }
 
 // Handled says that all that Stanzas has yielded so far has been handled.
 func (s *Session) Handled() {
@@ -238,15 +184,6 @@ func (o *Options) enable() *Element {
 	return e
 }
 
-// xmlOf is for elements that are made of nothing that XML cannot carry.
-func xmlOf(elements []*Element) []byte {
-	var b []byte
-	for _, e := range elements {
-		b, _ = wire.Append(b, e)
-	}
-	return b
-}
-
 // prove forgets the stanzas of flights that have arrived. The session is locked.
 func (s *Session) prove(flight int) {
 	s.proven = max(s.proven, flight)
@@ -255,29 +192,6 @@ func (s *Session) prove(flight int) {
 		n++
 	}
 	s.m.unproven = slices.Delete(s.m.unproven, 0, n)
-}
-
-const (
-	// maxID is how long the server's name for a session may be, in bytes (XEP-0198, section
-	// 12), and maxLocation a HOST:PORT.
-	maxID       = 4000
-	maxLocation = 300
-)
-
-// resumeBy returns what a session can be resumed by: no id where it cannot.
-func (s *Session) resumeBy(enabled *Element) (id, location string) {
-	if resume := Attr(enabled, "resume"); resume != "true" && resume != "1" {
-		return "", ""
-	}
-	id, location = Attr(enabled, "id"), Attr(enabled, "location")
-	if len(id) > maxID {
-		s.o.trace("this session cannot be resumed: the server's id for it has %d bytes", len(id))
-		return "", ""
-	}
-	if len(location) > maxLocation {
-		location = ""
-	}
-	return id, location
 }
 
 // managed handles an element of XEP-0198.
@@ -362,70 +276,4 @@ func checkCount(h, acked, sent uint32) *StreamError {
 		err.specific = NewElement(NSManage, "handled-count-too-high", "h", number(h), "send-count", number(sent))
 	}
 	return err
-}
-
-// resumeFrom makes a session that is new go on with another.
-func (s *Session) resumeFrom(r *Resumption, h uint32) {
-	s.jid = r.JID
-	n := uint64(r.Handled)
-	s.m = management{
-		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
-		received: n, handled: n, told: n, sent: h, acked: h,
-	}
-	// What is kept can be less than what the server lacks, or older than what it has.
-	lost := max(0, min(int(int32(r.sent-h)), len(r.unproven)))
-	for _, u := range r.unproven[len(r.unproven)-lost:] {
-		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
-			continue // who asked was told that the connection was lost
-		}
-		s.m.again = append(s.m.again, u.stanza)
-	}
-	s.m.lacking = len(s.m.again)
-}
-
-// recordSize is what fits into one record of TLS. Where a connection is cut between two,
-// and no stanza is in both, Prosody 0.12 can resume the session once more.
-const recordSize = 16 << 10
-
-// resend sends again what the server of a resumed session has not got. Nobody waits for
-// it, but nothing is written before it has: where it fails the session has ended, and
-// says so to whoever uses it.
-func (s *Session) resend() {
-	if len(s.m.again) == 0 {
-		return
-	}
-	s.writing <- struct{}{}
-	go func() {
-		defer func() { <-s.writing }()
-		for len(s.m.again) > 0 {
-			if _, err := s.writeBytes(s.ctx, s.someAgain()); err != nil {
-				return
-			}
-		}
-	}()
-}
-
-// someAgain takes the next flight of what is to be sent again. It is for who holds the
-// token.
-func (s *Session) someAgain() (b []byte) {
-	s.mu.Lock()
-	s.sent++
-	n := 0
-	for n < len(s.m.again) {
-		more, _ := wire.Append(b, s.m.again[n]) // as before
-		if n > 0 && len(more) > recordSize {
-			break
-		}
-		b = more
-		s.m.sent++
-		s.m.unproven = append(s.m.unproven, sentStanza{s.sent, s.m.again[n]})
-		n++
-	}
-	flight := s.m.again[:n]
-	s.m.again = s.m.again[n:]
-	s.mu.Unlock()
-	for _, e := range flight {
-		s.o.traceElement(true, e)
-	}
-	return b
 }

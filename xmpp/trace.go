@@ -3,6 +3,7 @@ package xmpp
 import (
 	"io"
 	"strings"
+	"time"
 
 	"xmppkit/xmpp/internal/wire"
 )
@@ -107,3 +108,11 @@ func isSecretAttr(e *Element, name string) bool {
 	}
 	return false
 }
+
+func (o *Options) trace(format string, args ...any) {
+	if o.Trace != nil {
+		o.Trace(format, args...)
+	}
+}
+
+func ms(since time.Time) string { return time.Since(since).Round(100 * time.Microsecond).String() }

@@ -1,0 +1,291 @@
+package xmpp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"xmppkit/xmpp/internal/wire"
+)
+
+// A Resumption is what it takes to go on with a session whose connection was lost
+// (XEP-0198, section 5). Its JSON form is fit for a file, from which another process
+// can go on; the ID is a secret, as whoever is logged in to the account can take the
+// session over with it.
+type Resumption struct {
+	JID      JID    `json:"jid"`      // what the session was bound to
+	ID       string `json:"id"`       // the server's name for the session
+	Location string `json:"location"` // HOST[:PORT] where the server wants it to be resumed; "" for anywhere
+	Handled  uint32 `json:"handled"`  // stanzas received and acknowledged, modulo 2^32
+
+	counted  bool         // this process has sent them, so that the following is known
+	sent     uint32       // stanzas sent
+	acked    uint32       // of those, the first ones, which the server has acknowledged
+	unproven []sentStanza // of those, the last ones, of which it is not known that they came
+}
+
+// resource is the one to bind where the session cannot be resumed: binding it again
+// ends what is left of that.
+func (r *Resumption) resource(account JID) string {
+	return cmp.Or(account.Resource, r.JID.Resource)
+}
+
+// Resumed reports whether the session goes on where Options.Resume stopped. All that
+// had been sent then, but requests, has arrived or been sent again; of what another
+// process had sent, that is not known.
+func (s *Session) Resumed() bool { return s.m.resumed }
+
+// Resumption returns what it takes to go on with this session once it is lost, or nil
+// where the server does not offer that, or has not acknowledged too much to keep. It
+// changes with each stanza that is sent or acknowledged.
+func (s *Session) Resumption() *Resumption {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m.id == "" || s.m.forgotten {
+		return nil
+	}
+	s.handle()
+	r := &Resumption{
+		JID: s.jid, ID: s.m.id, Location: s.m.location, Handled: uint32(s.m.handled),
+		counted: true, sent: s.m.sent + uint32(len(s.m.again)), acked: s.m.acked, unproven: slices.Clone(s.m.unproven),
+	}
+	for _, e := range s.m.again {
+		r.unproven = append(r.unproven, sentStanza{stanza: e})
+	}
+	return r
+}
+
+// Lacking returns how many of the stanzas that had been sent the server had not got when
+// it resumed the session.
+func (s *Session) Lacking() int { return s.m.lacking }
+
+const (
+	// maxID is how long the server's name for a session may be, in bytes (XEP-0198, section
+	// 12), and maxLocation a HOST:PORT.
+	maxID       = 4000
+	maxLocation = 300
+)
+
+// resumeBy returns what a session can be resumed by: no id where it cannot.
+func (s *Session) resumeBy(enabled *Element) (id, location string) {
+	if resume := Attr(enabled, "resume"); resume != "true" && resume != "1" {
+		return "", ""
+	}
+	id, location = Attr(enabled, "id"), Attr(enabled, "location")
+	if len(id) > maxID {
+		s.o.trace("this session cannot be resumed: the server's id for it has %d bytes", len(id))
+		return "", ""
+	}
+	if len(location) > maxLocation {
+		location = ""
+	}
+	return id, location
+}
+
+// resumedBudget is how long nothing may come before the first answer in a session that
+// was resumed.
+const resumedBudget = 5 * time.Second
+
+// resume is Dial for a session to go on with. It does not stop at the word of the server:
+// where the old connection was cut inside of a stanza, Prosody 0.12 takes what comes on
+// the new one for the rest of that.
+func resume(ctx context.Context, o Options) (s *Session, err error) {
+	tried := false
+	if there := o; isServer(o.Resume.Location) {
+		there.Server, there.another = o.Resume.Location, true
+		s, err = dial(ctx, there)
+		_, elsewhere := errors.AsType[*DialError](err)
+		tried = !elsewhere && !errors.Is(err, errSlow) || ctx.Err() != nil
+	}
+	if !tried {
+		s, err = dial(ctx, o)
+	}
+	if err != nil || !s.Resumed() {
+		return s, err
+	}
+	if o.Pause {
+		go func() {
+			if err := s.proof(s.ctx); err != nil {
+				s.fail(fmt.Errorf("%w: %w", ErrUseless, err))
+				return
+			}
+			s.resend()
+		}()
+		return s, nil
+	}
+	if err = s.proof(ctx); err == nil {
+		s.resend()
+		return s, nil
+	}
+	s.fail(err)
+	<-s.done
+	s.serving.Wait() // or it is told of this one after the next
+	if r := s.Resumption(); r != nil {
+		*o.Resume = *r // the ping has been counted
+	}
+	if ctx.Err() != nil || errors.Is(err, ErrLost) {
+		return nil, err
+	}
+	return nil, resumeRefused{fmt.Errorf("the resumed session does not work: %w", err)}
+}
+
+// proof returns once the server has answered in a resumed session, or why it will not: all
+// that it sends again comes before the answer, so this is the time that nothing comes.
+func (s *Session) proof(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := s.Ask(ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping")))
+	ticker := time.NewTicker(resumedBudget)
+	defer ticker.Stop()
+	for reads := s.in.reads.Load(); ; {
+		select {
+		case a := <-answer:
+			if _, refused := errors.AsType[*StanzaError](a.Err); refused {
+				return nil
+			}
+			return a.Err
+		case <-ticker.C:
+			now := s.in.reads.Load()
+			if now == reads && !s.isPaused() {
+				return fmt.Errorf("nothing came for %s", resumedBudget)
+			}
+			reads = now
+		}
+	}
+}
+
+// resume goes on with a session (XEP-0198, section 5), or binds a resource where the
+// server does not have it any more.
+func (n *negotiation) resume(r *Resumption) (*Session, error) {
+	e := NewElement(NSManage, "resume", "previd", r.ID, "h", strconv.FormatUint(uint64(r.Handled), 10))
+	features, err := n.restart("resuming a session", e)
+	var answer *Element
+	if err == nil {
+		answer, err = n.next()
+	}
+	if errors.Is(err, errEnded) || errors.Is(err, io.ErrUnexpectedEOF) { // so does Prosody 0.12 where it disagrees about h
+		return nil, resumeRefused{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if Is(answer, NSManage, "resumed") {
+		h, err := r.resumedBy(answer, n.o.JID)
+		if err != nil {
+			return nil, resumeRefused{err}
+		}
+		s := newSession(n, r.JID, features)
+		s.resumeFrom(r, h)
+		n.o.trace("resumed %s: the server has %d stanzas of those sent", r.JID, h)
+		return s, nil
+	}
+	if !Is(answer, NSManage, "failed") {
+		return nil, resumeRefused{unexpected(answer, "instead of the answer to the resumption")}
+	}
+	condition, text := conditionOf(answer, NSStanzas)
+	n.o.trace("the session cannot be resumed: %s", withText(string(condition), text))
+	n.doing = "binding a resource"
+	request := n.bindRequest(r.resource(n.o.JID))
+	if err := n.write(nil, request); err != nil {
+		return nil, resumeRefused{err}
+	}
+	s, err := n.bind(features, request)
+	if err != nil {
+		return nil, resumeRefused{err}
+	}
+	return s, nil
+}
+
+// resumedBy checks that a <resumed/> is of this session, and returns how many stanzas
+// the server says it has got. What it cannot have got is no confirmation of anything.
+func (r *Resumption) resumedBy(e *Element, account JID) (uint32, error) {
+	h, err := strconv.ParseUint(Attr(e, "h"), 10, 32)
+	switch {
+	case Attr(e, "previd") != r.ID || r.JID.Domain != account.Domain:
+		return 0, &StreamError{Condition: UndefinedCondition, Text: "the server resumed another session", Sent: true}
+	case err != nil:
+		return 0, &StreamError{Condition: UndefinedCondition, Text: "the server resumed the session without a count", Sent: true}
+	case r.counted:
+		if err := checkCount(uint32(h), r.acked, r.sent); err != nil {
+			return 0, err
+		}
+	}
+	return uint32(h), nil
+}
+
+// resumeRefused says that only a new session is of use. Prosody 0.12 ends the stream
+// where it has forgotten a part of the old one.
+type resumeRefused struct{ error }
+
+func (e resumeRefused) Unwrap() error { return e.error }
+
+// resumeFrom makes a session that is new go on with another.
+func (s *Session) resumeFrom(r *Resumption, h uint32) {
+	s.jid = r.JID
+	n := uint64(r.Handled)
+	s.m = management{
+		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
+		received: n, handled: n, told: n, sent: h, acked: h,
+	}
+	// What is kept can be less than what the server lacks, or older than what it has.
+	lost := max(0, min(int(int32(r.sent-h)), len(r.unproven)))
+	for _, u := range r.unproven[len(r.unproven)-lost:] {
+		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
+			continue // who asked was told that the connection was lost
+		}
+		s.m.again = append(s.m.again, u.stanza)
+	}
+	s.m.lacking = len(s.m.again)
+}
+
+// recordSize is what fits into one record of TLS. Where a connection is cut between two,
+// and no stanza is in both, Prosody 0.12 can resume the session once more.
+const recordSize = 16 << 10
+
+// resend sends again what the server of a resumed session has not got. Nobody waits for
+// it, but nothing is written before it has: where it fails the session has ended, and
+// says so to whoever uses it.
+func (s *Session) resend() {
+	if len(s.m.again) == 0 {
+		return
+	}
+	s.writing <- struct{}{}
+	go func() {
+		defer func() { <-s.writing }()
+		for len(s.m.again) > 0 {
+			if _, err := s.writeBytes(s.ctx, s.someAgain()); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// someAgain takes the next flight of what is to be sent again. It is for who holds the
+// token.
+func (s *Session) someAgain() (b []byte) {
+	s.mu.Lock()
+	s.sent++
+	n := 0
+	for n < len(s.m.again) {
+		more, _ := wire.Append(b, s.m.again[n]) // as before
+		if n > 0 && len(more) > recordSize {
+			break
+		}
+		b = more
+		s.m.sent++
+		s.m.unproven = append(s.m.unproven, sentStanza{s.sent, s.m.again[n]})
+		n++
+	}
+	flight := s.m.again[:n]
+	s.m.again = s.m.again[n:]
+	s.mu.Unlock()
+	for _, e := range flight {
+		s.o.traceElement(true, e)
+	}
+	return b
+}

@@ -1,0 +1,98 @@
+package xmpp
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// startTLSBudget bounds the wait for <proceed/> from a server that offers no
+// STARTTLS and does not refuse it either.
+const startTLSBudget = 2 * time.Second
+
+// startTLS asks for TLS whether it is offered or not, and goes on with nothing
+// else (RFC 7590, section 3.1).
+func (n *negotiation) startTLS() error {
+	var late atomic.Bool
+	timer := time.AfterFunc(tlsBudget, func() { late.Store(true); n.raw.Close() })
+	defer timer.Stop()
+	if !n.hurried {
+		timer.Stop()
+	}
+	features, err := n.open("waiting for the answer to STARTTLS", JID{}, NewElement(NSTLS, "starttls"))
+	lost := errors.Is(err, ErrLost) && n.ctx.Err() == nil
+	switch {
+	case lost && late.Load():
+		return n.silent()
+	case lost && !n.in.heard.Load():
+		return mute{fmt.Errorf("%w (a port for direct TLS does that)", err)}
+	case err != nil:
+		return err
+	}
+	offered := Child(features, NSTLS, "starttls") != nil
+	if !offered {
+		timer.Reset(startTLSBudget)
+	}
+	e, err := n.next()
+	switch {
+	case err != nil && !offered && n.ctx.Err() == nil:
+		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server does not offer STARTTLS")}
+	case err != nil && late.Load() && n.ctx.Err() == nil:
+		return n.silent()
+	case err != nil:
+		return err
+	case Is(e, NSTLS, "failure"):
+		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server refused STARTTLS")}
+	case !Is(e, NSTLS, "proceed"):
+		return unexpected(e, "instead of the answer to STARTTLS")
+	}
+	// RFC 6120, section 5.4.2.3: what follows <proceed/> is TLS. Anything that was
+	// read ahead came in the clear, from whomever.
+	if n.r.Buffered() > 0 {
+		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server sent data before TLS was established")}
+	}
+	return nil
+}
+
+// mute is a connection that was lost before the server had said anything: it may be for
+// direct TLS, or be a server that is just going.
+type mute struct{ error }
+
+func (e mute) Unwrap() error { return e.error }
+
+// handshakeLost is a connection that was lost before anything of a login was sent.
+type handshakeLost struct{ error }
+
+func (e handshakeLost) Unwrap() error { return e.error }
+
+func (n *negotiation) handshake() error {
+	n.doing, n.opened = "TLS handshake", false
+	started := time.Now()
+	c := tls.Client(n.raw, n.o.tlsConfig())
+	budget := time.Duration(0)
+	if n.hurried {
+		budget = tlsBudget
+	}
+	ctx, cancel := within(n.ctx, budget)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			return handshakeLost{n.silent()}
+		}
+		if isLost(err) {
+			return handshakeLost{n.lost(err)}
+		}
+		return tlsError(n.addr, n.o.JID, err)
+	}
+	cs := c.ConnectionState()
+	n.o.trace("%s with %s, certificate for %s until %s, in %s", tls.VersionName(cs.Version), n.addr,
+		certNames(cs.PeerCertificates[0]), cs.PeerCertificates[0].NotAfter.Format(time.DateOnly), ms(started))
+	n.conn = c
+	return nil
+}
+
+// isTLS reports whether something is the beginning of a record of TLS (RFC 8446, section
+// 5.1): no text begins so.
+func isTLS(b []byte) bool { return len(b) > 0 && b[0] >= 0x14 && b[0] <= 0x17 }

@@ -1,0 +1,125 @@
+package xmpp
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// TLSMode is how TLS begins.
+type TLSMode string
+
+// The modes. There is none without TLS.
+const (
+	TLSAuto     TLSMode = "auto"     // both, as DNS has them; with Server direct on the ports 5223 and 443, else STARTTLS
+	TLSDirect   TLSMode = "direct"   // XEP-0368
+	TLSStartTLS TLSMode = "starttls" // RFC 6120, section 5
+)
+
+// tlsConfig is the one place that makes a client's TLS configuration. The name to
+// verify is the JID's domain, whatever was connected to (RFC 6120, section 13.7.2.1).
+func (o *Options) tlsConfig() *tls.Config {
+	c := &tls.Config{
+		ServerName: o.JID.asciiDomain(),
+		MinVersion: tls.VersionTLS12, // RFC 7590, section 3
+		RootCAs:    o.RootCAs,
+		// A flight is one record, and so one write.
+		DynamicRecordSizingDisabled: true,
+	}
+	if o.TLS == TLSDirect {
+		c.NextProtos = []string{"xmpp-client"} // XEP-0368, section 3
+	}
+	if o.Memory.TLSUnique {
+		c.MaxVersion = tls.VersionTLS12
+	}
+	if o.Certificate != nil {
+		c.Certificates = []tls.Certificate{*o.Certificate}
+	}
+	if len(o.Pins) > 0 {
+		// A pin replaces the chain of trust. VerifyConnection also runs where a
+		// session is resumed, VerifyPeerCertificate does not.
+		c.InsecureSkipVerify = true
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyPins(cs, o.Pins) }
+	}
+	return c
+}
+
+// Pin returns "sha256:HEX" of the certificate's SubjectPublicKeyInfo.
+func Pin(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// ParsePin checks a pin and returns it as Pin does.
+func ParsePin(s string) (string, error) {
+	h, ok := strings.CutPrefix(strings.ToLower(s), "sha256:")
+	if b, err := hex.DecodeString(h); !ok || err != nil || len(b) != sha256.Size {
+		return "", fmt.Errorf("malformed pin %q: want sha256: and 64 hexadecimal digits", s)
+	}
+	return "sha256:" + h, nil
+}
+
+var errPin = errors.New("the certificate is not the pinned one")
+
+func verifyPins(cs tls.ConnectionState, pins []string) error {
+	got := Pin(cs.PeerCertificates[0])
+	for _, pin := range pins {
+		if subtle.ConstantTimeCompare([]byte(pin), []byte(got)) == 1 {
+			return nil
+		}
+	}
+	return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: errPin}
+}
+
+// tlsError says what is wrong with the peer's TLS in terms of whom it belongs to.
+func tlsError(addr string, domain JID, err error) error {
+	d := &DialError{Op: "tls", Addr: addr, Err: err}
+	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		d.Err = noRecord(string(header.RecordHeader[:]))
+	}
+	verification := (*tls.CertificateVerificationError)(nil)
+	if !errors.As(err, &verification) || len(verification.UnverifiedCertificates) == 0 {
+		return d
+	}
+	leaf := verification.UnverifiedCertificates[0]
+	d.Pin = Pin(leaf)
+	var name x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &name):
+		d.Err = fmt.Errorf("its certificate is for %s, not %q: %w", certNames(leaf), domain.Domain, verification)
+	case errors.As(err, &unknown):
+		d.Err = fmt.Errorf("its certificate for %s is from an authority that is not trusted here: %w", certNames(leaf), verification)
+	default:
+		d.Err = verification
+	}
+	return d
+}
+
+// noRecord is the error of what is no TLS. It begins with that.
+func noRecord(b string) error {
+	if b == "<?xml" || b == "<stre" {
+		return ErrStartTLS
+	}
+	return fmt.Errorf("it does not speak TLS: what it sent begins with %q", b)
+}
+
+func certNames(c *x509.Certificate) string {
+	names := c.DNSNames
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	switch {
+	case len(names) == 0:
+		return "no host name"
+	case len(names) > 3:
+		return strconv.Quote(Clip(strings.Join(names[:3], ", "), shown)) + " and others"
+	}
+	return strconv.Quote(Clip(strings.Join(names, ", "), shown))
+}

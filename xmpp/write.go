@@ -1,0 +1,145 @@
+package xmpp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"xmppkit/xmpp/internal/wire"
+)
+
+const (
+	// lastWord is how long a server's reason for closing the connection under a
+	// write is waited for.
+	lastWord = 200 * time.Millisecond
+	// writeBudget bounds a write to a peer that has stopped reading.
+	writeBudget = 30 * time.Second
+)
+
+// Send writes elements in one flight. That they are written does not say that the
+// server took them: see Ping.
+func (s *Session) Send(ctx context.Context, elements ...*Element) error {
+	_, _, err := s.flight(ctx, elements...)
+	return err
+}
+
+// flight writes elements at once. It returns the flight's number, from 1, and when
+// it began.
+func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.Time, error) {
+	b, err := s.encode(elements)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	select {
+	case s.writing <- struct{}{}:
+	case <-ctx.Done():
+		return 0, time.Time{}, context.Cause(ctx)
+	}
+	defer func() { <-s.writing }()
+	if s.closed {
+		return 0, time.Time{}, s.reason()
+	}
+	if ctx.Err() != nil {
+		return 0, time.Time{}, context.Cause(ctx)
+	}
+	number, before, behind := s.manage(elements)
+	for _, e := range slices.Concat(before, elements, behind) {
+		s.o.traceElement(true, e)
+	}
+	started, err := s.writeBytes(ctx, slices.Concat(xmlOf(before), b, xmlOf(behind)))
+	return number, started, err
+}
+
+// safeSize is what every server takes as one stanza (RFC 6120, section 13.12).
+const safeSize = 10_000
+
+// encode refuses what the server has announced that it does not take (XEP-0478).
+func (s *Session) encode(elements []*Element) ([]byte, error) {
+	var b []byte
+	for _, e := range elements {
+		start := len(b)
+		var err error
+		if b, err = wire.Append(b, e); err != nil {
+			return nil, err
+		}
+		size := len(b) - start
+		if s.maxSize > 0 && size > s.maxSize {
+			return nil, fmt.Errorf("%w: it has %d bytes, and the server accepts %d", ErrTooLarge, size, s.maxSize)
+		}
+		if s.maxSize == 0 && size > safeSize {
+			s.o.trace("a stanza of %d bytes: a server need not accept more than %d", size, safeSize)
+		}
+	}
+	return b, nil
+}
+
+// maxSize returns the limit that the features of a stream announce, or 0.
+func maxSize(features *Element) int {
+	text, _ := Text(Child(features, NSLimits, "limits"), NSLimits, "max-bytes")
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || n < safeSize {
+		return 0 // less is not allowed (XEP-0478, section 3)
+	}
+	return n
+}
+
+// writeBytes is for who holds the token. A write that was broken off has broken the
+// stream.
+func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
+	stop := context.AfterFunc(ctx, func() { s.raw.Close() })
+	defer stop()
+	started := time.Now()
+	s.wrote = started
+	err := put(s.conn, b, writeBudget)
+	if err == nil {
+		return started, nil
+	}
+	s.closed = true
+	if ctx.Err() == nil {
+		select {
+		case <-s.done:
+		case <-time.After(lastWord):
+		}
+	}
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = s.lost(err)
+	}
+	err = s.err
+	s.resumeReading()
+	s.mu.Unlock()
+	s.raw.Close()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return started, err
+}
+
+// put is every write: one, with a deadline of its own, as TLS writes as well.
+func put(c net.Conn, b []byte, budget time.Duration) error {
+	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
+		return err
+	}
+	defer c.SetWriteDeadline(time.Time{})
+	_, err := c.Write(b)
+	return err
+}
+
+// end writes the last words of a stream.
+func (o *Options) end(c net.Conn, xml string) error {
+	o.traceTag(true, xml)
+	return put(c, []byte(xml), closeBudget)
+}
+
+// xmlOf is for elements that are made of nothing that XML cannot carry.
+func xmlOf(elements []*Element) []byte {
+	var b []byte
+	for _, e := range elements {
+		b, _ = wire.Append(b, e)
+	}
+	return b
+}
