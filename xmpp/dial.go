@@ -118,13 +118,7 @@ type Memory struct {
 // Where several addresses have failed it is the most serious of their errors, and
 // its text has them all.
 func Dial(ctx context.Context, o Options) (*Session, error) {
-	if o.Memory == nil {
-		o.Memory = new(Memory)
-	}
-	if o.RootCAs == nil && len(o.Pins) == 0 {
-		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
-		go x509.SystemCertPool()
-	}
+	o.prepare()
 	if o.Resume != nil {
 		s, err := resume(ctx, o)
 		if _, refused := errors.AsType[resumeRefused](err); !refused || ctx.Err() != nil {
@@ -136,13 +130,30 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 	return dial(ctx, o)
 }
 
+// prepare makes what all attempts to connect share.
+func (o *Options) prepare() {
+	if o.Memory == nil {
+		o.Memory = new(Memory)
+	}
+	if o.RootCAs == nil && len(o.Pins) == 0 {
+		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
+		go x509.SystemCertPool()
+	}
+}
+
+// dial logs in to where the options say, and on to where the server there says.
+func dial(ctx context.Context, o Options) (s *Session, err error) {
+	err = reach(ctx, o, func(n *negotiation) (err error) { s, err = n.start(); return err })
+	return s, err
+}
+
 // maxRedirections bounds the see-other-host errors that are followed, which come with
 // the certificate of the domain (RFC 6120, section 4.9.3.19).
 const maxRedirections = 2
 
-// dial connects to where the options say, and on to where the server there says.
-func dial(ctx context.Context, o Options) (*Session, error) {
-	s, err := dialServer(ctx, o)
+// reach connects to where the options say, and on to where the server there says.
+func reach(ctx context.Context, o Options, t talk) error {
+	err := reachServer(ctx, o, t)
 	for range maxRedirections {
 		elsewhere, ok := errors.AsType[*StreamError](err)
 		if !ok || elsewhere.Host == "" {
@@ -150,27 +161,27 @@ func dial(ctx context.Context, o Options) (*Session, error) {
 		}
 		o.trace("%v: following it", err)
 		o.Server = elsewhere.Host
-		s, err = dialServer(ctx, o)
+		err = reachServer(ctx, o, t)
 	}
-	return s, err
+	return err
 }
 
-// dialServer connects to where the options say.
-func dialServer(ctx context.Context, o Options) (*Session, error) {
+// reachServer connects to where the options say.
+func reachServer(ctx context.Context, o Options, t talk) error {
 	targets, failed := resolve(ctx, o)
 	first := o
 	first.another = o.another || o.Memory.TLSUnique
-	s, err := connect(ctx, first, targets, failed)
+	err := connect(ctx, first, targets, failed, t)
 	_, lost := errors.AsType[handshakeLost](err)
 	if d, ok := errors.AsType[*DialError](err); o.Memory.TLSUnique && ctx.Err() == nil && (lost || ok && d.Op == "tls" && d.Pin == "") {
 		o.Memory.TLSUnique = false // TLS 1.2 may be gone
-		s, err = connect(ctx, o, targets, failed)
+		err = connect(ctx, o, targets, failed, t)
 	}
 	if a, ok := errors.AsType[*AuthError](err); ok && a.guessed {
 		o.trace("the server refused channel binding by tls-exporter; once more on TLS 1.2 with tls-unique")
 		o.Memory.TLSUnique = true
-		s, err = connect(ctx, o, targets, failed)
+		err = connect(ctx, o, targets, failed, t)
 		o.Memory.TLSUnique = o.Memory.TLSUnique && err == nil
 	}
-	return s, err
+	return err
 }

@@ -63,13 +63,8 @@ func newNegotiation(ctx context.Context, c net.Conn, o Options, addr string) *ne
 	return &negotiation{ctx: ctx, o: o, addr: addr, raw: c, conn: c}
 }
 
-func (n *negotiation) start() (*Session, error) {
-	stop := context.AfterFunc(n.ctx, func() { n.raw.Close() })
-	s, err := n.run()
-	if !stop() && n.ctx.Err() != nil {
-		// The connection is closed under the session, if there is one at all.
-		err = fmt.Errorf("%s with %s: %w", n.doing, n.addr, context.Cause(n.ctx))
-	}
+func (n *negotiation) start() (s *Session, err error) {
+	err = n.bounded(func() (err error) { s, err = n.run(); return err })
 	if err != nil {
 		n.close(err)
 		return nil, err
@@ -81,10 +76,23 @@ func (n *negotiation) start() (*Session, error) {
 	return s, nil
 }
 
+// bounded runs a part of the negotiation, and breaks it off when ctx ends.
+func (n *negotiation) bounded(part func() error) error {
+	stop := context.AfterFunc(n.ctx, func() { n.raw.Close() })
+	err := part()
+	if !stop() && n.ctx.Err() != nil {
+		// The connection is closed, even if the part has done its work.
+		err = fmt.Errorf("%s with %s: %w", n.doing, n.addr, context.Cause(n.ctx))
+	}
+	return err
+}
+
 // secured reports whether TLS is up, with a certificate that is the domain's.
 func (n *negotiation) secured() bool { return n.conn != n.raw }
 
-func (n *negotiation) run() (*Session, error) {
+// secure begins TLS and opens the stream inside it, which names the account unless
+// that is zero.
+func (n *negotiation) secure(account JID) (features *Element, err error) {
 	if n.o.TLS != TLSDirect {
 		if err := n.startTLS(); err != nil {
 			return nil, err
@@ -93,7 +101,11 @@ func (n *negotiation) run() (*Session, error) {
 	if err := n.handshake(); err != nil {
 		return nil, err
 	}
-	features, err := n.open("waiting for the stream features", n.o.JID.Bare())
+	return n.open("waiting for the stream features", account)
+}
+
+func (n *negotiation) run() (*Session, error) {
+	features, err := n.secure(n.o.JID.Bare())
 	if err != nil {
 		return nil, err
 	}

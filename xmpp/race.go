@@ -22,11 +22,15 @@ const (
 	attemptDelay    = 250 * time.Millisecond
 )
 
-// connect logs in at the first target that it gets a TLS connection to. Targets of
+// A talk is what happens on a TCP connection, TLS included. Where it fails, it closes
+// the connection.
+type talk func(*negotiation) error
+
+// connect talks to the first target that it gets a TLS connection to. Targets of
 // a lower priority are asked only when those before them have failed. failed is
 // what has failed already. Those that were given up as too slow for a chance of the
 // others get another one at the end.
-func connect(ctx context.Context, o Options, targets []target, failed []error) (*Session, error) {
+func connect(ctx context.Context, o Options, targets []target, failed []error, t talk) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &race{ctx: inner, o: o, failed: slices.Clone(failed)}
@@ -44,22 +48,22 @@ func connect(ctx context.Context, o Options, targets []target, failed []error) (
 			r.begin(nil)
 			r.queue, r.slow, r.patient = r.slow, nil, true
 		default:
-			return nil, failure(r.failed)
+			return failure(r.failed)
 		}
 		for {
 			a, err := r.next()
 			if err != nil {
-				return nil, r.ended(err)
+				return r.ended(err)
 			}
 			if a.conn == nil {
 				break
 			}
-			s, final, err := a.login(ctx, o, r.hurried())
+			final, err := a.talk(ctx, o, r.hurried(), t)
 			if final && ctx.Err() != nil {
-				return s, r.ended(err)
+				return r.ended(err)
 			}
 			if final {
-				return s, err
+				return err
 			}
 			if errors.Is(err, errSlow) {
 				r.slow = append(r.slow, a.candidate)
@@ -67,7 +71,7 @@ func connect(ctx context.Context, o Options, targets []target, failed []error) (
 			r.fail(err)
 		}
 	}
-	return nil, failure(r.failed)
+	return failure(r.failed)
 }
 
 // A race connects to the addresses of the targets of one priority: Happy Eyeballs
@@ -346,22 +350,22 @@ func dialHost(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// login goes on from TCP. final reports that the outcome stands: a login that was
+// talk goes on from TCP. final reports that the outcome stands: a login that was
 // refused would be refused at another address too, and lock the account. What
 // comes before TLS is not from the domain, but from that address (RFC 6120,
 // section 4.9.3.19). hurried limits what comes before it.
-func (a attempt) login(ctx context.Context, o Options, hurried bool) (s *Session, final bool, err error) {
+func (a attempt) talk(ctx context.Context, o Options, hurried bool, t talk) (final bool, err error) {
 	o.TLS = TLSStartTLS
 	if a.direct {
 		o.TLS = TLSDirect
 	}
 	n := newNegotiation(ctx, quickAck(a.conn), o, a.name)
 	n.hurried = hurried
-	s, err = n.start()
+	err = t(n)
 	if _, silent := errors.AsType[mute](err); silent && !hurried && ctx.Err() == nil && a.speaksTLS(ctx, o) {
 		err = &DialError{Op: "tls", Addr: a.name, Err: ErrDirectTLS}
 	}
-	return s, n.secured() || ctx.Err() != nil, err
+	return n.secured() || ctx.Err() != nil, err
 }
 
 // speaksTLS tries direct TLS, and says nothing inside it.
