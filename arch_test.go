@@ -66,12 +66,13 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "output", "xmpp", "xmpp/sasl", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "output", "xmpp", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
 		"cmd/exit":           {},
 		"output":             {},
 		"xmpp":               {"xmpp/internal/wire", "xmpp/sasl"},
 		"xmpp/sasl":          {},
+		"xmpp/xep":           {"xmpp"},
 		"xmpp/internal/wire": {},
 		"xmpp/xmpptest":      {"xmpp", "xmpp/internal/wire"},
 	}

@@ -8,7 +8,9 @@ import (
 	"math"
 	"time"
 
+	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 const (
@@ -26,17 +28,17 @@ const (
 // catchUp hands on what the archive has after the last message that was handed on. What
 // arrives by itself meanwhile is in it as well, if it was not too late for the last page.
 func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
-	page := archivePage{max: archivePageSize}
-	page.after, page.start = l.at.last()
+	page := xep.ArchiveQuery{Page: xep.Page{Max: archivePageSize}}
+	page.After, page.Start = l.at.last()
 	var pages circle
 	for gone := ""; ; {
 		got := &pageful{gone: gone}
 		if err := l.readPage(ctx, s, page, got); err != nil {
 			return err
 		}
-		if e, ok := errors.AsType[*xmpp.StanzaError](got.err); ok && e.Condition == xmpp.ItemNotFound && page.after != "" {
-			gone, page.after = page.after, ""
-			page.start = l.at.forget()
+		if e, ok := errors.AsType[*xmpp.StanzaError](got.err); ok && e.Condition == xmpp.ItemNotFound && page.After != "" {
+			gone, page.After = page.After, ""
+			page.Start = l.at.forget()
 			continue
 		}
 		if got.err != nil {
@@ -46,11 +48,11 @@ func (l *listener) catchUp(ctx context.Context, s *xmpp.Session) error {
 		if err := l.takeHeld(ctx, s, got); err != nil || got.isLast() {
 			return err
 		}
-		next := cmp.Or(got.end.last, got.lastID)
-		if got.results > 0 && (next == "" || pages.closed(got.end.last, got.lastID)) {
+		next := cmp.Or(got.end.Last, got.lastID)
+		if got.results > 0 && (next == "" || pages.closed(got.end.Last, got.lastID)) {
 			return errCircle()
 		}
-		page.after = cmp.Or(next, page.after)
+		page.After = cmp.Or(next, page.After)
 	}
 }
 
@@ -64,21 +66,21 @@ type pageful struct {
 	heldFor int  // what that takes in memory, about
 	letGo   bool // some of what arrived by itself is not held: it is on a page to come
 
-	end archiveEnd
+	end xep.ArchiveEnd
 	err error // the server's answer instead
 }
 
 // isLast reports whether there is nothing after the page.
-func (p *pageful) isLast() bool { return (p.end.complete || p.results == 0) && !p.letGo }
+func (p *pageful) isLast() bool { return (p.end.Complete || p.results == 0) && !p.letGo }
 
 var errPageEnds = errors.New("the answer is there")
 
 // readPage asks for a page and hands on what is on it as it comes, so that a page may be
 // larger than what is kept in memory. The wait for the server begins anew with each stanza.
-func (l *listener) readPage(ctx context.Context, s *xmpp.Session, page archivePage, got *pageful) error {
+func (l *listener) readPage(ctx context.Context, s *xmpp.Session, page xep.ArchiveQuery, got *pageful) error {
 	coming, stop := context.WithCancelCause(l.waiting)
 	defer stop(nil)
-	iq, query := page.query()
+	iq, query := page.IQ()
 	got.query = query
 	answer := make(chan xmpp.Answer, 1)
 	go func() {
@@ -129,7 +131,7 @@ func (p *pageful) answered(a xmpp.Answer) error {
 		return nil
 	}
 	var ok bool
-	if p.end, ok = endOfArchive(a.IQ); !ok {
+	if p.end, ok = xep.ArchiveEndOf(a.IQ); !ok {
 		p.err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"}
 	}
 	return nil
@@ -139,7 +141,7 @@ func (p *pageful) answered(a xmpp.Answer) error {
 // itself is kept for the end of the page, in the order of the archive.
 func (l *listener) takePart(ctx context.Context, s *xmpp.Session, got *pageful, r received) error {
 	var err error
-	if result := resultOf(s.JID(), got.query, r.stanza); result != nil {
+	if result := xep.ArchiveResult(s.JID(), got.query, r.stanza); result != nil {
 		l.warnGone(s, got)
 		got.results++
 		got.lastID = cmp.Or(xmpp.Attr(result, "id"), got.lastID)
@@ -194,7 +196,7 @@ func (l *listener) takeHeld(ctx context.Context, s *xmpp.Session, got *pageful) 
 
 // endID returns the id of the last message of the archive, "" where it is empty.
 func (l *listener) endID(ctx context.Context, s *xmpp.Session) (string, error) {
-	iq, query := archivePage{last: true, max: 1}.query()
+	iq, query := xep.ArchiveQuery{Page: xep.Page{Last: true, Max: 1}}.IQ()
 	answer, err := s.IQ(ctx, iq)
 	got := &pageful{query: query}
 	if err = cmp.Or(got.answered(xmpp.Answer{IQ: answer, Err: err}), got.err); err != nil {
@@ -202,33 +204,74 @@ func (l *listener) endID(ctx context.Context, s *xmpp.Session) (string, error) {
 	}
 	for n := s.Queued(); n > 0; n-- {
 		for e := range s.Stanzas(ctx) {
-			if result := resultOf(s.JID(), query, e); e != nil && result != nil {
+			if result := xep.ArchiveResult(s.JID(), query, e); e != nil && result != nil {
 				got.lastID = xmpp.Attr(result, "id")
 			}
 			break
 		}
 	}
-	return cmp.Or(got.end.last, got.lastID), nil
+	return cmp.Or(got.end.Last, got.lastID), nil
 }
 
 // takeResult hands on a message out of the archive.
 func (l *listener) takeResult(ctx context.Context, s *xmpp.Session, query string, r received) error {
-	a, ok := archiveResult(s.JID(), query, r.stanza)
+	a, ok := xep.OpenArchived(s.JID(), query, r.stanza)
 	if !ok {
-		if id := xmpp.Attr(resultOf(s.JID(), query, r.stanza), "id"); !l.at.has(id) {
+		if id := xmpp.Attr(xep.ArchiveResult(s.JID(), query, r.stanza), "id"); !l.at.has(id) {
 			l.env.warn("%s: skipped message %s of the archive: it cannot be read", s.JID().Bare(), quote(id))
 			l.pass(id)
 		}
 		return nil
 	}
-	carbon, ok := a.missed(s.JID(), l.carbons)
+	carbon, ok := a.Missed(s.JID(), l.carbons)
 	switch {
 	case !ok:
-		l.pending = append(l.pending, a.id)
+		l.pending = append(l.pending, a.ID)
 		return nil
 	case r.over != nil:
-		l.skip(s.JID(), arrival{a.message, carbon, a.id}, r.over)
+		l.skip(s.JID(), arrival{a.Message, carbon, a.ID}, r.over)
 		return nil
 	}
-	return l.handOn(ctx, s, arrival{a.message, carbon, a.id})
+	return l.handOn(ctx, s, arrival{a.Message, carbon, a.ID})
+}
+
+// archiveError is the failure to read the archive. That an item is not found says nothing
+// of a recipient here.
+func archiveError(err error) error {
+	err = fmt.Errorf("read the archive: %w", err)
+	if e, ok := errors.AsType[*xmpp.StanzaError](err); ok && e.Condition == xmpp.ItemNotFound {
+		return &exit.Error{
+			Code: exit.Unavailable, Class: "stanza", Err: err,
+			Hint: "the server announces an archive and cannot find it: ask its administrator",
+		}
+	}
+	return err
+}
+
+// errCircle says that the pages of the archive have no end.
+func errCircle() error {
+	return &exit.Error{
+		Code: exit.Protocol, Class: "stanza", Err: errors.New("read the archive: its pages come again and again"),
+		Hint: "the archive of the server is broken: tell its administrator",
+	}
+}
+
+// A circle notices pages that come again. It remembers one page, and then one after twice
+// as many (Brent's algorithm): so it needs little memory, and notices a circle after at
+// most three times as many pages as are in it and before it.
+type circle struct {
+	pages        int
+	last, lastID string
+}
+
+// closed reports whether a page ends where the remembered one did: in what the server
+// says of it, or in what is on it.
+func (c *circle) closed(last, lastID string) bool {
+	if last != "" && last == c.last || lastID != "" && lastID == c.lastID {
+		return true
+	}
+	if c.pages++; c.pages&(c.pages-1) == 0 {
+		c.last, c.lastID = last, lastID
+	}
+	return false
 }

@@ -14,6 +14,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 const (
@@ -538,7 +539,7 @@ func (d *delivery) hear(e *xmpp.Element) bool {
 	bounce := xmpp.Attr(e, "type") == "error"
 	id := xmpp.Attr(e, "id")
 	if !bounce {
-		received := xmpp.Child(e, nsReceipts, "received")
+		received := xmpp.Child(e, xep.NSReceipts, "received")
 		if received == nil {
 			return false
 		}

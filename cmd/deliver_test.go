@@ -17,6 +17,7 @@ import (
 
 	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 	"xmppkit/xmpp/xmpptest"
 )
 
@@ -403,7 +404,7 @@ func TestLostBeforeConfirmation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, "first=2", "silence@confirm")
 				reply(t, s.session(t, juliet), func(m *xmpp.Element, _ int) []*xmpp.Element {
-					if xmpp.Child(m, nsReceipts, "request") == nil {
+					if xmpp.Child(m, xep.NSReceipts, "request") == nil {
 						return nil
 					}
 					return []*xmpp.Element{receiptFor(m)}
@@ -540,7 +541,7 @@ func reply(t *testing.T, other *xmpp.Session, answer func(m *xmpp.Element, n int
 
 func receiptFor(m *xmpp.Element) *xmpp.Element {
 	r := xmpp.NewElement(xmpp.NSClient, "message", "to", xmpp.Attr(m, "from"))
-	return xmpp.Add(r, xmpp.NewElement(nsReceipts, "received", "id", xmpp.Attr(m, "id")))
+	return xmpp.Add(r, xmpp.NewElement(xep.NSReceipts, "received", "id", xmpp.Attr(m, "id")))
 }
 
 // S-12: a receipt counts from the recipient, whatever its resource, and from nobody else.
@@ -551,12 +552,12 @@ func TestReceipt(t *testing.T) {
 			there := s.session(t, "juliet@localhost/x")
 			forger := s.session(t, from)
 			reply(t, there, func(m *xmpp.Element, _ int) []*xmpp.Element {
-				if xmpp.Child(m, nsReceipts, "request") == nil {
+				if xmpp.Child(m, xep.NSReceipts, "request") == nil {
 					t.Error("no receipt was asked for")
 				}
 				_ = forger.Send(t.Context(), receiptFor(m))
 				wrong := receiptFor(m)
-				xmpp.Child(wrong, nsReceipts, "received").CreateAttr("id", "another")
+				xmpp.Child(wrong, xep.NSReceipts, "received").CreateAttr("id", "another")
 				return []*xmpp.Element{wrong}
 			})
 			for _, args := range [][]string{{"send", "-m", "a"}, {"send", "--lines"}} {

@@ -13,9 +13,8 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
-
-const nsData = "jabber:x:data" // XEP-0004
 
 // discoInfo is what an entity is and can.
 type discoInfo struct {
@@ -38,50 +37,24 @@ type discoIdentity struct {
 
 // discoForm is a form of XEP-0128: values by field.
 type discoForm struct {
-	FormType string              `json:"form_type"`
-	Fields   map[string][]string `json:"fields"`
+	Type   string              `json:"form_type"`
+	Fields map[string][]string `json:"fields"`
 }
 
-// newDiscoInfo reads the answer of e. The features are a set in no order: sorted,
-// the same ones are always printed alike.
+// newDiscoInfo makes the record of what e has answered.
 func newDiscoInfo(e entity, query *xmpp.Element) *discoInfo {
+	info := xep.DiscoInfoOf(query)
 	r := &discoInfo{
 		Kind: "disco_info", JID: e.jid.String(), Node: e.node,
-		Identities: []discoIdentity{}, Features: []string{}, Forms: []discoForm{},
+		Identities: []discoIdentity{}, Features: append([]string{}, info.Features...), Forms: []discoForm{},
 	}
-	for _, i := range xmpp.Children(query, xmpp.NSDiscoInfo, "identity") {
-		r.Identities = append(r.Identities, discoIdentity{xmpp.Attr(i, "category"), xmpp.Attr(i, "type"), xmpp.Attr(i, "name"), xmpp.Lang(i)})
+	for _, i := range info.Identities {
+		r.Identities = append(r.Identities, discoIdentity(i))
 	}
-	for _, f := range xmpp.Children(query, xmpp.NSDiscoInfo, "feature") {
-		r.Features = append(r.Features, xmpp.Attr(f, "var"))
-	}
-	slices.Sort(r.Features)
-	r.Features = slices.Compact(r.Features)
-	for _, x := range xmpp.Children(query, nsData, "x") {
-		r.Forms = append(r.Forms, newDiscoForm(x))
+	for _, f := range info.Forms {
+		r.Forms = append(r.Forms, discoForm(f))
 	}
 	return r
-}
-
-// newDiscoForm takes the field FORM_TYPE for the name of the form (XEP-0068). What
-// has no name cannot be asked for, and is left out.
-func newDiscoForm(x *xmpp.Element) discoForm {
-	form := discoForm{Fields: make(map[string][]string)}
-	for _, field := range xmpp.Children(x, nsData, "field") {
-		name, values := xmpp.Attr(field, "var"), []string{}
-		for _, v := range xmpp.Children(field, nsData, "value") {
-			values = append(values, xmpp.TextOf(v))
-		}
-		switch {
-		case name == "FORM_TYPE" && form.FormType == "":
-			form.FormType = strings.Join(values, " ")
-		case form.Fields[name] != nil: // a field may come again, as often as it likes
-			form.Fields[name] = append(form.Fields[name], values...)
-		case name != "":
-			form.Fields[name] = values
-		}
-	}
-	return form
 }
 
 func (r *discoInfo) WriteText(t *output.Text) {
@@ -106,7 +79,7 @@ func (r *discoInfo) WriteText(t *output.Text) {
 		t.Printf("%s  %s\n", margin, f)
 	}
 	for _, form := range r.Forms {
-		t.Printf("%sform%s:\n", margin, strings.TrimSuffix(" "+form.FormType, " "))
+		t.Printf("%sform%s:\n", margin, strings.TrimSuffix(" "+form.Type, " "))
 		for _, name := range slices.Sorted(maps.Keys(form.Fields)) {
 			for _, value := range form.Fields[name] {
 				t.Printf("%s  %s: %s\n", margin, name, output.Words(value))
@@ -289,7 +262,7 @@ func (d *discoverer) questions(e entity, depth int) []question {
 		q = append(q, question{e, xmpp.NSDiscoInfo})
 	}
 	if d.items && depth < d.depth {
-		q = append(q, question{e, nsDiscoItems})
+		q = append(q, question{e, xep.NSDiscoItems})
 	}
 	return q
 }
@@ -347,7 +320,7 @@ func (d *discoverer) showItem(ctx context.Context, item *discoItem, depth int, f
 	if d.info {
 		item.margin, item.heading = item.margin+"  ", first
 	}
-	item.again = d.tree && d.shown[question{item.entity, nsDiscoItems}]
+	item.again = d.tree && d.shown[question{item.entity, xep.NSDiscoItems}]
 	if err := d.print(item); err != nil || item.entity.jid.IsZero() {
 		return err
 	}
@@ -385,7 +358,7 @@ func (d *discoverer) fail(a *answer, depth int) error {
 	switch {
 	case !ok || !d.printed:
 		return err
-	case a.ns == nsDiscoItems && doesNoItems(a.jid, refused):
+	case a.ns == xep.NSDiscoItems && doesNoItems(a.jid, refused):
 		return nil
 	}
 	d.failed = true

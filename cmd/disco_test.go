@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +16,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 	"xmppkit/xmpp/xmpptest"
 )
 
@@ -55,28 +55,13 @@ func TestDiscoInfo(t *testing.T) {
 	}
 }
 
-// A list is followed until it is whole, or begins to repeat itself.
+// What comes again is not a new item.
 func TestDiscoPages(t *testing.T) {
-	for set, want := range map[string]bool{
-		"":                               false,
-		"<count>3</count>":               true,
-		"<count>2</count>":               false,
-		"<count>4</count>":               false,
-		"<count>many</count>":            false,
-		"<count> 3</count>":              false,
-		"<last>3</last><count/>":         false,
-		"<count xmlns='urn:x'>3</count>": false,
-	} {
-		q := discoQuery(t, "<set xmlns='http://jabber.org/protocol/rsm'>"+set+"</set>")
-		if got := counted(xmpp.Child(q, nsRSM, "set"), 3); got != want {
-			t.Errorf("3 items of %s are complete: %v", set, got)
-		}
-	}
-	a := &answer{question: question{ns: nsDiscoItems}}
+	a := &answer{question: question{ns: xep.NSDiscoItems}}
 	seen := make(map[string]bool)
 	page := func(items string) int {
 		doc := discoQuery(t, "<query xmlns='http://jabber.org/protocol/disco#items'>"+items+"</query>")
-		return a.addItems(xmpp.Child(doc, nsDiscoItems, "query"), seen)
+		return a.addItems(xmpp.Child(doc, xep.NSDiscoItems, "query"), seen)
 	}
 	if n := page("<item jid='a'/><item jid='a' node='b'/><item jid='a' name='again'/><item jid='@' name='malformed'/><item xmlns='urn:x' jid='c'/>"); n != 3 {
 		t.Errorf("%d items, want 3", n)
@@ -150,20 +135,4 @@ func silentTree(width int) string {
 		}
 	}
 	return b.String()
-}
-
-// A field that comes again and again takes no more than its values do.
-func TestDiscoFormRepeated(t *testing.T) {
-	const n = 20_000
-	x := xmpp.NewElement(nsData, "x")
-	for range n {
-		xmpp.Add(x, xmpp.Add(xmpp.NewElement(nsData, "field", "var", "a"), xmpp.NewText(nsData, "value", "v")))
-	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	form := newDiscoForm(x)
-	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; len(form.Fields["a"]) != n || got > 100<<20 {
-		t.Errorf("%d values took %d MiB", len(form.Fields["a"]), got>>20)
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 // A fence tells the messages that the server had stored before a listener began from
@@ -32,20 +33,10 @@ func (f *fence) leavesOut(own xmpp.JID, message *xmpp.Element) bool {
 	if f == nil {
 		return false
 	}
-	when, stored := storedAt(own, message)
+	when, stored := xep.StoredAt(own, message)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return stored && (!f.crossed || !when.IsZero() && when.Before(f.began))
-}
-
-// storedAt returns whether the own server, or account, has stored a message, and when.
-func storedAt(own xmpp.JID, message *xmpp.Element) (when time.Time, stored bool) {
-	for _, d := range delaysOf(message) {
-		if from := addressIn(d, "from"); from == own.Bare() || from == (xmpp.JID{Domain: own.Domain}) {
-			when, stored = parseStamp(xmpp.Attr(d, "stamp")), true
-		}
-	}
-	return when, stored
 }
 
 // raise asks for the server's time before the first session becomes available. A later
@@ -61,14 +52,14 @@ func (f *fence) raise(ctx context.Context, s *xmpp.Session) error {
 	if known {
 		return nil
 	}
-	answer, err := s.IQ(ctx, xmpp.NewIQ("get", s.Server(), xmpp.NewElement(nsTime, "time")))
+	answer, err := s.IQ(ctx, xmpp.NewIQ("get", s.Server(), xmpp.NewElement(xep.NSTime, "time")))
 	if _, refused := errors.AsType[*xmpp.StanzaError](err); err != nil && !refused {
 		return fmt.Errorf("ask for the server's time: %w", err)
 	}
-	utc, _ := xmpp.Text(xmpp.Child(answer, nsTime, "time"), nsTime, "utc")
+	utc, _ := xmpp.Text(xmpp.Child(answer, xep.NSTime, "time"), xep.NSTime, "utc")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.began = parseStamp(utc).Truncate(time.Second) // Prosody 0.12 stamps whole seconds
+	f.began = xep.ParseTime(utc).Truncate(time.Second) // Prosody 0.12 stamps whole seconds
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 type listener struct {
@@ -281,20 +282,20 @@ type arrival struct {
 // to see: a forged carbon copy, which has a place in the archive all the same, or a result
 // of no query (XEP-0313, section 8).
 func (l *listener) unpack(own xmpp.JID, e *xmpp.Element) (a arrival, ok bool) {
-	if e.Tag == "message" && xmpp.Child(e, nsArchive, "result") != nil && fromAccount(own, e) {
+	if xep.IsArchiveResult(own, e) {
 		return a, false
 	}
 	a.stanza, ok = e, true
-	if e.Tag == "message" && len(copiesIn(e)) > 0 {
+	if e.Tag == "message" && xep.IsCarbon(e) {
 		var copied *xmpp.Element
-		if copied, a.carbon = openCarbon(own, e, l.carbons); copied != nil {
+		if copied, a.carbon = xep.OpenCarbon(own, e, l.carbons); copied != nil {
 			a.stanza = copied
 		} else {
 			ok = false
 		}
 	}
 	if l.at.HasIDs {
-		a.id = stanzaID(own, a.stanza)
+		a.id = xep.StanzaID(own, a.stanza)
 	}
 	return a, ok
 }
@@ -356,20 +357,17 @@ func (l *listener) wanted(from xmpp.JID) bool {
 	return err == nil && l.from[normal]
 }
 
-const (
-	nsVersion = "jabber:iq:version" // XEP-0092
-	nsTime    = "urn:xmpp:time"     // XEP-0202
-)
+const nsVersion = "jabber:iq:version" // XEP-0092
 
 // answerRequest answers the requests that a listener answers; whatever else is
 // asked, and of whomever, is refused alike.
 func answerRequest(_ context.Context, iq *xmpp.Element) *xmpp.Element {
-	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, nsTime)
+	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, xep.NSTime)
 }
 
 // answerReceiver is answerRequest of a listener that sends receipts.
 func answerReceiver(_ context.Context, iq *xmpp.Element) *xmpp.Element {
-	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, nsTime, nsReceipts)
+	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, xep.NSTime, xep.NSReceipts)
 }
 
 // answerAs answers as one that has these features.
@@ -391,9 +389,9 @@ func answerAs(iq *xmpp.Element, features ...string) *xmpp.Element {
 		case xmpp.Is(payload, nsVersion, "query"):
 			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(nsVersion, "query"),
 				xmpp.NewText(nsVersion, "name", "xmppkit"), xmpp.NewText(nsVersion, "version", version)))
-		case xmpp.Is(payload, nsTime, "time"):
-			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(nsTime, "time"),
-				xmpp.NewText(nsTime, "tzo", "+00:00"), xmpp.NewText(nsTime, "utc", time.Now().UTC().Format(time.RFC3339))))
+		case xmpp.Is(payload, xep.NSTime, "time"):
+			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(xep.NSTime, "time"),
+				xmpp.NewText(xep.NSTime, "tzo", "+00:00"), xmpp.NewText(xep.NSTime, "utc", time.Now().UTC().Format(time.RFC3339))))
 		}
 	}
 	return nil

@@ -203,8 +203,8 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 		return false
 	}
 	bare := from.Bare().Prepared() // ejabberd 23.01 relays an account as it was spelled in the login
-	if p.said != nil && bounced(p.s, e, addressIn(p.said, "to"), xmpp.Attr(p.said, "id")) {
-		bare = addressIn(p.said, "to").Prepared()
+	if p.said != nil && bounced(p.s, e, xmpp.AddressIn(p.said, "to"), xmpp.Attr(p.said, "id")) {
+		bare = xmpp.AddressIn(p.said, "to").Prepared()
 	}
 	if !p.wanted(bare) {
 		return false

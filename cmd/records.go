@@ -7,16 +7,13 @@ import (
 
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 const (
-	nsDelay    = "urn:xmpp:delay"             // XEP-0203
-	nsOldDelay = "jabber:x:delay"             // XEP-0091
-	nsSID      = "urn:xmpp:sid:0"             // XEP-0359
-	nsReceipts = "urn:xmpp:receipts"          // XEP-0184
-	nsCorrect  = "urn:xmpp:message-correct:0" // XEP-0308
-	nsMarkers  = "urn:xmpp:chat-markers:0"    // XEP-0333
-	nsEME      = "urn:xmpp:eme:0"             // XEP-0380
+	nsCorrect = "urn:xmpp:message-correct:0" // XEP-0308
+	nsMarkers = "urn:xmpp:chat-markers:0"    // XEP-0333
+	nsEME     = "urn:xmpp:eme:0"             // XEP-0380
 )
 
 // addressed is what the records of all stanzas have.
@@ -47,7 +44,7 @@ func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 	if a.to == "" {
 		a.to = own.String()
 	}
-	stamp, delayed := stampOf(own, e)
+	stamp, delayed := xep.SentAt(own, e)
 	if a.delayed = delayed; !stamp.IsZero() {
 		a.when = stamp
 	}
@@ -55,45 +52,6 @@ func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 		a.err = newStanzaError(xmpp.ErrorOf(e))
 	}
 	return a
-}
-
-// stampOf returns whether a stanza was delayed and, unless it is zero, when it was sent. A
-// stamp is the claim of whoever put it there (XEP-0203, section 5): that of the own server
-// or account is preferred, and of several of those the last, as a server adds its own to
-// what the sender may have made up.
-func stampOf(own xmpp.JID, e *xmpp.Element) (when time.Time, delayed bool) {
-	for _, d := range delaysOf(e) {
-		delayed = true
-		stamp := parseStamp(xmpp.Attr(d, "stamp"))
-		if from := addressIn(d, "from"); !stamp.IsZero() && (when.IsZero() || from == own.Bare() || from == (xmpp.JID{Domain: own.Domain})) {
-			when = stamp
-		}
-	}
-	return when, delayed
-}
-
-// delaysOf returns what says in e that it was delayed.
-func delaysOf(e *xmpp.Element) []*xmpp.Element {
-	return append(xmpp.Children(e, nsOldDelay, "x"), xmpp.Children(e, nsDelay, "delay")...)
-}
-
-// adoptDelays gives a message the delays of what the own server has put it into.
-func adoptDelays(own xmpp.JID, message, in *xmpp.Element) {
-	for _, d := range delaysOf(in) {
-		xmpp.Add(message, xmpp.NewElement(nsDelay, "delay", "from", own.Bare().String(), "stamp", xmpp.Attr(d, "stamp")))
-	}
-}
-
-// parseStamp reads a time of XEP-0082, or of XEP-0091, whose times are in UTC. It returns
-// zero where it is none.
-func parseStamp(s string) time.Time {
-	s = strings.ToUpper(strings.TrimSpace(s))
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "20060102T15:04:05", "20060102T15:04:05Z07:00"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // messageRecord is a message that arrived.
@@ -162,8 +120,8 @@ func (r *messageRecord) refer(e *xmpp.Element) {
 		}
 		return ""
 	}
-	r.ReceiptFor = idOf(nsReceipts, "received")
-	r.ReceiptRequested = xmpp.Child(e, nsReceipts, "request") != nil
+	r.ReceiptFor = idOf(xep.NSReceipts, "received")
+	r.ReceiptRequested = xmpp.Child(e, xep.NSReceipts, "request") != nil
 	r.Replaces = idOf(nsCorrect, "replace")
 	for _, name := range []string{"received", "displayed", "acknowledged"} {
 		if id := idOf(nsMarkers, name); id != "" {
@@ -184,22 +142,7 @@ func (r *messageRecord) wantsReceipt() bool {
 // that all servers take.
 const maxReceiptID = 1 << 10
 
-func newReceipt(m *messageRecord) *xmpp.Element {
-	receipt := xmpp.NewElement(xmpp.NSClient, "message", "to", m.From, "type", m.Type, "id", m.ID)
-	return xmpp.Add(receipt, xmpp.NewElement(nsReceipts, "received", "id", m.ID))
-}
-
-// stanzaID returns the id that the own account's archive has given a message (XEP-0359),
-// or "". It is true only where the account announces nsSID: the server then removes
-// those that others give in its name. Prosody 0.12 leaves them, but has its own behind.
-func stanzaID(own xmpp.JID, message *xmpp.Element) (id string) {
-	for _, e := range xmpp.Children(message, nsSID, "stanza-id") {
-		if addressIn(e, "by") == own.Bare() {
-			id = xmpp.Attr(e, "id")
-		}
-	}
-	return id
-}
+func newReceipt(m *messageRecord) *xmpp.Element { return xep.Receipt(m.From, m.Type, m.ID) }
 
 // encryption returns the namespace of the encryption of a message, or "". The body of
 // such a message is not what its sender wrote, but a note for programs like this one.
@@ -237,13 +180,13 @@ func messageType(typ string) string {
 func foreignPayload(message *xmpp.Element) string {
 	for e := range xmpp.Elements(message) {
 		switch ns := xmpp.Namespace(e); ns {
-		case xmpp.NSClient, nsReceipts, nsMarkers, nsCorrect, nsOOB, nsAttention, nsEME, nsSID, nsDelay,
+		case xmpp.NSClient, xep.NSReceipts, nsMarkers, nsCorrect, nsOOB, nsAttention, nsEME, xep.NSStanzaID, xep.NSDelay,
 			"http://jabber.org/protocol/chatstates", "jabber:x:event", // XEP-0085, XEP-0022
-			nsOldDelay, "urn:xmpp:hints", "http://jabber.org/protocol/shim", // XEP-0334, XEP-0131
+			xep.NSOldDelay, "urn:xmpp:hints", "http://jabber.org/protocol/shim", // XEP-0334, XEP-0131
 			"http://jabber.org/protocol/nick", "http://jabber.org/protocol/address", // XEP-0172, XEP-0033
 			"urn:xmpp:reply:0", "urn:xmpp:fallback:0", "urn:xmpp:styling:0", // XEP-0461, XEP-0428, XEP-0393
 			"urn:xmpp:occupant-id:0", "urn:xmpp:sec-label:0", "jabber:x:signed", // XEP-0421, XEP-0258, XEP-0027
-			"urn:xmpp:mam:tmp", nsArchive, nsCarbons, nsForward: // XEP-0313, XEP-0280, XEP-0297
+			"urn:xmpp:mam:tmp", xep.NSArchive, xep.NSCarbons, xep.NSForward: // XEP-0313, XEP-0280, XEP-0297
 		case "http://jabber.org/protocol/muc#user":
 			for range xmpp.Elements(e) {
 				return ns // an invitation; empty it only marks a private message (XEP-0045, section 7.5)

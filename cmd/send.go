@@ -17,6 +17,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 const (
@@ -414,11 +415,11 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 		xmpp.Add(m, xmpp.NewElement(nsAttention, "attention"))
 	}
 	if f.receipt {
-		xmpp.Add(m, xmpp.NewElement(nsReceipts, "request"))
+		xmpp.Add(m, xmpp.NewElement(xep.NSReceipts, "request"))
 	}
 	if f.retry > 0 {
 		// It may be sent twice, and this tells so even where the id is changed.
-		xmpp.Add(m, xmpp.NewElement(nsSID, "origin-id", "id", id))
+		xmpp.Add(m, xmpp.NewElement(xep.NSStanzaID, "origin-id", "id", id))
 	}
 	const rest = 120 // about, for the tags
 	size := len(to) + len(id) + len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest

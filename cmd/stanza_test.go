@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beevik/etree"
+
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 func jid(s string) xmpp.JID {
@@ -100,7 +103,7 @@ func TestMessageRecord(t *testing.T) {
 	}
 	// A stamp that cannot be read was delayed as well, and a strange one does no harm.
 	for _, stamp := range []string{"2026-01-02T03:04:05Z", "9999-12-31T23:59:59.999Z", "yesterday", "", "2026-01-02"} {
-		if r := record(message("", "en", body("", "a"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp))); !r.Delayed {
+		if r := record(message("", "en", body("", "a"), xmpp.NewElement(xep.NSDelay, "delay", "stamp", stamp))); !r.Delayed {
 			t.Errorf("%q: not delayed", stamp)
 		}
 	}
@@ -251,7 +254,7 @@ func TestReceipts(t *testing.T) {
 		m, got := recordOf(element(xml+"</message>")), ""
 		if m.wantsReceipt() {
 			r := newReceipt(m)
-			got = xmpp.Attr(r, "type") + " " + xmpp.Attr(xmpp.Child(r, nsReceipts, "received"), "id")
+			got = xmpp.Attr(r, "type") + " " + xmpp.Attr(xmpp.Child(r, xep.NSReceipts, "received"), "id")
 			if xmpp.Attr(r, "to") != "juliet@example.net/x" {
 				t.Errorf("to %s", xmpp.Attr(r, "to"))
 			}
@@ -323,40 +326,42 @@ func TestEncrypted(t *testing.T) {
 	}
 }
 
-// S-08: an id in the archive is that which the own account has given, and no other; of
-// several in its name it is the last.
-func TestStanzaID(t *testing.T) {
-	id := func(by, id string) string {
-		return "<stanza-id xmlns='urn:xmpp:sid:0' by='" + by + "' id='" + id + "'/>"
-	}
-	for content, want := range map[string]string{
-		"":                           "",
-		id("OWN", "1"):               "1",
-		id("romeo@EXAMPLE.org", "1"): "1",
-		id("ROMEO@example.org", "1"): "",
-		id("JULIET", "1"):            "",
-		id("OWN/here", "1"):          "",
-		id("example.org", "1"):       "",
-		id("OWN.evil.example", "1"):  "",
-		id("@", "1"):                 "",
-		"<stanza-id xmlns='urn:xmpp:sid:0' id='1'/>":                    "",
-		"<stanza-id xmlns='evil' by='OWN' id='1'/>":                     "",
-		"<x xmlns='evil'>" + id("OWN", "1") + "</x>":                    "",
-		"<origin-id xmlns='urn:xmpp:sid:0' by='OWN' id='1'/>":           "",
-		id("JULIET", "2") + id("OWN", "1") + id("muc.example.org", "3"): "1",
-		id("OWN", "1") + id("OWN", "2"):                                 "2",
-		id("OWN", "1") + id("OWN", "2") + id("JULIET", "3"):             "2",
-	} {
-		e := element("<message from='JULIET' to='OWN'><body>b</body>" + content + "</message>")
-		if got := stanzaID(jid("romeo@example.org/here"), e); got != want {
-			t.Errorf("%s: %q", content, got)
+// The ids of an account count where it announces that they can be trusted.
+func TestTrustedIDs(t *testing.T) {
+	e := element("<message from='JULIET' to='OWN'><body>b</body><stanza-id xmlns='urn:xmpp:sid:0' by='OWN' id='1'/></message>")
+	for announced, want := range map[bool]string{true: "1", false: ""} {
+		l := listener{kinds: map[string]bool{"message": true}, at: &position{HasIDs: announced}}
+		if r := unpacked(&l, e).(*messageRecord); r.StanzaID != want {
+			t.Errorf("announced %v: %q", announced, r.StanzaID)
 		}
-		for _, announced := range []bool{true, false} {
-			l := listener{kinds: map[string]bool{"message": true}, at: &position{HasIDs: announced}}
-			r := unpacked(&l, e).(*messageRecord)
-			if announced && r.StanzaID != want || !announced && r.StanzaID != "" {
-				t.Errorf("%s, announced %v: %q", content, announced, r.StanzaID)
-			}
+	}
+}
+
+// What is forwarded without being a carbon copy is no message (XEP-0297), and what
+// claims to be a copy and is none is not shown at all.
+func TestListenerForwarded(t *testing.T) {
+	for _, test := range []struct {
+		xml     string
+		carbons bool
+		want    string
+	}{
+		{"<message from='mallory@evil.example/x'><forwarded>" + innerReceived + "</forwarded></message>", true, ""},
+		{"<message from='mallory@evil.example/x'><body>see</body><forwarded>" + innerReceived + "</forwarded></message>", true, "mallory@evil.example see"},
+		{"<message from='OWN'><forwarded>" + innerReceived + "</forwarded></message>", true, ""},
+		{"<message from='mallory@evil.example/x'><body>see</body>" + receivedCopy(innerReceived) + "</message>", true, ""},
+		{"<message from='mallory@evil.example/x'><body>see</body>" + receivedCopy(innerReceived) + "</message>", false, ""},
+		{"<message from='OWN'>" + receivedCopy(innerReceived) + "</message>", true, "juliet@example.net you received"},
+		{"<message from='OWN'>" + receivedCopy(innerReceived) + "</message>", false, ""},
+		{"<message from='OWN'>" + sentCopy(innerSent) + "</message>", true, "romeo@example.org I sent"},
+		{"<message from='JULIET'><body>I</body><private xmlns='urn:xmpp:carbons:2'/></message>", true, "juliet@example.net I"},
+	} {
+		l := listener{carbons: test.carbons, kinds: map[string]bool{"message": true}}
+		got := ""
+		if r, ok := unpacked(&l, element(test.xml)).(*messageRecord); ok {
+			got = strings.TrimSpace(fmt.Sprint(r.FromBare, " ", *r.Body, " ", r.Carbon))
+		}
+		if got != test.want {
+			t.Errorf("%s\nis %q, want %q", test.xml, got, test.want)
 		}
 	}
 }
@@ -428,7 +433,7 @@ func TestAnswerRequest(t *testing.T) {
 		{"get", xmpp.NewElement(xmpp.NSDiscoInfo, "query"), `<feature var="urn:xmpp:ping"/>`},
 		{"get", xmpp.NewElement(xmpp.NSDiscoInfo, "query", "node", "x"), ""},
 		{"get", xmpp.NewElement(nsVersion, "query"), "<name>xmppkit</name>"},
-		{"get", xmpp.NewElement(nsTime, "time"), "<tzo>+00:00</tzo>"},
+		{"get", xmpp.NewElement(xep.NSTime, "time"), "<tzo>+00:00</tzo>"},
 		{"set", xmpp.NewElement(nsVersion, "query"), ""},
 		{"set", xmpp.NewElement(xmpp.NSPing, "ping"), ""},
 		{"get", xmpp.NewElement("jabber:iq:last", "query"), ""},
@@ -458,6 +463,34 @@ func TestSplitWords(t *testing.T) {
 			t.Errorf("%s: %q", in, got)
 		}
 	}
+}
+
+// element is a stanza as a session delivers it, written with short names for the
+// namespaces and for the addresses of the account romeo@example.org.
+func element(xml string) *xmpp.Element {
+	xml = strings.NewReplacer(
+		"<message", "<message xmlns='jabber:client'", "<sent", "<sent xmlns='urn:xmpp:carbons:2'", "<received", "<received xmlns='urn:xmpp:carbons:2'",
+		"<foreign", "<message xmlns='jabber:server'", "/foreign", "/message", "<older", "<result xmlns='urn:xmpp:mam:1'", "/older", "/result",
+		"<forwarded", "<forwarded xmlns='urn:xmpp:forward:0'", "<delay", "<delay xmlns='urn:xmpp:delay'", "<result", "<result xmlns='urn:xmpp:mam:2'",
+		"OWN", "romeo@example.org", "JULIET", "juliet@example.net",
+	).Replace(xml)
+	doc := etree.NewDocument()
+	if err := doc.ReadFromString(xml); err != nil {
+		panic(err)
+	}
+	e := doc.Root()
+	doc.RemoveChild(e)
+	return e
+}
+
+const (
+	innerSent     = "<message from='OWN/phone' to='JULIET/b' type='chat'><body>I</body></message>"
+	innerReceived = "<message from='JULIET/b' to='OWN/phone' type='chat'><body>you</body></message>"
+)
+
+func sentCopy(inner string) string { return "<sent><forwarded>" + inner + "</forwarded></sent>" }
+func receivedCopy(inner string) string {
+	return "<received><forwarded>" + inner + "</forwarded></received>"
 }
 
 // unpacked is the result of a stanza that arrives at romeo@example.org/here.

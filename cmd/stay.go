@@ -12,6 +12,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 const (
@@ -464,7 +465,7 @@ func (l *listener) begin(ctx context.Context, s *xmpp.Session, first bool) error
 	soon, cancel := l.env.withinWait(l.waiting)
 	defer cancel()
 	if l.carbons && (first || !s.Resumed()) { // the one that is resumed may be another listener's
-		if _, err := s.IQ(soon, enableCarbons()); err != nil {
+		if _, err := s.IQ(soon, xep.EnableCarbons()); err != nil {
 			return fmt.Errorf("--carbons: %w", err)
 		}
 	}
@@ -524,10 +525,10 @@ func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error
 	}
 	wait := backoff{start: time.Second, max: 10 * time.Second}
 	for {
-		features, err := l.accountFeatures(ctx, s)
+		account, err := l.accountInfo(ctx, s)
 		if err == nil {
-			l.at.trust(features[nsSID])
-			return features[nsSID] && features[nsArchive], nil
+			l.at.trust(account.Has(xep.NSStanzaID))
+			return account.Has(xep.NSStanzaID) && account.Has(xep.NSArchive), nil
 		}
 		e := classify(l.waiting, err)
 		if ctx.Err() != nil || e.Class != "stanza" && e.Class != "timeout" || wait.tries == infoTries {
@@ -544,25 +545,21 @@ func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error
 	}
 }
 
-// accountFeatures returns none where the server says that it will not tell.
-func (l *listener) accountFeatures(ctx context.Context, s *xmpp.Session) (map[string]bool, error) {
+// accountInfo returns none where the server says that it will not tell.
+func (l *listener) accountInfo(ctx context.Context, s *xmpp.Session) (xep.DiscoInfo, error) {
 	ctx, cancel := withTimeout(ctx, infoWait)
 	defer cancel()
 	info, err := s.IQ(ctx, xmpp.NewIQ("get", s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query")))
 	refused, ok := errors.AsType[*xmpp.StanzaError](err)
 	if ok && stanzaCode(refused) != exit.Temporary {
-		return nil, nil
+		return xep.DiscoInfo{}, nil
 	}
 	query := xmpp.Child(info, xmpp.NSDiscoInfo, "query")
 	if err == nil && query == nil {
 		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer is empty"}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask what the account has: %w", err)
+		return xep.DiscoInfo{}, fmt.Errorf("ask what the account has: %w", err)
 	}
-	features := make(map[string]bool)
-	for _, f := range xmpp.Children(query, xmpp.NSDiscoInfo, "feature") {
-		features[xmpp.Attr(f, "var")] = true
-	}
-	return features, nil
+	return xep.DiscoInfoOf(query), nil
 }

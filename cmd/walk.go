@@ -6,18 +6,15 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 )
 
 const (
-	nsDiscoItems = "http://jabber.org/protocol/disco#items"
-	nsRSM        = "http://jabber.org/protocol/rsm" // XEP-0059
-
 	// maxRequests is how many requests are under way at once.
 	maxRequests = 32
 	// pageSize is how many items a server that has pages may put into one. Of a
@@ -160,24 +157,19 @@ func (w *walk) fetchInfo(ctx context.Context, a *answer) {
 func (w *walk) fetchItems(ctx context.Context, a *answer) {
 	seen := make(map[string]bool)
 	for after := ""; ; {
-		set := xmpp.Add(xmpp.NewElement(nsRSM, "set"), xmpp.NewText(nsRSM, "max", strconv.Itoa(pageSize)))
-		if after != "" {
-			xmpp.Add(set, xmpp.NewText(nsRSM, "after", after))
-		}
-		query, err := w.request(ctx, a, set)
+		query, err := w.request(ctx, a, xep.Page{Max: pageSize, After: after}.Set())
 		if err != nil {
 			a.err = err
 			return
 		}
 		fresh := a.addItems(query, seen)
 		w.descend(ctx, a.items[len(a.items)-fresh:], a.depth+1, after == "")
-		set = xmpp.Child(query, nsRSM, "set")
-		after, _ = xmpp.Text(set, nsRSM, "last")
-		switch {
-		case after == "" || xmpp.Child(query, nsDiscoItems, "item") == nil:
+		set := xep.ResultSetOf(query)
+		switch after = set.Last; {
+		case after == "" || xmpp.Child(query, xep.NSDiscoItems, "item") == nil:
 			return
 		case fresh > 0:
-		case counted(set, len(a.items)): // it has one page, and does not know <after/>
+		case set.Count == len(a.items): // it has one page, and does not know <after/>
 			return
 		default:
 			a.err = brokenAnswer("a page of the list comes again and again")
@@ -186,18 +178,11 @@ func (w *walk) fetchItems(ctx context.Context, a *answer) {
 	}
 }
 
-// counted reports whether so many items are all that there are by the server's count.
-func counted(set *xmpp.Element, items int) bool {
-	text, _ := xmpp.Text(set, nsRSM, "count")
-	count, err := strconv.Atoi(text)
-	return err == nil && items == count
-}
-
 // addItems adds the items of a page that are not there yet, and returns how many.
 // One whose address is malformed is shown, but cannot be asked.
 func (a *answer) addItems(query *xmpp.Element, seen map[string]bool) (fresh int) {
 	of := a.jid.String()
-	for _, e := range xmpp.Children(query, nsDiscoItems, "item") {
+	for _, e := range xmpp.Children(query, xep.NSDiscoItems, "item") {
 		item := &discoItem{Kind: "disco_item", Of: of, JID: xmpp.Attr(e, "jid"), Node: xmpp.Attr(e, "node"), Name: xmpp.Attr(e, "name")}
 		if key := item.JID + "\x00" + item.Node; !seen[key] {
 			seen[key] = true

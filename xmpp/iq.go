@@ -296,3 +296,9 @@ func Sender(stanza *Element, account JID) (JID, error) {
 	}
 	return SplitJID(from)
 }
+
+// AddressIn returns the JID in an attribute, the zero one where there is none.
+func AddressIn(e *Element, attr string) JID {
+	jid, _ := SplitJID(Attr(e, attr))
+	return jid
+}

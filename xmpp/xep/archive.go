@@ -1,0 +1,102 @@
+package xep
+
+import (
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+// NSArchive is the namespace of message archives (XEP-0313).
+const NSArchive = "urn:xmpp:mam:2"
+
+// An ArchiveQuery asks for a page of the archive of your account.
+type ArchiveQuery struct {
+	Start time.Time // nothing from before that, unless it is zero
+	Page
+}
+
+// IQ makes the request. Its results have the id, until the answer to the request ends them
+// (section 4).
+func (q ArchiveQuery) IQ() (iq *xmpp.Element, id string) {
+	id = xmpp.NewID()
+	var fields [][2]string
+	if !q.Start.IsZero() {
+		fields = append(fields, [2]string{"start", q.Start.UTC().Format("2006-01-02T15:04:05.000Z")})
+	}
+	query := xmpp.Add(xmpp.NewElement(NSArchive, "query", "queryid", id), Submit(NSArchive, fields...), q.Set())
+	return xmpp.NewIQ("set", xmpp.JID{}, query), id
+}
+
+// Archived is a message out of the archive.
+type Archived struct {
+	ID      string
+	Message *xmpp.Element // a stanza of its own, with the stamp of the archive
+}
+
+// IsArchiveResult reports whether a message is a result of any query. It takes only the
+// account's word (section 8).
+func IsArchiveResult(own xmpp.JID, e *xmpp.Element) bool {
+	return e.Tag == "message" && xmpp.Child(e, NSArchive, "result") != nil && fromAccount(own, e)
+}
+
+// ArchiveResult returns the result of the open query that a stanza is, or nil; query is ""
+// for none. It takes only the account's word (section 8).
+func ArchiveResult(own xmpp.JID, query string, e *xmpp.Element) *xmpp.Element {
+	results := xmpp.Children(e, NSArchive, "result")
+	if !fromAccount(own, e) || len(results) != 1 || query == "" || xmpp.Attr(results[0], "queryid") != query || xmpp.Attr(e, "type") == "error" {
+		return nil
+	}
+	return results[0]
+}
+
+// OpenArchived reads a result of the open query. An id to go on from has to be in it.
+func OpenArchived(own xmpp.JID, query string, e *xmpp.Element) (Archived, bool) {
+	result := ArchiveResult(own, query, e)
+	if result == nil {
+		return Archived{}, false
+	}
+	a := Archived{ID: xmpp.Attr(result, "id"), Message: forwarded(result)}
+	if a.ID == "" || a.Message == nil {
+		return Archived{}, false
+	}
+	adoptDelays(own, a.Message, xmpp.Child(result, NSForward, "forwarded"))
+	return a, true
+}
+
+// Missed reports whether a session of the account would have got the message, and as which
+// carbon copy, if any: what the account has sent to others comes only as one. A message to
+// any session of the account counts, as the server hands it to another where that one is
+// gone (RFC 6121, section 8.5.3.2.1).
+func (a Archived) Missed(own xmpp.JID, carbons bool) (carbon string, ok bool) {
+	switch {
+	case isAccount(own, a.Message, "to"):
+		return "", true
+	case isAccount(own, a.Message, "from"):
+		return "sent", carbons && xmpp.AddressIn(a.Message, "from") != own
+	}
+	return "", false
+}
+
+// ArchiveEnd is what the answer to a query says of its page.
+type ArchiveEnd struct {
+	Complete bool   // nothing follows it
+	Last     string // the id of its last message, to go on after; "" where the server names none
+}
+
+// ArchiveEndOf reads the <fin/> in the answer to a query. How many messages there are is
+// not asked of it: a server may estimate that (XEP-0059, section 2.7).
+func ArchiveEndOf(answer *xmpp.Element) (end ArchiveEnd, ok bool) {
+	fin := xmpp.Child(answer, NSArchive, "fin")
+	if fin == nil {
+		return ArchiveEnd{}, false
+	}
+	complete := xmpp.Attr(fin, "complete")
+	return ArchiveEnd{Complete: complete == "true" || complete == "1", Last: ResultSetOf(fin).Last}, true
+}
+
+// fromAccount reports whether a stanza that came to own is of its account, in whose name
+// the server speaks.
+func fromAccount(own xmpp.JID, e *xmpp.Element) bool {
+	from, err := xmpp.Sender(e, own)
+	return err == nil && from == own.Bare()
+}

@@ -1,0 +1,45 @@
+package xep
+
+import (
+	"slices"
+
+	"xmppkit/xmpp"
+)
+
+// NSDiscoItems is the namespace of lists of items (XEP-0030). That of what an entity is and
+// can is xmpp.NSDiscoInfo.
+const NSDiscoItems = "http://jabber.org/protocol/disco#items"
+
+// DiscoInfo is what an entity is and can.
+type DiscoInfo struct {
+	Identities []Identity
+	Features   []string // sorted, each once
+	Forms      []Form   // XEP-0128
+}
+
+// An Identity is one of the things that an entity is.
+type Identity struct{ Category, Type, Name, Lang string }
+
+// DiscoInfoOf reads an answer. The features are a set in no order: sorted, the same ones are
+// always alike.
+func DiscoInfoOf(query *xmpp.Element) DiscoInfo {
+	var info DiscoInfo
+	for _, i := range xmpp.Children(query, xmpp.NSDiscoInfo, "identity") {
+		info.Identities = append(info.Identities, Identity{xmpp.Attr(i, "category"), xmpp.Attr(i, "type"), xmpp.Attr(i, "name"), xmpp.Lang(i)})
+	}
+	for _, f := range xmpp.Children(query, xmpp.NSDiscoInfo, "feature") {
+		info.Features = append(info.Features, xmpp.Attr(f, "var"))
+	}
+	slices.Sort(info.Features)
+	info.Features = slices.Compact(info.Features)
+	for _, x := range xmpp.Children(query, NSForm, "x") {
+		info.Forms = append(info.Forms, FormOf(x))
+	}
+	return info
+}
+
+// Has reports whether the entity has a feature.
+func (i DiscoInfo) Has(feature string) bool {
+	_, ok := slices.BinarySearch(i.Features, feature)
+	return ok
+}

@@ -1,0 +1,47 @@
+package xep
+
+import (
+	"strconv"
+
+	"xmppkit/xmpp"
+)
+
+// NSPages is the namespace of result sets (XEP-0059).
+const NSPages = "http://jabber.org/protocol/rsm"
+
+// A Page is a request for a part of a long list.
+type Page struct {
+	Max   int    // how many items
+	After string // only what follows the item of this id, if it is not ""
+	Last  bool   // the end of all that, instead of the beginning
+}
+
+// Set makes the payload of the request.
+func (p Page) Set() *xmpp.Element {
+	set := xmpp.Add(xmpp.NewElement(NSPages, "set"), xmpp.NewText(NSPages, "max", strconv.Itoa(p.Max)))
+	if p.After != "" {
+		xmpp.Add(set, xmpp.NewText(NSPages, "after", p.After))
+	}
+	if p.Last {
+		xmpp.Add(set, xmpp.NewElement(NSPages, "before"))
+	}
+	return set
+}
+
+// A ResultSet is what an answer says of its page.
+type ResultSet struct {
+	Last  string // the id of the last item, to go on after; "" where the server names none
+	Count int    // of all items, which may be an estimate (section 2.7); -1 where it is not known
+}
+
+// ResultSetOf reads the result set in an answer.
+func ResultSetOf(answer *xmpp.Element) ResultSet {
+	set := xmpp.Child(answer, NSPages, "set")
+	last, _ := xmpp.Text(set, NSPages, "last")
+	r := ResultSet{Last: last, Count: -1}
+	text, _ := xmpp.Text(set, NSPages, "count")
+	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
+		r.Count = int(n)
+	}
+	return r
+}
