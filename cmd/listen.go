@@ -388,7 +388,7 @@ func answerAs(iq *xmpp.Element, features ...string) *xmpp.Element {
 			return xmpp.Result(iq, info)
 		case xmpp.Is(payload, nsVersion, "query"):
 			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(nsVersion, "query"),
-				xmpp.NewText(nsVersion, "name", "xmppkit"), xmpp.NewText(nsVersion, "version", version)))
+				xmpp.NewText(nsVersion, "name", "xmppkit"), xmpp.NewText(nsVersion, "version", programVersion())))
 		case xmpp.Is(payload, xep.NSTime, "time"):
 			return xmpp.Result(iq, xmpp.Add(xmpp.NewElement(xep.NSTime, "time"),
 				xmpp.NewText(xep.NSTime, "tzo", "+00:00"), xmpp.NewText(xep.NSTime, "utc", time.Now().UTC().Format(time.RFC3339))))

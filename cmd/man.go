@@ -71,7 +71,7 @@ func manualPage(cmd *cobra.Command, date string) []byte {
 	var p page
 	cmd.InitDefaultHelpFlag() // and the flags of all commands, for the synopsis
 	name, section := pageOf(cmd)
-	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, footer(version), "xmppkit")
+	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, footer(programVersion()), "xmppkit")
 	p.line(".SH NAME\n%s \\- %s", roff(name), roff(cmd.Short))
 	p.line(".SH SYNOPSIS\n.B %s", roff(cmd.UseLine()))
 	if section == "7" {

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -20,12 +21,18 @@ func (r versionRecord) WriteText(t *output.Text) {
 	t.Printf("xmppkit %s (%s %s/%s)\n", r.Version, r.Go, r.OS, r.Arch)
 }
 
-// version is that of these sources, whatever they are built from. A packager adds to
-// it by -ldflags "-X xmppkit/cmd.version=0.1.0-1".
-var version = "0.1.0"
+// release is the version of these sources, whatever they are built from.
+const release = "0.1.0"
+
+// version is what a packager makes of it by -ldflags "-X xmppkit/cmd.version=0.1.0-1".
+var version = release
+
+// programVersion is the version of a packager, unless their script found none: git
+// describe prints nothing in a tarball.
+func programVersion() string { return cmp.Or(version, release) }
 
 func (env *Env) printVersion() error {
-	return env.print(versionRecord{"version", version, runtime.Version(), runtime.GOOS, runtime.GOARCH})
+	return env.print(versionRecord{"version", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
 }
 
 func newVersionCmd(env *Env) *cobra.Command {
