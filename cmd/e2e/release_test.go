@@ -62,6 +62,12 @@ func TestUnits(t *testing.T) {
 		if !slices.Contains(shown, string(unit)) {
 			t.Errorf("the README does not show %s", file)
 		}
+		for _, want := range []string{"\nWants=network-online.target\nAfter=network-online.target\n", "\nDynamicUser=yes\n",
+			"\nRestartPreventExitStatus=2 ", " 69 76 77 78\n", "\nSuccessExitStatus=143\n", "[Install]"} {
+			if !strings.Contains(string(unit), want) {
+				t.Errorf("%s: no %q", file, want)
+			}
+		}
 	}
 	if len(files) != len(shown) || len(files) != 2 {
 		t.Errorf("%d units, and %d in the README", len(files), len(shown))
@@ -72,5 +78,43 @@ func TestUnits(t *testing.T) {
 	out, err := exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze: %v\n%s", err, out)
+	}
+}
+
+// TestCrontab runs what the README has for cron, with what cron has: a user's home, sh and
+// a short PATH.
+func TestCrontab(t *testing.T) {
+	readme, err := os.ReadFile(root + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := exec.LookPath("xmppkit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "```crontab\n")
+	table, _, _ = strings.Cut(table, "```")
+	dir := t.TempDir()
+	programs := strings.NewReplacer("/usr/local/bin/xmppkit", self, "/usr/local/bin/backup", "false", "/etc/xmppkit.toml", dir+"/xmppkit.toml")
+	script := "set -e; umask 077\n" +
+		`printf '%s = "%s"\n' jid "$XMPP_JID" password "$XMPP_PASSWORD" server "$XMPP_SERVER" ca_file "$XMPP_CA_FILE" >xmppkit.toml` + "\n"
+	variables, jobs := "", 0
+	for line := range strings.Lines(programs.Replace(table)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.Contains(name, " ") {
+			variables += " " + name + "='" + value + "'"
+			continue
+		}
+		job := regexp.MustCompile(`^([0-9*/,-]+\s+){5}`).ReplaceAllString(line, "")
+		if job == line || strings.Contains(job, "%") { // which is a line break to cron
+			t.Errorf("no line of a crontab: %q", line)
+		}
+		jobs++
+		script += "env -i HOME=\"$PWD\" SHELL=/bin/sh PATH=/usr/bin:/bin" + variables + " sh <<'END'\n" + job + "END\n"
+	}
+	c := exec.Command("xmppkit", "demo", "--", "sh", "-c", script+`XMPP_JID=$XMPP_PEER_JID XMPP_PASSWORD=$XMPP_PEER_PASSWORD xmppkit listen --count 1 --for 20s`)
+	c.Dir = dir
+	out, err := c.CombinedOutput()
+	if err != nil || jobs != 1 || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), " romeo@example.org: backup failed on ") {
+		t.Errorf("%d jobs, %v: %s", jobs, err, out)
 	}
 }
