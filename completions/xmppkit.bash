@@ -88,7 +88,7 @@ _xmppkit() {
         [[ $directive == : ]] || __xmppkit_offer "$directive"
         directive=$value
     done < <(command xmppkit __complete "${all[@]:1}" 2>/dev/null </dev/null)
-    [[ $directive == :[0-9]* ]] || return
+    [[ $directive =~ ^:[0-9]+$ ]] || return
     directive=${directive:1}
     ((!(directive & 128))) || __xmppkit_commands "${all[${#all[@]} - 1]}"
     ((!(directive & (4 | 16)))) || compopt +o default 2>/dev/null
