@@ -24,7 +24,7 @@ import (
 
 func newDemoCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "demo [-- CMD ARG...]",
+		Use:   "demo [flags] [-- CMD ARG...]",
 		Short: "Try everything against a server of its own",
 		Long: `Demo starts an XMPP server for example.org inside this program, on free ports of
 the loopback interface, with certificates made on the spot. Its accounts are

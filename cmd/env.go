@@ -32,6 +32,9 @@ type Env struct {
 	// Terminal and ErrTerminal say that Out and Err are one: a person reads there.
 	Terminal, ErrTerminal bool
 
+	// Width is that of the terminal that Out is, in columns, 0 where it is none.
+	Width int
+
 	// ReadPassword asks a person, without echo, until ctx ends. It fails where
 	// nobody can answer.
 	ReadPassword func(ctx context.Context, prompt string) (string, error)
@@ -62,9 +65,11 @@ func System() *Env {
 	// The goroutines of a session take turns. On several processors the runtime
 	// would wake a thread for each turn, which costs more than the turn.
 	runtime.GOMAXPROCS(1)
+	width, _, _ := term.GetSize(int(os.Stdout.Fd()))
 	return &Env{
 		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: takeEnvironment(),
 		Terminal:     term.IsTerminal(int(os.Stdout.Fd())),
+		Width:        width,
 		ErrTerminal:  term.IsTerminal(int(os.Stderr.Fd())),
 		ReadPassword: readPassword,
 		Dial:         xmpp.Dial,
@@ -124,22 +129,23 @@ var (
 func (env *Env) addFlags(fs *pflag.FlagSet) {
 	f := &env.flags
 	f.timeout = duration(30 * time.Second)
+	fs.SortFlags = false
+	fs.StringVarP(&f.jid, "jid", "j", "", "the `JID` to use: user@domain[/resource] [XMPP_JID]")
 	fs.StringVarP(&f.account, "account", "a", "", "the `NAME` of an account in the configuration file [XMPP_ACCOUNT]")
-	fs.StringVarP(&f.jid, "jid", "j", "", "the account's `JID`: user@domain[/resource]; see help config for the resource [XMPP_JID]")
-	fs.StringVar(&f.passwordFile, "password-file", "", "`FILE` whose first line is the password; - is standard input [XMPP_PASSWORD_FILE]")
-	fs.StringVar(&f.passwordCommand, "password-command", "", "shell `COMMAND` whose first line of output is the password [XMPP_PASSWORD_COMMAND]")
-	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the JID's domain [XMPP_SERVER]")
-	fs.StringVar(&f.tls, "tls", "auto", "`MODE` of TLS: direct, starttls, or auto: what DNS has; with --server direct on the ports 5223 and 443 [XMPP_TLS]")
-	fs.StringVar(&f.caFile, "ca-file", "", "`FILE` of PEM roots to trust instead of the system's [XMPP_CA_FILE]")
-	fs.StringArrayVar(&f.pins, "tls-pin", nil, "accept exactly the certificate with this key: `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
-	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, where nothing better is offered [XMPP_ALLOW_PLAIN]")
-	fs.Var(&f.timeout, "timeout", "give up after `DURATION`, 0 for no limit; without this flag, what runs until it is stopped is limited only in its login and each wait for the server [XMPP_TIMEOUT]")
-	fs.BoolVar(&f.json, "json", false, "print results, and errors, as JSON, one object a line [XMPP_JSON]")
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but results and errors")
-	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; twice: also what is said, without secrets")
-	fs.StringVar(&f.config, "config", "", "configuration `FILE`, else $XDG_CONFIG_HOME/xmppkit/config.toml [XMPP_CONFIG]")
-	fs.StringVar(&f.stateDir, "state-dir", "", "`DIR` for what is kept of logins and rosters, else xmppkit in $STATE_DIRECTORY or $XDG_STATE_HOME [XMPP_STATE_DIR]")
-	fs.BoolVar(&f.noCache, "no-cache", false, "neither read nor write the state directory")
+	fs.StringVar(&f.passwordFile, "password-file", "", "the password is the first line of `FILE`; - is standard input [XMPP_PASSWORD_FILE]")
+	fs.StringVar(&f.passwordCommand, "password-command", "", "the password is the first line that `COMMAND` prints; a shell runs it [XMPP_PASSWORD_COMMAND]")
+	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the domain of the JID [XMPP_SERVER]")
+	fs.StringVar(&f.tls, "tls", "auto", "the `MODE` of TLS: auto, direct or starttls; auto asks DNS or, with --server, uses direct on the ports 5223 and 443 [XMPP_TLS]")
+	fs.StringVar(&f.caFile, "ca-file", "", "trust the PEM certificates in `FILE` instead of the system's [XMPP_CA_FILE]")
+	fs.StringArrayVar(&f.pins, "tls-pin", nil, "trust only the certificate with the key `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
+	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, if the server offers nothing better [XMPP_ALLOW_PLAIN]")
+	fs.Var(&f.timeout, "timeout", "give up after `DURATION`; 0 means no limit [XMPP_TIMEOUT]")
+	fs.BoolVar(&f.json, "json", false, "print results and errors as JSON, one object a line [XMPP_JSON]")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only results and errors")
+	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; -vv also prints the XML, without secrets")
+	fs.StringVar(&f.config, "config", "", "read the configuration from `FILE` (default $XDG_CONFIG_HOME/xmppkit/config.toml) [XMPP_CONFIG]")
+	fs.StringVar(&f.stateDir, "state-dir", "", "keep logins and rosters in `DIR` (default xmppkit in $STATE_DIRECTORY or $XDG_STATE_HOME) [XMPP_STATE_DIR]")
+	fs.BoolVar(&f.noCache, "no-cache", false, "do not read or write the state directory")
 }
 
 // applyEnvironment sets from the environment what no flag has set.

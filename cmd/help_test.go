@@ -20,7 +20,9 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
 )
 
@@ -39,21 +41,37 @@ func testRoot(vars ...string) *cobra.Command {
 	return root
 }
 
-// Every command has a summary, exit codes and an example of itself that is right.
+// Every command has a file with all sections; its exit codes are ones of the table, and
+// its examples are right, and one of them is of itself.
 func TestHelpOfCommands(t *testing.T) {
+	codes := append(exitConstants(t), 0, child.NotRunnable, child.NotFound)
 	for cmd := range all(testRoot()) {
 		if cmd.IsAdditionalHelpTopicCommand() {
 			continue
 		}
-		path := cmd.CommandPath()
-		if n := len(cmd.Short); n == 0 || n > 64 || strings.ContainsAny(cmd.Short, "\n.") {
-			t.Errorf("%s: %q is no summary in a line", path, cmd.Short)
+		path, h := cmd.CommandPath(), helpOf(cmd)
+		if cmd.Long != "" { // not moved yet
+			continue
 		}
-		if _, codes := splitExit(cmd.Long); codes == "" {
-			t.Errorf(`%s: no paragraph of its help begins with "Exit codes: "`, path)
+		if _, err := helpFiles.ReadFile("help/" + helpName(cmd) + ".txt"); err != nil || cmd.Long != "" || cmd.Example != "" {
+			t.Errorf("%s: its help is not, or not only, in a file: %v", path, err)
+		}
+		if n := len(h.summary); n == 0 || n > 64 || strings.ContainsAny(h.summary, "\n.") || cmd.Short != h.summary {
+			t.Errorf("%s: %q is no summary in a line", path, h.summary)
+		}
+		if h.about == "" || h.examples == "" || h.codes == "" {
+			t.Errorf("%s: a section is missing: %+v", path, h)
+		}
+		last := -1
+		for text, means := range h.exitCodes {
+			code, err := strconv.Atoi(text)
+			if err != nil || code <= last || !slices.Contains(codes, code) || means == "" {
+				t.Errorf("%s: exit code %q %q: want codes of the table in their order", path, text, means)
+			}
+			last = code
 		}
 		shown := cmd == cmd.Root()
-		for _, line := range commandLines(cmd.Example) {
+		for _, line := range commandLines(h.examples) {
 			of, err := checkLine(line)
 			if err != nil {
 				t.Errorf("%s: example %q: %v", path, line, err)
@@ -62,6 +80,80 @@ func TestHelpOfCommands(t *testing.T) {
 		}
 		if !shown {
 			t.Errorf("%s: no example", path)
+		}
+	}
+}
+
+// A usage line has its flags before the arguments, which those of CMD end.
+func TestHelpUsage(t *testing.T) {
+	usage := regexp.MustCompile(`^xmppkit( [a-z]+)+ \[flags\]( [^-]*)?(\[-- CMD ARG\.\.\.\])?$`)
+	for cmd := range all(testRoot()) {
+		if cmd.HasParent() && cmd.Runnable() && cmd.Long == "" && !usage.MatchString(cmd.UseLine()) {
+			t.Errorf("usage: %s", cmd.UseLine())
+		}
+	}
+}
+
+// helpIn returns the help of a command as it is on a terminal so wide, or in a pipe.
+func helpIn(cmd *cobra.Command, width int) string {
+	var b bytes.Buffer
+	cmd.Root().SetOut(&b)
+	(&Env{Width: width}).printHelp(cmd, nil)
+	return b.String()
+}
+
+// Help fits the terminal, and 80 columns in a pipe. Tables and examples are as they are
+// where the terminal is narrower than that.
+func TestHelpWidth(t *testing.T) {
+	for cmd := range all(testRoot()) {
+		if cmd.Long != "" { // not moved yet
+			continue
+		}
+		for line := range strings.Lines(helpIn(cmd, 0)) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > 80 || strings.TrimRight(line, " ") != line {
+				t.Errorf("%s: %d: %q", cmd.CommandPath(), len(line), line)
+			}
+		}
+	}
+	cmd, _, _ := testRoot().Find([]string{"send"})
+	for _, width := range []int{40, 132} {
+		longest := 0
+		text, examples, _ := strings.Cut(helpIn(cmd, width), "\nExamples:\n")
+		_, codes, _ := strings.Cut(examples, "\nExit codes:\n")
+		for line := range strings.Lines(text + codes) {
+			longest = max(longest, len(line)-1)
+		}
+		if longest > width || longest < width-9 {
+			t.Errorf("on a terminal of %d columns the longest line has %d", width, longest)
+		}
+	}
+}
+
+// Each global flag is in help flags alone, with its default; a flag that counts has no
+// value.
+func TestHelpFlags(t *testing.T) {
+	root := testRoot()
+	topic, _, _ := root.Find([]string{"help", flagsTopic})
+	list, send := helpIn(topic, 132), ""
+	for cmd := range all(root) {
+		if cmd != topic && strings.Contains(helpIn(cmd, 0), "\n      --tls-pin") {
+			t.Errorf("%s lists global flags", cmd.CommandPath())
+		}
+		if cmd.Name() == "send" {
+			send = helpIn(cmd, 0)
+		}
+	}
+	if want := "\nGlobal flags: xmppkit help flags\n"; !strings.HasSuffix(send, want) {
+		t.Errorf("got %s, want at its end %q", send, want)
+	}
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if !strings.Contains(list, "--"+f.Name+" ") {
+			t.Errorf("--%s is missing", f.Name)
+		}
+	})
+	for _, want := range []string{"-v, --verbose     ", "--timeout DURATION", "(default 30s) [XMPP_TIMEOUT]"} {
+		if !strings.Contains(list, want) {
+			t.Errorf("no %q in\n%s", want, list)
 		}
 	}
 }
@@ -118,20 +210,24 @@ func TestCommandLines(t *testing.T) {
 
 // Topics fit a terminal, as manual pages too, and are named in the first help.
 func TestHelpTopics(t *testing.T) {
-	topics := helpTopics()
-	if len(topics) == 0 {
-		t.Fatal("no topics")
-	}
-	about := testRoot().Long
-	for _, topic := range topics {
-		if !regexp.MustCompile(`\b` + topic.Name() + `\b`).MatchString(about) {
+	root, n := testRoot(), 0
+	first := helpIn(root, 0)
+	for topic := range all(root) {
+		if !topic.IsAdditionalHelpTopicCommand() {
+			continue
+		}
+		n++
+		if !strings.Contains(first, "\n  "+topic.Name()+" ") {
 			t.Errorf("xmppkit help does not name %s", topic.Name())
 		}
-		for line := range strings.Lines(topic.Long) {
-			if len(line) > 74 || strings.Contains(line, "\t") {
+		for line := range strings.Lines(helpOf(topic).about) {
+			if len(line) > 81 || strings.HasPrefix(line, " ") && len(line) > 74 || strings.Contains(line, "\t") {
 				t.Errorf("%s: %q", topic.Name(), line)
 			}
 		}
+	}
+	if n < 4 {
+		t.Errorf("%d topics", n)
 	}
 }
 
@@ -378,10 +474,10 @@ func TestManual(t *testing.T) {
 		if !bytes.Equal(text, again) {
 			t.Errorf("%s differs the second time", file)
 		}
-		if !strings.Contains(string(text), section+` "2023-11-14" "xmppkit `) || !strings.Contains(string(text), roff(cmd.Short)) {
+		if !strings.Contains(string(text), section+` "2023-11-14" "xmppkit `) || !strings.Contains(string(text), roff(helpOf(cmd).summary)) {
 			t.Errorf("%s: %s", file, text)
 		}
-		if section == "1" && (!strings.Contains(string(text), ".SH EXIT STATUS\n.PP\n") || !strings.Contains(string(text), ".SH EXAMPLES\n.EX\n")) {
+		if section == "1" && (!strings.Contains(string(text), ".SH EXIT STATUS\n.TP\n") || !strings.Contains(string(text), ".SH EXAMPLES\n.EX\n")) {
 			t.Errorf("%s: no exit codes or no examples", file)
 		}
 		lintPage(t, filepath.Join(dirs[0], file))

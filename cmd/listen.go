@@ -60,74 +60,7 @@ type listener struct {
 func newListenCmd(env *Env) *cobra.Command {
 	l := &listener{env: env, handler: handler{env: env}, keepAlive: duration(time.Minute)}
 	cmd := &cobra.Command{
-		Use:   "listen [flags] [JID...] [-- CMD ARG...]",
-		Short: "Print what arrives, or run CMD for it, until stopped",
-		Long: `Listen becomes available and prints the messages that arrive, including those
-that the server stored while the account was offline. With JIDs, it prints only
-messages from these senders. --new leaves out the stored messages. The server
-counts them as delivered even so: afterwards only its archive has them, if it
-keeps one.
-
-A message is printed if it has content: a body or subject that is not empty, a
-URL, a call for attention, encrypted content, or a payload of another protocol.
-Typing notifications are left out. Receipts, markers and errors are printed only
-if --only names them. What is not printed does not count for --count and --idle,
-and does not go to CMD. --carbons adds copies of what other sessions of the
-account send and receive. The sender of a sent copy is the account itself: with
-JIDs, name the account to see it.
-
-While it runs, listen answers requests for disco#info, ping, version and time.
-With --answer-receipts it also sends a receipt for each printed message that asks
-for one, once the message was written or CMD has succeeded. The sender then knows
-that you are online.
-
-Listen acknowledges a message to the server after the result was written. Until
-then the server keeps it. If the connection is lost, listen reconnects, after
-waits from one second to a minute, and reads what it missed from the archive, if
-the server has one. Messages known to be lost are reported. With --durable NAME,
-the next listener of that name continues where this one stopped, however it
-stopped: from its session, from the archive, or from what the server stored.
-Nothing is lost then, and what comes twice has the same stanza_id or id.
-
-With CMD, listen prints no results. It runs CMD for each result, one at a time
-and never through a shell. CMD gets the line of --json on standard input, and
-XMPP_FROM, XMPP_TYPE, XMPP_ID and XMPP_BODY in its environment: empty if the
-message does not have them, and cut at 32 KiB. The sender controls all of this:
-quote it, and let no shell parse it. Anyone can send anything, so CMD needs JIDs
-or --anyone. XMPP_TRY is the number of the run, from 1. CMD does not get
-XMPP_PASSWORD and the like, CREDENTIALS_DIRECTORY or STATE_DIRECTORY.
-
-CMD fails if its exit code is not 0, if it takes longer than --exec-timeout, or if
-it prints a reply that cannot be sent. --exec-retry N runs it up to N times more
-for the same message, after waits from one second to a minute. If it fails each
-time, listen ends, and the message is not acknowledged: the next listener gets it
-again. With --on-failure skip, listen reports the message, acknowledges it, counts
-it, and goes on.
-
-To end CMD, listen sends SIGTERM to its process group, and SIGKILL if any of it is
-left after 2s, or after 200ms if listen itself was stopped. When --for or --idle
-passes, listen waits until CMD has ended, and does not run it again.
-
-The output of CMD is printed. With --reply it is sent back instead, as one message
-of at most 64 KiB, without the last line break. If CMD prints nothing, nothing is
-sent. Only chat and normal messages of others get a reply, stored ones too, but
-never one with an empty body. Take care whom you answer: two programs that answer
-each other never stop.
-
-Exit codes: 0 stopped by SIGINT, SIGTERM or a reader that went away, --count
-reached, or --for or --idle passed; 1 --count was not reached by then, or CMD
-failed; 69 the server has no carbons, or refuses to read its archive, or another
-session took the resource; 74 a result, or the state of --durable, cannot be
-written; 75 the first connection failed, or one was lost with --no-reconnect, or
---for or --idle passed while the connection was lost or the archive could not be
-read (if another error is the reason, the code of that error), or another listener
-of that --durable NAME is running; 76 the archive never ends; 124 --timeout passed;
-126 CMD cannot be run; 127 CMD does not exist.`,
-		Example: `  xmppkit listen
-  xmppkit listen --new --json --match . --count 1 --for 1m juliet@example.org | jq -r .body
-  xmppkit listen --durable inbox --json >>inbox.ndjson
-  xmppkit listen juliet@example.org --reply --exec-timeout 10s -- uptime
-  xmppkit listen --anyone -- sh -c 'printf "%s\n" "$XMPP_BODY" >>inbox'`,
+		Use: "listen [flags] [JID...] [-- CMD ARG...]",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			jids, err := l.handler.command(cmd, args)
 			if err != nil {

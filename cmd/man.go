@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"xmppkit/cmd/exit"
 )
@@ -69,25 +68,27 @@ func pageOf(cmd *cobra.Command) (name, section string) {
 
 func manualPage(cmd *cobra.Command, date string) []byte {
 	var p page
-	cmd.InitDefaultHelpFlag() // and the flags of all commands, for the synopsis
+	h := helpOf(cmd)
 	name, section := pageOf(cmd)
 	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, footer(programVersion()), "xmppkit")
-	p.line(".SH NAME\n%s \\- %s", roff(name), roff(cmd.Short))
-	p.line(".SH SYNOPSIS\n.B %s", roff(cmd.UseLine()))
+	p.line(".SH NAME\n%s \\- %s", roff(name), roff(h.summary))
+	p.line(".SH SYNOPSIS")
 	if section == "7" {
-		_, text, _ := strings.Cut(cmd.Long, "\n\n") // behind the summary
+		p.line(".B %s", roff("xmppkit help "+cmd.Name()))
 		p.line(".SH DESCRIPTION")
-		p.literal(text)
+		p.text(h.about)
+		p.flags(cmd)
 	} else {
-		about, exit := splitExit(cmd.Long)
+		for _, usage := range usageLines(cmd) {
+			p.line(".B %s\n.br", roff(usage))
+		}
 		p.line(".SH DESCRIPTION")
-		p.text(about)
+		p.text(h.about)
 		p.commands(cmd)
 		p.flags(cmd)
 		p.line(".SH EXAMPLES")
-		p.literal(cmd.Example)
-		p.line(".SH EXIT STATUS")
-		p.text(exit)
+		p.literal(h.examples)
+		p.exitCodes(h)
 	}
 	p.seeAlso(cmd)
 	return p.Bytes()
@@ -123,11 +124,11 @@ type page struct{ bytes.Buffer }
 
 func (p *page) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
 
-// text writes paragraphs. One that is indented stays as it is.
+// text writes paragraphs.
 func (p *page) text(s string) {
 	for paragraph := range strings.SplitSeq(s, "\n\n") {
 		p.line(".PP")
-		if strings.HasPrefix(paragraph, " ") {
+		if isLiteral(paragraph) {
 			p.literal(paragraph)
 		} else {
 			p.line("%s", roff(paragraph))
@@ -147,27 +148,26 @@ func (p *page) commands(cmd *cobra.Command) {
 	}
 }
 
-// flags writes the flags of a command; those of all commands are on the first page.
+// flags writes the flags of a command; those of all commands are a topic.
 func (p *page) flags(cmd *cobra.Command) {
+	flags := ownFlags(cmd)
+	if len(flags) == 0 && cmd.IsAdditionalHelpTopicCommand() {
+		return
+	}
 	p.line(".SH OPTIONS")
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Name == "help" {
-			return
-		}
-		value, usage := pflag.UnquoteUsage(f)
-		flag := "--" + f.Name
-		if f.Shorthand != "" {
-			flag = "-" + f.Shorthand + ", " + flag
-		}
-		p.line(".TP\n.BI \"%s\" \"%s\"\n%s", roff(flag+" "), roff(value), roff(usage))
-		switch f.DefValue {
-		case "", "false", "0", "0s", "[]":
-		default:
-			p.line("(default %s)", roff(strings.Trim(f.DefValue, "[]")))
-		}
-	})
-	if cmd.HasParent() {
-		p.line(".PP\nThe options of all commands are described in\n.BR xmppkit (1).")
+	for _, f := range flags {
+		flag, value, does := flagHelp(f)
+		p.line(".TP\n.BI \"%s\" \"%s\"\n%s", roff(strings.TrimLeft(flag, " ")+" "), roff(value), roff(does))
+	}
+	if !cmd.IsAdditionalHelpTopicCommand() {
+		p.line(".PP\nThe global flags are described in\n.BR xmppkit\\-flags (7).")
+	}
+}
+
+func (p *page) exitCodes(h helpText) {
+	p.line(".SH EXIT STATUS")
+	for code, means := range h.exitCodes {
+		p.line(".TP\n.B %s\n%s", roff(code), roff(means))
 	}
 }
 

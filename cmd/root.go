@@ -43,21 +43,7 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 
 func newRootCmd(env *Env) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "xmppkit",
-		Short: "XMPP for scripts",
-		Long: `Xmppkit does XMPP for scripts: each command opens a short session and tells
-the truth. Results are on standard output, talk is on standard error, and the
-exit code is the answer.
-
-The account is given by --jid or XMPP_JID, its password by XMPP_PASSWORD,
---password-file or --password-command, or all of it by a configuration file.
-What is printed, what the exit codes mean and what can be configured is told by
-the topics output, exit-codes and config: xmppkit help TOPIC.
-
-Exit codes: 0; 2 there is no such command or flag.`,
-		Example: `  xmppkit send -m 'backup done' juliet@example.org
-  xmppkit listen --json | jq -r .body
-  xmppkit demo`,
+		Use:               "xmppkit COMMAND [flags] [ARG...]",
 		Args:              cobra.ArbitraryArgs,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -84,21 +70,25 @@ Exit codes: 0; 2 there is no such command or flag.`,
 	root.SetIn(env.In)
 	root.SetErr(env.talk)
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpCommand(newHelpCmd(env, root))
+	root.SetHelpFunc(env.printHelp)
+	help := newHelpCmd(env, root)
+	root.SetHelpCommand(help)
 	env.addFlags(root.PersistentFlags())
-	root.AddCommand(
-		newSendCmd(env),
-		newListenCmd(env),
-		newPingCmd(env),
-		newRosterCmd(env),
-		newDiscoCmd(env),
-		newPresenceCmd(env),
-		newAccountCmd(env),
-		newDemoCmd(env),
-		newVersionCmd(env),
-		newCompletionCmd(),
-	)
+	group(root, "Messages", newSendCmd(env), newListenCmd(env))
+	group(root, "Who and what", newPingCmd(env), newPresenceCmd(env), newRosterCmd(env), newDiscoCmd(env))
+	group(root, "Manage", newAccountCmd(env))
+	group(root, "More", newDemoCmd(env), newVersionCmd(env), newCompletionCmd(), help)
+	describe(root, help)
 	return root
+}
+
+// group adds commands, which help shows together.
+func group(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+	}
+	root.AddCommand(commands...)
 }
 
 // all yields a command and those below it.

@@ -84,61 +84,7 @@ type content struct {
 func newSendCmd(env *Env) *cobra.Command {
 	f := &sender{env: env}
 	cmd := &cobra.Command{
-		Use:   "send [flags] JID...",
-		Short: "Send a message and confirm that the server accepted it",
-		Long: `Send sends one message to each JID: the text of --message, of --file, or of
-standard input up to its end, without the last line break. --timeout starts once
-the input has been read. --to-file adds the JIDs of a file, one a line; a # at the
-start of a line or after a space begins a comment. A JID that is named twice gets
-one message. All bad lines of the file are reported before anything is sent.
-
-With --lines each line of standard input is a message. With --input-json each
-line is an object with any of the keys to, body, subject, type, thread, id and
-url. Other keys are ignored, and the command line fills in missing ones. Lines
-are sent as they are read, blank lines are skipped, and the end of the input is
-success.
-
-A line that cannot be sent is reported with its number and skipped, and the exit
-code is 65 at the end; --bad-lines changes that. A line of listen --json is never
-sent to the address in it: its body and subject go to the JIDs of the command
-line. Without JIDs the line is skipped, and counted on standard error.
-
-At most 1,000 messages, and about 1 MiB, are unconfirmed at a time; no more input
-is read until there is room. With --lines and --input-json, --timeout limits the
-whole command. Without --timeout, three things take at most 30s each, or what
-XMPP_TIMEOUT or the configuration file says: the login, each wait for a
-confirmation, and the rest of the work after the end of the input.
-
-Send exits with 0 only if your server has confirmed that it processed every
-message, and none was bounced. An accepted message has not been read yet:
---receipt waits until each recipient's program confirms that it has the message.
-Send never becomes available, so it gets nobody's offline messages.
-
-If the connection is lost, each message that is not confirmed is reported: it may
-or may not have been sent. So is each that was read and not sent. With --lines and
---input-json the report names lines, as in "lines 3-9 are not confirmed". A
-message that has its receipt has arrived. With --retry, send resumes the session
-or opens a new one, after waits from one second to a minute, and sends all of
-these again. A recipient who gets one twice can tell by its id. N counts tries in
-a row: a confirmation starts the count again. A signal ends send when the messages
-in flight are confirmed, or after half a second.
-
-With --retry, send also repeats a message that a recipient, or their server,
-refuses for now, after the same waits. Later messages for that recipient wait for
-it, in order; all others are sent. After N tries in a row each waiting message is
-tried once more and then given up. A rate limit of your server slows down all
-messages. At most 10,000 messages, about 10 MiB, wait for their recipients; then
-no more input is read until there is room. No wait extends --timeout.
-
-Exit codes: 0 all were accepted; 1 some were bounced, or all for different
-reasons; if all were bounced for the same reason, 67 no such account, 75 no such
-server or it is down, 69 or 77 refused; 65 lines of the input could not be sent,
-whatever happened to the others; 75 the connection was lost before the
-confirmation; 124 --timeout passed before the confirmation or a receipt; 74 all
-were accepted, but not all results could be written.`,
-		Example: `  xmppkit send -m 'backup done' juliet@example.org
-  df -h | xmppkit send --subject 'disk space' romeo@example.org juliet@example.org
-  tail -F /var/log/syslog | xmppkit send --lines --batch 5s --retry 9 juliet@example.org`,
+		Use: "send [flags] JID...",
 		Args: func(cmd *cobra.Command, jids []string) error {
 			least := 1
 			if f.inputJSON || f.toFile != "" {
