@@ -70,7 +70,7 @@ func openReal(t *testing.T, start func(string) (*realServer, func(), error)) (*h
 		// ejabberd they are not one process, and there is no setting that makes one wait
 		// for the other (23.01). What is killed in between is lost; that is a moment, and see
 		// late for how much.
-		remembers: server.name != "ejabberd",
+		remembers: server.kind != "ejabberd",
 	}, nil
 }
 

@@ -36,7 +36,8 @@ import (
 
 // realServer is a running server that the scripts talk to.
 type realServer struct {
-	name     string // "prosody" or "ejabberd"
+	name     string // of the target: "prosody13"
+	kind     string // "prosody" or "ejabberd"
 	starttls string // 127.0.0.1:PORT
 	direct   string // 127.0.0.1:PORT, TLS from the first byte
 	caFile   string
@@ -103,37 +104,84 @@ func startProsody(dir string) (*realServer, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("prosody: %w", errNotInstalled)
 	}
-	return start(dir, recipe{
-		name:      "prosody",
+	return start(dir, prosody("prosody", program))
+}
+
+// startProsody13 starts the one of Debian's backports.
+func startProsody13(dir string) (*realServer, func(), error) {
+	program, err := unpacked("prosody13")
+	if err != nil {
+		return nil, nil, err
+	}
+	return start(dir, prosody("prosody13", program))
+}
+
+func prosody(name, program string) recipe {
+	return recipe{
+		name:      name,
+		kind:      "prosody",
 		config:    "prosody.cfg.lua",
 		directory: prosodyAccounts,
 		command: func(h *home) *exec.Cmd {
 			return exec.Command(program, "--config", h.path("prosody.cfg.lua"), "-F")
 		},
 		addAccount: (*home).writeProsodyAccount,
-	})
+	}
 }
 
 // startEjabberd starts an ejabberd in a directory of its own below dir. The second result stops it.
-//
-// It runs the Erlang machine itself: ejabberdctl insists on the system's user and directories. The
-// node has no name, so there is no distribution, no epmd and no cookie.
 func startEjabberd(dir string) (*realServer, func(), error) {
-	program, err := exec.LookPath("erl")
 	code, _ := filepath.Glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.beam") // the pattern is well-formed
-	if err != nil || len(code) == 0 {
+	if len(code) == 0 {
 		return nil, nil, fmt.Errorf("ejabberd: %w", errNotInstalled)
 	}
 	if sqlite, _ := filepath.Glob("/usr/lib/erlang/lib/p1_sqlite3-*"); len(sqlite) == 0 {
 		return nil, nil, fmt.Errorf("erlang-p1-sqlite3: %w", errNotInstalled)
 	}
-	libraries := filepath.Join(filepath.Dir(code[0]), "..", "..")
-	return start(dir, recipe{
-		name:      "ejabberd",
+	return start(dir, ejabberd("ejabberd", librariesOf(code[0])))
+}
+
+// startEjabberd24 starts the one of Debian's backports. It needs newer libraries than the stock one.
+func startEjabberd24(dir string) (*realServer, func(), error) {
+	code, err := unpacked("root/usr/lib/*/ejabberd-24.*/ebin/ejabberd.beam")
+	if err != nil {
+		return nil, nil, err
+	}
+	erlang, err := unpacked("root/usr/lib/erlang/lib")
+	if err != nil {
+		return nil, nil, err
+	}
+	return start(dir, ejabberd("ejabberd24", librariesOf(code)+":"+erlang))
+}
+
+// librariesOf is where Erlang looks for the library that a file of code, in its ebin, is of.
+func librariesOf(code string) string { return filepath.Join(filepath.Dir(code), "..", "..") }
+
+// unpacked returns a file of the servers that .ci/modern has unpacked.
+func unpacked(pattern string) (string, error) {
+	dir := os.Getenv("XMPPKIT_MODERN")
+	if dir == "" {
+		return "", fmt.Errorf("%w: .ci/modern unpacks it, and XMPPKIT_MODERN says where", errNotInstalled)
+	}
+	found, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is well-formed
+	if len(found) == 0 {
+		return "", fmt.Errorf("%w: no %s in XMPPKIT_MODERN=%s", errNotInstalled, pattern, dir)
+	}
+	return found[0], nil
+}
+
+// ejabberd is the recipe of one with its code in libraries.
+//
+// It runs the Erlang machine itself: ejabberdctl insists on the system's user and directories. The
+// node has no name, so there is no distribution, no epmd and no cookie.
+func ejabberd(name, libraries string) recipe {
+	return recipe{
+		name:      name,
+		kind:      "ejabberd",
 		config:    "ejabberd.yml",
 		directory: "mnesia",
 		command: func(h *home) *exec.Cmd {
-			cmd := exec.Command(program, "-noinput",
+			cmd := exec.Command("erl", "-noinput",
 				"+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", // idle schedulers sleep instead of spinning
 				"-mnesia", "dir", strconv.Quote(h.path("mnesia")),
 				"-s", "ejabberd")
@@ -151,7 +199,7 @@ func startEjabberd(dir string) (*realServer, func(), error) {
 			return cmd
 		},
 		addAccount: (*home).postEjabberdAccount,
-	})
+	}
 }
 
 const prosodyAccounts = "data/localhost/accounts"
@@ -211,7 +259,8 @@ func (h *home) postEjabberdAccount(user, password string) error {
 
 // recipe is what one server does differently from the other.
 type recipe struct {
-	name       string // and the system's user that runs it when the tests run as root
+	name       string
+	kind       string // and the system's user that runs it when the tests run as root
 	config     string // made from testdata/interop/CONFIG.tmpl
 	directory  string // below the home, that has to be there
 	command    func(*home) *exec.Cmd
@@ -238,6 +287,7 @@ func (r recipe) start(dir string) (*realServer, func(), error) {
 	}
 	s := &realServer{
 		name:       r.name,
+		kind:       r.kind,
 		starttls:   loopback(h.StartTLS),
 		direct:     loopback(h.Direct),
 		caFile:     h.path("ca.pem"),
@@ -276,7 +326,7 @@ func (r recipe) furnish(dir string) (*home, error) {
 	}
 	h := &home{dir: dir, StartTLS: ports[0], Direct: ports[1], HTTP: ports[2], uid: os.Getuid(), gid: os.Getgid()}
 	if h.uid == 0 {
-		if h.uid, h.gid, err = lookUpUser(r.name); err != nil {
+		if h.uid, h.gid, err = lookUpUser(r.kind); err != nil {
 			return nil, err
 		}
 		if err := letOthersReach(dir); err != nil {
