@@ -66,9 +66,10 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "output", "xmpp", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "cmd/stdio", "output", "xmpp", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
 		"cmd/exit":           {},
+		"cmd/stdio":          {},
 		"output":             {},
 		"xmpp":               {"xmpp/internal/wire", "xmpp/sasl"},
 		"xmpp/sasl":          {},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xep"
@@ -117,12 +118,12 @@ type delivery struct {
 	stopping     error              // why nothing more is written in this session
 	settled      int
 	failed       int
-	missing      int         // of those that failed: the receipt
-	to           xmpp.JID    // of the first message
-	several      bool        // there is more than one recipient
-	failures     []*outgoing // all that failed; of a stream the first
-	code         int         // of all that failed, or exit.No where they differ
-	progress     *progress   // nil if nobody looks
+	missing      int             // of those that failed: the receipt
+	to           xmpp.JID        // of the first message
+	several      bool            // there is more than one recipient
+	failures     []*outgoing     // all that failed; of a stream the first
+	code         int             // of all that failed, or exit.No where they differ
+	progress     *stdio.Progress // nil if nobody looks
 
 	account xmpp.JID
 	woke    chan struct{} // holds a token when there is news
@@ -177,7 +178,7 @@ func (d *delivery) attempt(ctx context.Context) error {
 		defer cancel()
 		d.env.spent = 0 // that was of the first attempt
 	}
-	d.env.stdout.until(ctx)
+	d.env.stdout.Until(ctx)
 	o := d.o
 	if d.elsewhere != "" {
 		o.Server, d.elsewhere = d.elsewhere, ""
@@ -244,7 +245,7 @@ func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 	defer timer.Stop()
 	var tick <-chan time.Time
 	if d.progress != nil {
-		t := time.NewTicker(progressEvery)
+		t := time.NewTicker(stdio.ProgressEvery)
 		defer t.Stop()
 		tick = t.C
 	}
@@ -280,7 +281,7 @@ func (d *delivery) deliver(ctx context.Context, s *xmpp.Session) error {
 			stop = nil
 			d.interrupted(context.Cause(ctx))
 		case <-tick:
-			d.progress.show(d.settled-d.failed, d.messages)
+			d.progress.Show("%d sent, %.0f/s, %d unconfirmed", d.settled-d.failed, d.progress.Rate(d.settled-d.failed), d.messages)
 		}
 	}
 	d.output(d.env.out.Flush())
@@ -745,7 +746,7 @@ func (d *delivery) print(m *outgoing, err *xmpp.StanzaError) {
 
 func (d *delivery) clearProgress() {
 	if d.progress != nil {
-		d.progress.clear()
+		d.progress.Clear()
 	}
 }
 

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,16 +8,15 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strconv"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -52,9 +50,9 @@ type Env struct {
 	flagSet *pflag.FlagSet // of the command that runs
 	inUsed  bool           // the command reads In itself
 	started time.Time
-	stdout  *stoppableWriter
+	stdout  *stdio.Stdout
 	out     *output.Printer // to stdout
-	talk    *talker         // to Err
+	stderr  *stdio.Stderr
 }
 
 // System is the environment of a real process.
@@ -67,13 +65,13 @@ func System() *Env {
 	runtime.GOMAXPROCS(1)
 	width, _, _ := term.GetSize(int(os.Stdout.Fd()))
 	return &Env{
-		In: os.Stdin, Out: stdout(), Err: os.Stderr, Getenv: takeEnvironment(),
+		In: os.Stdin, Out: stdio.Open(), Err: os.Stderr, Getenv: takeEnvironment(),
 		Terminal:     term.IsTerminal(int(os.Stdout.Fd())),
 		Width:        width,
 		ErrTerminal:  term.IsTerminal(int(os.Stderr.Fd())),
 		ReadPassword: readPassword,
 		Dial:         xmpp.Dial,
-		OutGone:      outGone,
+		OutGone:      stdio.Gone,
 	}
 }
 
@@ -90,102 +88,9 @@ func takeEnvironment() func(string) string {
 	}
 }
 
-// flags are the global flags.
-type flags struct {
-	account         string
-	jid             string
-	passwordFile    string
-	passwordCommand string
-	server          string
-	tls             string
-	caFile          string
-	pins            []string
-	allowPlain      bool
-	timeout         duration
-	timeoutGiven    bool     // by the flag: it bounds the whole also of what lasts by its nature
-	login           duration // bounds the login and each wait where timeout bounds nothing
-	json            bool
-	quiet           bool
-	verbose         int
-	config          string
-	stateDir        string
-	noCache         bool
-
-	resource string // only in a configuration file
-}
-
-// environment maps global flags to the variables that stand in for them.
-// accountEnvironment does so for what belongs to the account of XMPP_JID; so does the
-// password: see passwordSource.
-var (
-	environment = [...][2]string{
-		{"config", "XMPP_CONFIG"}, {"timeout", "XMPP_TIMEOUT"}, {"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
-	}
-	accountEnvironment = [...][2]string{
-		{"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"}, {"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"},
-	}
-)
-
-func (env *Env) addFlags(fs *pflag.FlagSet) {
-	f := &env.flags
-	f.timeout = duration(30 * time.Second)
-	fs.SortFlags = false
-	fs.StringVarP(&f.jid, "jid", "j", "", "the `JID` to use: user@domain[/resource] [XMPP_JID]")
-	fs.StringVarP(&f.account, "account", "a", "", "the `NAME` of an account in the configuration file [XMPP_ACCOUNT]")
-	fs.StringVar(&f.passwordFile, "password-file", "", "the password is the first line of `FILE`; - is standard input [XMPP_PASSWORD_FILE]")
-	fs.StringVar(&f.passwordCommand, "password-command", "", "the password is the first line that `COMMAND` prints; a shell runs it [XMPP_PASSWORD_COMMAND]")
-	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the domain of the JID [XMPP_SERVER]")
-	fs.StringVar(&f.tls, "tls", "auto", "the `MODE` of TLS: auto, direct or starttls; auto asks DNS or, with --server, uses direct on the ports 5223 and 443 [XMPP_TLS]")
-	fs.StringVar(&f.caFile, "ca-file", "", "trust the PEM certificates in `FILE` instead of the system's [XMPP_CA_FILE]")
-	fs.StringArrayVar(&f.pins, "tls-pin", nil, "trust only the certificate with the key `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
-	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, if the server offers nothing better [XMPP_ALLOW_PLAIN]")
-	fs.Var(&f.timeout, "timeout", "give up after `DURATION`; 0 means no limit [XMPP_TIMEOUT]")
-	fs.BoolVar(&f.json, "json", false, "print results and errors as JSON, one object a line [XMPP_JSON]")
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only results and errors")
-	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; -vv also prints the XML, without secrets")
-	fs.StringVar(&f.config, "config", "", "read the configuration from `FILE` (default $XDG_CONFIG_HOME/xmppkit/config.toml) [XMPP_CONFIG]")
-	fs.StringVar(&f.stateDir, "state-dir", "", "keep logins and rosters in `DIR` (default xmppkit in $STATE_DIRECTORY or $XDG_STATE_HOME) [XMPP_STATE_DIR]")
-	fs.BoolVar(&f.noCache, "no-cache", false, "do not read or write the state directory")
-}
-
-// applyEnvironment sets from the environment what no flag has set.
-func (env *Env) applyEnvironment(cmd *cobra.Command) error {
-	env.flagSet = cmd.Flags()
-	f := &env.flags
-	f.timeoutGiven = env.flagSet.Changed("timeout")
-	env.who = who{f.account, f.jid, env.Getenv("XMPP_ACCOUNT"), env.Getenv("XMPP_JID")}
-	f.jid = cmp.Or(f.jid, env.who.envJID) // until configure knows better
-	if err := env.applyVariables(environment[:]); err != nil {
-		return err
-	}
-	env.bound(cmd.Context())
-	if env.flags.json {
-		env.wholeLines()
-	}
-	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
-	return nil
-}
-
-// applyVariables sets the flags that are not set yet.
-func (env *Env) applyVariables(variables [][2]string) error {
-	for _, e := range variables {
-		f := env.flagSet.Lookup(e[0])
-		value := env.Getenv(e[1])
-		if f == nil || f.Changed || value == "" {
-			continue
-		}
-		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
-			if err := env.flagSet.Set(e[0], v); err != nil {
-				return exit.Usagef("%s: %w", e[1], err)
-			}
-		}
-	}
-	return nil
-}
-
 // needOutput refuses to begin what nobody could see the result of.
 func (env *Env) needOutput() error {
-	if _, closed := env.Out.(closedWriter); closed {
+	if _, closed := env.Out.(stdio.Closed); closed {
 		return &exit.Error{Code: exit.Output, Class: "output", Err: errors.New("standard output is closed")}
 	}
 	return nil
@@ -202,7 +107,7 @@ func (env *Env) print(r output.Record) error {
 // trace prints a step of the connection, for --verbose.
 func (env *Env) trace(format string, args ...any) {
 	if env.flags.verbose > 0 && !env.flags.quiet {
-		fmt.Fprintf(env.talk, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(env.stderr, "xmppkit: * %s\n", output.Clean(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -216,44 +121,95 @@ func (env *Env) traceXML() func(out bool, xml string) {
 		if out {
 			direction = ">"
 		}
-		fmt.Fprintf(env.talk, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
+		fmt.Fprintf(env.stderr, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
 	}
 }
 
-// A duration flag is a Go duration, plain seconds, or days.
-type duration time.Duration
-
-func (d *duration) Set(s string) error {
-	v, err := time.ParseDuration(s)
-	number, days := strings.CutSuffix(s, "d")
-	n, e := strconv.ParseFloat(number, 64)
-	if days {
-		n *= 24 * 60 * 60
-	}
-	if e == nil && n < 1e9 && n > -1e9 && !strings.ContainsAny(number, "xX") {
-		v, err = time.Duration(n*float64(time.Second)), nil
-	}
-	if err != nil || v < 0 {
-		return errors.New(`want a duration such as "30s", "2m", "7d" or plain seconds`)
-	}
-	digits, _, _ := strings.Cut(strings.ToLower(s), "e")
-	if v == 0 && strings.ContainsAny(digits, "123456789") { // 0 is another thing: no limit
-		return errors.New("less than a nanosecond")
-	}
-	*d = duration(v)
-	return nil
+// open makes what the program writes to.
+func (env *Env) open(ctx context.Context) {
+	env.started = time.Now()
+	env.stdout = stdio.NewStdout(ctx, env.Out)
+	env.stderr = stdio.NewStderr(env.Err,
+		func() bool { return env.stdout.Context().Err() != nil },
+		func() bool { return env.flags.json && env.flags.verbose == 0 })
 }
 
-func (d *duration) String() string {
-	if *d == 0 {
-		return "0" // which help does not call a default
+// bound lets results be waited for until --timeout has passed since the program was
+// started. A session says later when its time is over.
+func (env *Env) bound(ctx context.Context) {
+	if env.flags.timeout > 0 {
+		d := env.flags.timeout
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, env.started.Add(time.Duration(d)), errTimeout(d))
+		context.AfterFunc(ctx, cancel)
 	}
-	// Without the zero units that time.Duration ends in: 2m, not 2m0s.
-	s := time.Duration(*d).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	return s
+	env.stdout.Until(ctx)
 }
 
-func (d *duration) Type() string { return "duration" }
+// A helpWriter writes what cobra prints. By then the flags have been read, if not those
+// of the environment.
+type helpWriter struct {
+	env  *Env
+	ctx  context.Context
+	once sync.Once
+}
+
+func (h *helpWriter) Write(b []byte) (int, error) {
+	h.once.Do(func() { h.env.bound(h.ctx) })
+	return h.env.stdout.Write(b)
+}
+
+// finishes says that the command finishes its work, whether its results are read or
+// not, and that its exit code is an answer.
+func (env *Env) finishes() { env.stdout.Finish() }
+
+// outcome is the error of a command, if what could not be written is taken into
+// account. A reader that goes away has seen enough of what only lists.
+func (env *Env) outcome(err error) error {
+	write, unwritten := errors.AsType[*output.WriteError](err)
+	lost := env.stdout.Lost()
+	e, decided := errors.AsType[*exit.Error](err)
+	switch {
+	case errors.Is(err, errReaderGone), unwritten && errors.Is(write, syscall.EPIPE):
+		return nil
+	case lost == nil:
+		return err
+	case err == nil, decided && e.Code == exit.No && !errors.Is(lost, syscall.EPIPE):
+		return &output.WriteError{Err: lost}
+	}
+	return err
+}
+
+// wholeLines has results begin at the begin of a line.
+func (env *Env) wholeLines() {
+	env.stdout.WholeLines(func() {
+		env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
+	})
+}
+
+// errReaderGone is the cause of a context that ended because nobody reads the results.
+var errReaderGone = errors.New("the reader of standard output is gone")
+
+// whileRead ends ctx by errReaderGone when nobody can read standard output any more.
+func (env *Env) whileRead(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancelCause(ctx)
+	if env.OutGone != nil {
+		go func() {
+			if env.OutGone(ctx) {
+				stop(errReaderGone)
+			}
+		}()
+	}
+	return ctx, func() { stop(nil) }
+}
+
+// newProgress returns nil where nobody would see it, and on a terminal where something
+// else appears: results, the steps of the connection, or what a person types.
+func (env *Env) newProgress() *stdio.Progress {
+	in, isFile := env.In.(*os.File)
+	typed := isFile && term.IsTerminal(int(in.Fd()))
+	if !env.ErrTerminal || env.Terminal && env.flags.json || typed || env.flags.quiet || env.flags.verbose > 0 {
+		return nil
+	}
+	return stdio.NewProgress(env.stderr)
+}

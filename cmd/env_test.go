@@ -1,11 +1,16 @@
 package cmd
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
+	"xmppkit/cmd/exit"
+	"xmppkit/cmd/stdio"
+	"xmppkit/output"
 	"xmppkit/xmpp"
 )
 
@@ -109,3 +114,41 @@ func TestState(t *testing.T) {
 	e.flags.stateDir = filepath.Join(e.stateFile("login", jid), "below-a-file")
 	e.store(o, xmpp.Memory{}) // not a failure
 }
+
+// What cannot be written is the answer only where there is no better one.
+func TestOutcome(t *testing.T) {
+	gone, full := error(syscall.EPIPE), error(syscall.ENOSPC)
+	no, refused := exit.Negative("no"), exit.Dataf("bad")
+	for _, test := range []struct {
+		name      string
+		err, lost error
+		want      int
+	}{
+		{"fine", nil, nil, 0},
+		{"what lists has no reader any more", &output.WriteError{Err: gone}, nil, 0},
+		{"what lists has no reader any more, as was noticed", errReaderGone, nil, 0},
+		{"what lists cannot be written", &output.WriteError{Err: full}, nil, exit.Output},
+		{"what changes lost a result", nil, gone, exit.Output},
+		{"what changes lost a result to a full disk", nil, full, exit.Output},
+		{"it has an answer", no, gone, exit.No},
+		{"its answer is in what was lost", no, full, exit.Output},
+		{"it failed", refused, gone, exit.Data},
+		{"it failed, and the disk is full", refused, full, exit.Data},
+	} {
+		env := &Env{Out: io.Discard, Err: io.Discard}
+		env.open(t.Context())
+		if test.lost != nil {
+			env.stdout = stdio.NewStdout(t.Context(), brokenOutput{test.lost})
+			env.stdout.Finish()
+			io.WriteString(env.stdout, "a result")
+		}
+		if got := env.report(t.Context(), env.outcome(test.err)); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// A brokenOutput takes nothing.
+type brokenOutput struct{ error }
+
+func (b brokenOutput) Write([]byte) (int, error) { return 0, b.error }

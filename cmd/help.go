@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"embed"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -316,4 +317,20 @@ func completeHelp(help *cobra.Command, args []string, toComplete string) ([]cobr
 		}
 	}
 	return completions(names, toComplete)
+}
+
+// all yields a command and those below it.
+func all(cmd *cobra.Command) iter.Seq[*cobra.Command] {
+	return func(yield func(*cobra.Command) bool) {
+		if !yield(cmd) {
+			return
+		}
+		for _, c := range cmd.Commands() {
+			for below := range all(c) {
+				if !yield(below) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -128,7 +128,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	ctx, stop := l.env.whileRead(whole)
 	defer stop()
 	l.waiting, l.stop = context.WithCancelCause(ctx)
-	l.env.stdout.until(l.waiting)
+	l.env.stdout.Until(l.waiting)
 	l.env.wholeLines()
 	err = l.stay(ctx, o)
 	return l.outcome(cmd.Context(), err)
@@ -182,8 +182,7 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 
 // Why listening ended, where that is not an error.
 var (
-	errReaderGone = errors.New("the reader of standard output is gone")
-	errElapsed    = errors.New("the time is over")
+	errElapsed = errors.New("the time is over")
 )
 
 // outcome turns the reason that ended the listening into the answer of the command.

@@ -83,7 +83,7 @@ func (env *Env) report(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
 	}
-	env.talk.last()
+	env.stderr.Last()
 	e := classify(ctx, err)
 	if e.Code == exit.Interrupt || e.Code == exit.Terminate || e.Code == exit.Hangup || err.Error() == "" || e.Code == exit.No && e.Lines != nil && env.flags.json {
 		env.printDetails(e)
@@ -132,7 +132,7 @@ func (env *Env) warnSkipped(own xmpp.JID, stanza *xmpp.Element, over error) {
 }
 
 func (env *Env) printError(r errorRecord) {
-	p := output.NewPrinter(env.talk, env.flags.json, false)
+	p := output.NewPrinter(env.stderr, env.flags.json, false)
 	if p.Print(r.clipped()) == nil {
 		_ = p.Flush()
 	}

@@ -7,9 +7,7 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 
@@ -68,7 +66,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(env.In)
-	root.SetErr(env.talk)
+	root.SetErr(env.stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(env.printHelp)
 	help := newHelpCmd(env, root)
@@ -91,22 +89,6 @@ func group(root *cobra.Command, title string, commands ...*cobra.Command) {
 	root.AddCommand(commands...)
 }
 
-// all yields a command and those below it.
-func all(cmd *cobra.Command) iter.Seq[*cobra.Command] {
-	return func(yield func(*cobra.Command) bool) {
-		if !yield(cmd) {
-			return
-		}
-		for _, c := range cmd.Commands() {
-			for below := range all(c) {
-				if !yield(below) {
-					return
-				}
-			}
-		}
-	}
-}
-
 func unknownCommand(root *cobra.Command, name string) error {
 	err := exit.Usagef("unknown command %q", name)
 	err.Hint = root.CommandPath() + " --help lists the commands"
@@ -114,32 +96,4 @@ func unknownCommand(root *cobra.Command, name string) error {
 		err.Hint = "did you mean " + strings.Join(s, " or ") + "?"
 	}
 	return err
-}
-
-func flagError(cmd *cobra.Command, err error) error {
-	u := exit.Usagef("%w", err)
-	u.Hint = cmd.CommandPath() + " --help"
-	if s := err.Error(); strings.HasPrefix(s, "unknown flag: --pass") || strings.HasPrefix(s, "unknown shorthand flag: 'p'") {
-		// The value may be in the error, and is a secret.
-		u.Err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
-		u.Hint = passwordWays
-	}
-	return u
-}
-
-// args checks the number of arguments, as cobra's validators do, with our errors.
-func args(min, max int, what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		var err *exit.Error
-		switch {
-		case len(args) < min:
-			err = exit.Usagef("%s: missing argument: %s", cmd.Name(), what)
-		case max >= 0 && len(args) > max:
-			err = exit.Usagef("%s: unexpected argument %q", cmd.Name(), args[max])
-		default:
-			return nil
-		}
-		err.Hint = "usage: " + cmd.UseLine()
-		return err
-	}
 }

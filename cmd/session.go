@@ -152,7 +152,7 @@ func (env *Env) withinTimeout(ctx context.Context) (context.Context, context.Can
 func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	ctx, cancel := env.withinTimeout(ctx)
 	defer cancel()
-	env.stdout.until(ctx)
+	env.stdout.Until(ctx)
 	return env.session(ctx, o, do)
 }
 

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package cmd
+package stdio
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"os"
 )
 
-func stdout() io.Writer { return os.Stdout }
+func Open() io.Writer { return os.Stdout }
 
-func outGone(context.Context) bool { return false }
+func Gone(context.Context) bool { return false }
 
 func reopen(*os.File) (file *os.File, appends, locked bool) { return nil, false, false }
 

@@ -1,4 +1,4 @@
-package cmd
+package stdio
 
 import (
 	"bytes"
@@ -10,9 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"xmppkit/cmd/exit"
-	"xmppkit/output"
 )
 
 // A slowReader takes so long for each write; what is closed takes none.
@@ -28,12 +25,12 @@ func (s *slowReader) Write(b []byte) (int, error) {
 
 // A reader of standard error that is slow gets all; one that stalls misses what is said
 // meanwhile, is told so, and holds up nobody.
-func TestTalker(t *testing.T) {
+func TestStderr(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		no := func() bool { return false }
 		started := time.Now()
 		slow := &slowReader{wait: func() { time.Sleep(300 * time.Millisecond) }}
-		talk := &talker{w: slow, over: no, json: no}
+		talk := &Stderr{w: slow, over: no, json: no}
 		long := strings.Repeat("x", 10*talkPart) + "\n"
 		io.WriteString(talk, long)
 		io.WriteString(talk, "end\n")
@@ -53,15 +50,15 @@ func TestTalker(t *testing.T) {
 		started = time.Now()
 		read := make(chan struct{})
 		stuck := &slowReader{wait: func() { <-read }}
-		talk = &talker{w: stuck, over: no, json: no}
+		talk = &Stderr{w: stuck, over: no, json: no}
 		for range 1000 {
 			io.WriteString(talk, "a line\n")
 		}
-		if talk.last(); time.Since(started) > 2*talkWait {
+		if talk.Last(); time.Since(started) > 2*talkWait {
 			t.Errorf("1000 lines took %s", time.Since(started))
 		}
 		close(read)
-		talk.last()
+		talk.Last()
 		io.WriteString(talk, "b\n")
 		if got, want := stuck.String(), "a line\nxmppkit: * standard error was not read: left out 999 writes\nb\n"; got != want {
 			t.Errorf("%q", got)
@@ -69,40 +66,11 @@ func TestTalker(t *testing.T) {
 	})
 }
 
-// What cannot be written is the answer only where there is no better one.
-func TestOutcome(t *testing.T) {
-	gone, full := error(syscall.EPIPE), error(syscall.ENOSPC)
-	no, refused := exit.Negative("no"), exit.Dataf("bad")
-	for _, test := range []struct {
-		name      string
-		err, lost error
-		want      int
-	}{
-		{"fine", nil, nil, 0},
-		{"what lists has no reader any more", &output.WriteError{Err: gone}, nil, 0},
-		{"what lists has no reader any more, as was noticed", errReaderGone, nil, 0},
-		{"what lists cannot be written", &output.WriteError{Err: full}, nil, exit.Output},
-		{"what changes lost a result", nil, gone, exit.Output},
-		{"what changes lost a result to a full disk", nil, full, exit.Output},
-		{"it has an answer", no, gone, exit.No},
-		{"its answer is in what was lost", no, full, exit.Output},
-		{"it failed", refused, gone, exit.Data},
-		{"it failed, and the disk is full", refused, full, exit.Data},
-	} {
-		env := &Env{Out: io.Discard, Err: io.Discard}
-		env.open(t.Context())
-		env.stdout.lost = test.lost
-		if got := env.report(t.Context(), env.outcome(test.err)); got != test.want {
-			t.Errorf("%s: %d, want %d", test.name, got, test.want)
-		}
-	}
-}
-
 // A failed write ends what lists, and not what finishes its work. Nothing follows it.
-func TestStoppableWriter(t *testing.T) {
+func TestStdout(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	fail := &brokenPipe{}
-	w := &stoppableWriter{w: fail, ctx: ctx}
+	w := &Stdout{w: fail, ctx: ctx}
 	if _, err := w.Write([]byte("a")); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("%v", err)
 	}
@@ -117,12 +85,14 @@ func TestStoppableWriter(t *testing.T) {
 	}
 	// That its time is over ends both.
 	stuck := &slowReader{wait: func() { <-ctx.Done(); select {} }}
-	w = &stoppableWriter{w: stuck, ctx: ctx, finish: true}
-	cancel(errTimeout(1))
-	if _, err := w.Write([]byte("a")); !errors.Is(err, errTimeout(1)) || w.lost != nil {
+	w = &Stdout{w: stuck, ctx: ctx, finish: true}
+	cancel(errOver)
+	if _, err := w.Write([]byte("a")); !errors.Is(err, errOver) || w.lost != nil {
 		t.Errorf("%v, %v", err, w.lost)
 	}
 }
+
+var errOver = errors.New("the time is over")
 
 type brokenPipe struct{ writes int }
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cmd
+package stdio
 
 import (
 	"context"
@@ -12,22 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stdout is standard output, unless it was closed when the program was started:
+// Open returns standard output, unless it was closed when the program was started:
 // the runtime has then opened the null device for reading and writing in its
 // place, and every result would be lost in silence.
-func stdout() io.Writer {
+func Open() io.Writer {
 	var st, null unix.Stat_t
 	mode, err := unix.FcntlInt(1, unix.F_GETFL, 0)
 	if err == nil && mode&unix.O_ACCMODE == unix.O_RDWR &&
 		unix.Fstat(1, &st) == nil && unix.Stat(os.DevNull, &null) == nil && st.Rdev == null.Rdev && st.Mode == null.Mode {
-		return closedWriter{}
+		return Closed{}
 	}
 	return os.Stdout
 }
 
-// outGone watches standard output where it is a pipe or a socket: those tell when
+// Gone waits until nobody can read standard output any more, or ctx ends, and says which. It
+// watches standard output where it is a pipe or a socket: those tell when
 // the last reader goes. A second of delay at most.
-func outGone(ctx context.Context) bool {
+func Gone(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		fds := []unix.PollFd{{Fd: 1}}
 		n, err := unix.Poll(fds, int(time.Second/time.Millisecond))

@@ -1,4 +1,4 @@
-package cmd
+package stdio
 
 import (
 	"bytes"
@@ -18,15 +18,6 @@ type tailWriter struct {
 	file    *os.File // the same one, to read and cut; nil where that cannot be had
 	appends bool     // out writes at the end of the file, wherever that is
 	ours    bool     // file has a lock that all who write so share
-}
-
-// wholeLines has results begin at the begin of a line.
-func (env *Env) wholeLines() {
-	if f, ok := env.stdout.w.(*os.File); ok {
-		env.stdout.w = &tailWriter{out: f, torn: func() {
-			env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
-		}}
-	}
 }
 
 func (t *tailWriter) Write(b []byte) (int, error) {

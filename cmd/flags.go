@@ -1,0 +1,174 @@
+package cmd
+
+import (
+	"cmp"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"xmppkit/cmd/exit"
+	"xmppkit/output"
+)
+
+// flags are the global flags.
+type flags struct {
+	account         string
+	jid             string
+	passwordFile    string
+	passwordCommand string
+	server          string
+	tls             string
+	caFile          string
+	pins            []string
+	allowPlain      bool
+	timeout         duration
+	timeoutGiven    bool     // by the flag: it bounds the whole also of what lasts by its nature
+	login           duration // bounds the login and each wait where timeout bounds nothing
+	json            bool
+	quiet           bool
+	verbose         int
+	config          string
+	stateDir        string
+	noCache         bool
+
+	resource string // only in a configuration file
+}
+
+// environment maps global flags to the variables that stand in for them.
+// accountEnvironment does so for what belongs to the account of XMPP_JID; so does the
+// password: see passwordSource.
+var (
+	environment = [...][2]string{
+		{"config", "XMPP_CONFIG"}, {"timeout", "XMPP_TIMEOUT"}, {"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
+	}
+	accountEnvironment = [...][2]string{
+		{"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"}, {"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"},
+	}
+)
+
+func (env *Env) addFlags(fs *pflag.FlagSet) {
+	f := &env.flags
+	f.timeout = duration(30 * time.Second)
+	fs.SortFlags = false
+	fs.StringVarP(&f.jid, "jid", "j", "", "the `JID` to use: user@domain[/resource] [XMPP_JID]")
+	fs.StringVarP(&f.account, "account", "a", "", "the `NAME` of an account in the configuration file [XMPP_ACCOUNT]")
+	fs.StringVar(&f.passwordFile, "password-file", "", "the password is the first line of `FILE`; - is standard input [XMPP_PASSWORD_FILE]")
+	fs.StringVar(&f.passwordCommand, "password-command", "", "the password is the first line that `COMMAND` prints; a shell runs it [XMPP_PASSWORD_COMMAND]")
+	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the domain of the JID [XMPP_SERVER]")
+	fs.StringVar(&f.tls, "tls", "auto", "the `MODE` of TLS: auto, direct or starttls; auto asks DNS or, with --server, uses direct on the ports 5223 and 443 [XMPP_TLS]")
+	fs.StringVar(&f.caFile, "ca-file", "", "trust the PEM certificates in `FILE` instead of the system's [XMPP_CA_FILE]")
+	fs.StringArrayVar(&f.pins, "tls-pin", nil, "trust only the certificate with the key `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
+	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, if the server offers nothing better [XMPP_ALLOW_PLAIN]")
+	fs.Var(&f.timeout, "timeout", "give up after `DURATION`; 0 means no limit [XMPP_TIMEOUT]")
+	fs.BoolVar(&f.json, "json", false, "print results and errors as JSON, one object a line [XMPP_JSON]")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only results and errors")
+	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; -vv also prints the XML, without secrets")
+	fs.StringVar(&f.config, "config", "", "read the configuration from `FILE` (default $XDG_CONFIG_HOME/xmppkit/config.toml) [XMPP_CONFIG]")
+	fs.StringVar(&f.stateDir, "state-dir", "", "keep logins and rosters in `DIR` (default xmppkit in $STATE_DIRECTORY or $XDG_STATE_HOME) [XMPP_STATE_DIR]")
+	fs.BoolVar(&f.noCache, "no-cache", false, "do not read or write the state directory")
+}
+
+// applyEnvironment sets from the environment what no flag has set.
+func (env *Env) applyEnvironment(cmd *cobra.Command) error {
+	env.flagSet = cmd.Flags()
+	f := &env.flags
+	f.timeoutGiven = env.flagSet.Changed("timeout")
+	env.who = who{f.account, f.jid, env.Getenv("XMPP_ACCOUNT"), env.Getenv("XMPP_JID")}
+	f.jid = cmp.Or(f.jid, env.who.envJID) // until configure knows better
+	if err := env.applyVariables(environment[:]); err != nil {
+		return err
+	}
+	env.bound(cmd.Context())
+	if env.flags.json {
+		env.wholeLines()
+	}
+	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
+	return nil
+}
+
+// applyVariables sets the flags that are not set yet.
+func (env *Env) applyVariables(variables [][2]string) error {
+	for _, e := range variables {
+		f := env.flagSet.Lookup(e[0])
+		value := env.Getenv(e[1])
+		if f == nil || f.Changed || value == "" {
+			continue
+		}
+		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
+			if err := env.flagSet.Set(e[0], v); err != nil {
+				return exit.Usagef("%s: %w", e[1], err)
+			}
+		}
+	}
+	return nil
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	u := exit.Usagef("%w", err)
+	u.Hint = cmd.CommandPath() + " --help"
+	if s := err.Error(); strings.HasPrefix(s, "unknown flag: --pass") || strings.HasPrefix(s, "unknown shorthand flag: 'p'") {
+		// The value may be in the error, and is a secret.
+		u.Err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
+		u.Hint = passwordWays
+	}
+	return u
+}
+
+// args checks the number of arguments, as cobra's validators do, with our errors.
+func args(min, max int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		var err *exit.Error
+		switch {
+		case len(args) < min:
+			err = exit.Usagef("%s: missing argument: %s", cmd.Name(), what)
+		case max >= 0 && len(args) > max:
+			err = exit.Usagef("%s: unexpected argument %q", cmd.Name(), args[max])
+		default:
+			return nil
+		}
+		err.Hint = "usage: " + cmd.UseLine()
+		return err
+	}
+}
+
+// A duration flag is a Go duration, plain seconds, or days.
+type duration time.Duration
+
+func (d *duration) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	number, days := strings.CutSuffix(s, "d")
+	n, e := strconv.ParseFloat(number, 64)
+	if days {
+		n *= 24 * 60 * 60
+	}
+	if e == nil && n < 1e9 && n > -1e9 && !strings.ContainsAny(number, "xX") {
+		v, err = time.Duration(n*float64(time.Second)), nil
+	}
+	if err != nil || v < 0 {
+		return errors.New(`want a duration such as "30s", "2m", "7d" or plain seconds`)
+	}
+	digits, _, _ := strings.Cut(strings.ToLower(s), "e")
+	if v == 0 && strings.ContainsAny(digits, "123456789") { // 0 is another thing: no limit
+		return errors.New("less than a nanosecond")
+	}
+	*d = duration(v)
+	return nil
+}
+
+func (d *duration) String() string {
+	if *d == 0 {
+		return "0" // which help does not call a default
+	}
+	// Without the zero units that time.Duration ends in: 2m, not 2m0s.
+	s := time.Duration(*d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	return s
+}
+
+func (d *duration) Type() string { return "duration" }
