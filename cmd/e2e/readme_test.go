@@ -6,71 +6,119 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// TestReadme runs what the README tells newcomers to type: each of its sh blocks as
-// it stands, one after the other, in the shell of xmppkit demo.
+// A block is a script that a page shows, and the output that it shows below it.
+type block struct{ script, output string }
+
+// TestReadme runs what the README tells newcomers to type: each of its sh blocks as it
+// stands, one after the other, in the shell of xmppkit demo.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile(root + "/README.md")
-	if err != nil {
-		t.Fatal(err)
+	readme := readPage(t, "README.md")
+	if n := strings.Count(readme, "\n"); n > 250 {
+		t.Errorf("the README has %d lines, want at most 250", n)
 	}
-	// What a block is known by, and what it prints.
-	blocks := []struct{ has, prints string }{
-		{"uname", ""},
-		{"df ", ""},
-		{"ping", "3 received, 0% loss"},
-		{"jq -r .body)", "juliet says: O Romeo"},
-		{"case", "no such account"},
-		{"ping -c 2", ""},
-		{"send -v", ""},
-		{"listen", ""},
-		{"roster", ""},
-		{"presence", ""},
-		{"disco", ""},
-		{"--lines", ""},
-		{"--durable inbox", ""},
-		{"--durable jobs", ""},
-		{"--unbuffered", "O Romeo"},
-		{"select(.ok | not)", "nobody@example.org: service-unavailable\n"},
-		{"group_by", "1 juliet@example.org\n"},
-		{"you said", ""},
-	}
-	parts := strings.Split(string(readme), "```sh\n")[1:]
-	if len(parts) != len(blocks) {
-		t.Fatalf("%d blocks, want %d", len(parts), len(blocks))
-	}
-	var scripts []string
-	for i, block := range blocks {
-		script, _, _ := strings.Cut(parts[i], "```\n")
-		if !strings.Contains(script, block.has) {
-			t.Errorf("block %d is not that of %s:\n%s", i, block.has, script)
+	for _, link := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(root + "/" + link[1]); err != nil {
+			t.Errorf("dead link: %v", err)
 		}
-		scripts = append(scripts, script)
 	}
-	outs, juliet := runInDemo(t, scripts)
-	for i, block := range blocks {
-		if needsJQ(scripts[i]) {
-			continue
-		}
-		if !strings.Contains(outs[i], block.prints) {
-			t.Errorf("%s\nprinted %q, want %q", scripts[i], outs[i], block.prints)
-		}
-		_, rest, _ := strings.Cut(parts[i], "```\n")
+	var blocks []block
+	for _, part := range strings.Split(readme, "```sh\n")[1:] {
+		script, rest, _ := strings.Cut(part, "```\n")
+		output := ""
 		if text, ok := strings.CutPrefix(rest, "```text\n"); ok {
-			text, _, _ = strings.Cut(text, "```")
-			if masked(outs[i]) != masked(text) {
-				t.Errorf("%s\nprinted\n%s\nnot\n%s", scripts[i], outs[i], text)
-			}
+			output, _, _ = strings.Cut(text, "```")
 		}
+		blocks = append(blocks, block{script, output})
 	}
+	juliet := runBlocks(t, blocks, 11)
 	for _, want := range []string{"load average", "romeo@example.org: backup of ", "[disk space]: Filesystem"} {
 		if !strings.Contains(juliet, want) {
 			t.Errorf("juliet got %q, want %q in it", juliet, want)
 		}
 	}
+	_, crontab, _ := strings.Cut(readme, "```crontab\n")
+	crontab, _, _ = strings.Cut(crontab, "```")
+	if crontab == "" || !slices.Contains(recipes(t), crontab) {
+		t.Errorf("the recipes do not have\n%s", crontab)
+	}
+}
+
+// TestRecipes runs the recipes in the same way. Those for systemd and cron are for TestUnits
+// and TestCrontab.
+func TestRecipes(t *testing.T) {
+	var blocks []block
+	for _, recipe := range recipes(t) {
+		if !strings.HasPrefix(recipe, "# /etc/systemd/") && !strings.HasPrefix(recipe, "XMPP_CONFIG=") {
+			blocks = append(blocks, block{script: recipe})
+		}
+	}
+	juliet := runBlocks(t, blocks, 16)
+	for _, want := range []string{"load average", "romeo@example.org: backup of ", "[disk space]: Filesystem", "you said: O Romeo", "a word, please?"} {
+		if !strings.Contains(juliet, want) {
+			t.Errorf("juliet got %q, want %q in it", juliet, want)
+		}
+	}
+}
+
+func readPage(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(root + "/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// recipes are the indented parts of the topic of that name, without the indentation.
+func recipes(t *testing.T) (all []string) {
+	for _, part := range regexp.MustCompile(`(?m)^[^ \n].*\n`).Split(readPage(t, "cmd/help/recipes.txt"), -1) {
+		if recipe := strings.Trim(strings.ReplaceAll("\n"+part, "\n  ", "\n"), "\n"); recipe != "" {
+			all = append(all, recipe+"\n")
+		}
+	}
+	return all
+}
+
+// runBlocks runs at least n blocks, compares what they print with what they should, and
+// returns what juliet got.
+func runBlocks(t *testing.T, blocks []block, n int) (juliet string) {
+	if len(blocks) < n {
+		t.Fatalf("%d blocks, want at least %d", len(blocks), n)
+	}
+	// What the scripts print that have these words in them.
+	prints := []struct{ has, want string }{
+		{"nobody@example.org || code", "no such account"},
+		{"jq -r .body)", "juliet says: O Romeo"},
+		{"--unbuffered", "O Romeo"},
+		{"select(.ok | not)", "nobody@example.org: service-unavailable\n"},
+		{"group_by", "1 juliet@example.org\n"},
+		{"ping -c 3", "3 received, 0% loss"},
+		{"carbons", "it has carbons\n"},
+	}
+	var scripts []string
+	for _, b := range blocks {
+		scripts = append(scripts, b.script)
+	}
+	outs, juliet := runInDemo(t, scripts)
+	for i, b := range blocks {
+		if needsJQ(b.script) {
+			continue
+		}
+		for _, p := range prints {
+			if strings.Contains(b.script, p.has) && !strings.Contains(outs[i], p.want) {
+				t.Errorf("%s\nprinted %q, want %q", b.script, outs[i], p.want)
+			}
+		}
+		if b.output != "" && masked(outs[i]) != masked(b.output) {
+			t.Errorf("%s\nprinted\n%s\nnot\n%s", b.script, outs[i], b.output)
+		}
+	}
+	return juliet
 }
 
 // runInDemo runs scripts in one demo, and returns what each has printed, and what juliet
