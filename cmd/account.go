@@ -13,43 +13,17 @@ import (
 func newAccountCmd(env *Env) *cobra.Command {
 	list := func(cmd *cobra.Command, _ []string) error { return env.listAccounts() }
 	cmd := &cobra.Command{
-		Use:   "account [flags]",
-		Short: "Tell which accounts are configured, and which one is used",
-		Long: `Account lists the accounts of the configuration file, as account list does. It
-connects to nothing.
-
-Exit codes: 0; 66 the file cannot be read; 78 something is wrong in it.`,
-		Example: `  xmppkit account
-  xmppkit account show -a monitor`,
+		Use:  "account [flags]",
 		Args: noArgs,
 		RunE: list,
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(&cobra.Command{
-		Use:   "list",
-		Short: "List the accounts of the configuration file",
-		Long: `List prints a line for each account: its name, its address, the file and line that
-has it, where its password comes from, and whether it is the default. It never
-prints a password, runs a command for one, or connects. An account without a source
-of a password asks for it on the terminal.
-
-Exit codes: 0; 66 the file cannot be read; 78 something is wrong in it.`,
-		Example: `  xmppkit account list --json | jq -r .name`,
-		Args:    args(0, 0, ""),
-		RunE:    list,
+		Use:  "list [flags]",
+		Args: args(0, 0, ""),
+		RunE: list,
 	}, &cobra.Command{
-		Use:   "show",
-		Short: "Show the account that a command with these flags uses",
-		Long: `Show prints which account a command with the same flags and environment uses, the
-line of the file that has it (else the flag or variable), where the password comes
-from, and whether it is the default of the file. It never prints a password, runs a
-command for one, or connects. With -v it names what of the environment is not used,
-as it belongs to another account.
-
-Exit codes: 0; 2 flags of two accounts; 66 the file cannot be read; 78 no account,
-or something is wrong in the file.`,
-		Example: `  xmppkit account show
-  xmppkit account show -j romeo@example.org --json | jq -r .password_source`,
+		Use:  "show [flags]",
 		Args: args(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error { return env.showAccount() },
 	})

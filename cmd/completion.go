@@ -25,25 +25,7 @@ const directiveCommand cobra.ShellCompDirective = 128
 
 func newCompletionCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "completion bash|zsh|fish|powershell",
-		Short: "Print the completions for a shell",
-		Long: `Completion prints a script that lets a shell complete commands, flags and their
-values, accounts, contacts, groups, and the names of durable listeners. It neither
-connects nor asks for anything; contacts and groups are those that were cached when
-the roster was last read. It runs nothing of the line that is typed, and xmppkit is
-the one in PATH.
-
-Put it where the shell looks for completions, or load it at each start:
-
-  bash        ~/.local/share/bash-completion/completions/xmppkit; without the
-              package bash-completion: source <(xmppkit completion bash)
-  zsh         _xmppkit, in a directory of $fpath
-  fish        ~/.config/fish/completions/xmppkit.fish
-  powershell  . ([ScriptBlock]::Create((xmppkit completion powershell | Out-String)))
-
-Exit codes: 0; 2 it is another shell; 74 standard output cannot be written.`,
-		Example: `  source <(xmppkit completion bash)
-  xmppkit completion fish > ~/.config/fish/completions/xmppkit.fish`,
+		Use:       "completion [flags] bash|zsh|fish|powershell",
 		Args:      args(1, 1, "SHELL"),
 		ValidArgs: []cobra.Completion{"bash", "zsh", "fish", "powershell"},
 		// As help, it is there whatever is wrong with the configuration.

@@ -24,23 +24,7 @@ import (
 
 func newDemoCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "demo [flags] [-- CMD ARG...]",
-		Short: "Try everything against a server of its own",
-		Long: `Demo starts an XMPP server for example.org inside this program, on free ports of
-the loopback interface, with certificates made on the spot. Its accounts are
-romeo@example.org and juliet@example.org; each is in the other's roster.
-
-Alone it shows what the commands do: each is really run, and what follows is its
-true output. With CMD it runs that with XMPP_JID, XMPP_PASSWORD, XMPP_SERVER and
-XMPP_CA_FILE set for romeo, XMPP_PEER_JID and XMPP_PEER_PASSWORD for juliet, and
-xmppkit first on PATH: a way to try a script without an account. Juliet is online
-then. She writes to each romeo who starts to listen, and reads nothing: what is
-sent to her waits for a listener with her password.
-
-Exit code: that of CMD, or 0.`,
-		Example: `  xmppkit demo
-  xmppkit demo -- sh
-  xmppkit demo -- sh -c 'xmppkit ping && xmppkit send -m hello juliet@example.org'`,
+		Use: "demo [flags] [-- CMD ARG...]",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 				return exit.Usagef("demo: unexpected argument %q: a command goes after --", args[0])

@@ -162,36 +162,17 @@ const maxTreeDepth = 100 // it is indented
 func newDiscoCmd(env *Env) *cobra.Command {
 	d := &discoverer{env: env}
 	cmd := &cobra.Command{
-		Use:   "disco [flags] [JID]",
-		Short: "Show what a server or another entity is, can and has",
-		Long: `Disco asks the account's server, or JID, for its identities, features and forms
-(XEP-0030, XEP-0128) and for its items; --info and --items for one of the two.
-Lists that come in pages (XEP-0059) are shown whole. Features are sorted.
-
---tree asks the items for theirs in turn, and with --info also what they are. What
-comes again is listed, but asked only once; clients, such as the people in a room,
-are listed, but not asked. A part that cannot be had is shown in its place as an
-error, with --json as an error object on standard error, and so is one that says
-nothing for 10 seconds.
-
---has prints nothing but what is missing, and with --json or --info the info.
-
-Exit codes: 0 all is there; 1 a part of it failed, or a feature is missing; if
-JID itself refuses, 67 it is not there, 75 its server cannot be reached, 69 or 77
-refused; 76 more than 64 MiB of answers.`,
-		Example: `  xmppkit disco
-  xmppkit disco --has urn:xmpp:mam:2 --has urn:xmpp:carbons:2
-  xmppkit disco --tree --info --json | jq -r 'select(.features?|index("http://jabber.org/protocol/muc")).jid'`,
+		Use:  "disco [flags] [JID]",
 		Args: args(0, 1, "JID"),
 		RunE: d.run,
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&d.info, "info", false, "show the identities, features and forms")
 	fs.BoolVar(&d.items, "items", false, "show the items")
-	fs.StringVar(&d.to.node, "node", "", "ask for the `NODE` at the JID")
-	fs.BoolVar(&d.tree, "tree", false, "show the items, theirs, and so on")
-	fs.IntVar(&d.depth, "depth", 8, "how many `LEVELS` of items that --tree shows")
-	fs.StringArrayVar(&d.has, "has", nil, "exit with 0 only if this `FEATURE` is there; repeatable")
+	fs.StringVar(&d.to.node, "node", "", "ask for `NODE` of the JID")
+	fs.BoolVar(&d.tree, "tree", false, "show the items, their items, and so on")
+	fs.IntVar(&d.depth, "depth", 8, "with --tree: show at most `LEVELS` of items")
+	fs.StringArrayVar(&d.has, "has", nil, "exit with 0 only if the entity has `FEATURE`; repeatable")
 	return cmd
 }
 

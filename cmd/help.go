@@ -42,7 +42,7 @@ func newHelpCmd(env *Env, root *cobra.Command) *cobra.Command {
 			return unknownCommand(found, rest[0])
 		},
 	}
-	cmd.Flags().StringVar(&man, "man", "", "write a manual page of each command and topic below `DIR`, in man1 and man7")
+	cmd.Flags().StringVar(&man, "man", "", "write all help as manual pages, in man1 and man7 of `DIR`")
 	return cmd
 }
 
@@ -80,11 +80,6 @@ type helpText struct{ summary, about, examples, codes string }
 
 func helpOf(cmd *cobra.Command) (h helpText) {
 	b, _ := helpFiles.ReadFile("help/" + helpName(cmd) + ".txt") // a test knows that all are there
-	if len(b) == 0 {
-		h.summary, h.examples = cmd.Short, cmd.Example
-		h.about, h.codes = splitExit(cmd.Long)
-		return h
-	}
 	summary, text, _ := strings.Cut(string(b), "\n")
 	if !cmd.IsAdditionalHelpTopicCommand() {
 		text, h.codes, _ = strings.Cut(text, "\nExit codes:\n")
@@ -158,7 +153,8 @@ func (env *Env) printHelp(cmd *cobra.Command, _ []string) {
 	}
 	p.exitCodes(h)
 	if !topic {
-		p.text("Global flags: xmppkit help " + flagsTopic)
+		p.gap()
+		p.WriteString("All exit codes: xmppkit help exit-codes\nGlobal flags: xmppkit help " + flagsTopic + "\n")
 	}
 	_, _ = cmd.OutOrStdout().Write(p.Bytes()) // Main has the error
 }

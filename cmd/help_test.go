@@ -50,9 +50,6 @@ func TestHelpOfCommands(t *testing.T) {
 			continue
 		}
 		path, h := cmd.CommandPath(), helpOf(cmd)
-		if cmd.Long != "" { // not moved yet
-			continue
-		}
 		if _, err := helpFiles.ReadFile("help/" + helpName(cmd) + ".txt"); err != nil || cmd.Long != "" || cmd.Example != "" {
 			t.Errorf("%s: its help is not, or not only, in a file: %v", path, err)
 		}
@@ -88,7 +85,7 @@ func TestHelpOfCommands(t *testing.T) {
 func TestHelpUsage(t *testing.T) {
 	usage := regexp.MustCompile(`^xmppkit( [a-z]+)+ \[flags\]( [^-]*)?(\[-- CMD ARG\.\.\.\])?$`)
 	for cmd := range all(testRoot()) {
-		if cmd.HasParent() && cmd.Runnable() && cmd.Long == "" && !usage.MatchString(cmd.UseLine()) {
+		if cmd.HasParent() && cmd.Runnable() && !usage.MatchString(cmd.UseLine()) {
 			t.Errorf("usage: %s", cmd.UseLine())
 		}
 	}
@@ -106,9 +103,6 @@ func helpIn(cmd *cobra.Command, width int) string {
 // where the terminal is narrower than that.
 func TestHelpWidth(t *testing.T) {
 	for cmd := range all(testRoot()) {
-		if cmd.Long != "" { // not moved yet
-			continue
-		}
 		for line := range strings.Lines(helpIn(cmd, 0)) {
 			if line = strings.TrimSuffix(line, "\n"); len(line) > 80 || strings.TrimRight(line, " ") != line {
 				t.Errorf("%s: %d: %q", cmd.CommandPath(), len(line), line)

@@ -104,21 +104,6 @@ func footer(version string) string {
 	return text
 }
 
-// splitExit splits the help of a command into what it does and its exit codes, which
-// are a paragraph that begins so.
-func splitExit(long string) (about, exit string) {
-	var rest []string
-	for paragraph := range strings.SplitSeq(long, "\n\n") {
-		label, codes, _ := strings.Cut(paragraph, ": ")
-		if label == "Exit code" || label == "Exit codes" {
-			exit = codes
-		} else {
-			rest = append(rest, paragraph)
-		}
-	}
-	return strings.Join(rest, "\n\n"), exit
-}
-
 // A page is a manual page as it is written.
 type page struct{ bytes.Buffer }
 

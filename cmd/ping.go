@@ -96,15 +96,7 @@ type pinger struct {
 func newPingCmd(env *Env) *cobra.Command {
 	p := &pinger{env: env, interval: duration(time.Second), wait: duration(5 * time.Second)}
 	cmd := &cobra.Command{
-		Use:   "ping [flags] [JID]",
-		Short: "Measure the round trip to the server or another entity",
-		Long: `Ping sends XEP-0199 pings to the account's server, or to JID, and prints the time
-from the write to the answer.
-
-Exit codes: 0 if any ping was answered, 1 if none was or if the only answers are
-errors; --timeout also bounds many pings, so raise it with --count.`,
-		Example: `  xmppkit ping
-  xmppkit ping -c 5 -i 0.2 conference.example.org`,
+		Use:  "ping [flags] [JID]",
 		Args: args(0, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if p.count < 1 {
@@ -129,9 +121,9 @@ errors; --timeout also bounds many pings, so raise it with --count.`,
 			return env.withSession(cmd.Context(), o, p.run)
 		},
 	}
-	cmd.Flags().IntVarP(&p.count, "count", "c", 1, "how many `N` pings to send")
-	cmd.Flags().VarP(&p.interval, "interval", "i", "`DURATION` from one ping to the next")
-	cmd.Flags().VarP(&p.wait, "wait", "W", "`DURATION` to wait for each answer")
+	cmd.Flags().IntVarP(&p.count, "count", "c", 1, "send `N` pings")
+	cmd.Flags().VarP(&p.interval, "interval", "i", "send a ping every `DURATION`")
+	cmd.Flags().VarP(&p.wait, "wait", "W", "wait `DURATION` for each answer")
 	return cmd
 }
 

@@ -20,19 +20,7 @@ const farewell = 500 * time.Millisecond
 func newPresenceCmd(env *Env) *cobra.Command {
 	w := &watcher{env: env}
 	cmd := &cobra.Command{
-		Use:   "presence [flags] [JID...]",
-		Short: "Show who is online, and manage subscriptions",
-		Long: `Presence shows which contacts are online now: all of their resources or, with JIDs,
-what is known of those. Who may be seen is decided by them: ask by presence
-subscribe. For others nothing can be known, and they count as offline.
-
-To see others a session has to be available itself. This one has the priority -128,
-so that no message is delivered to it.
-
-Exit codes: 0; 1 if any of the JIDs is not online; 124 the time was over.`,
-		Example: `  xmppkit presence
-  xmppkit presence juliet@example.org && xmppkit send -m 'you are there' juliet@example.org
-  xmppkit presence watch --json | jq -r 'select(.available).from'`,
+		Use: "presence [flags] [JID...]",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && !strings.ContainsAny(args[0], "@.:") && len(cmd.SuggestionsFor(args[0])) > 0 {
 				return unknownCommand(cmd, args[0]) // rather than the address of a server called wacth
@@ -42,7 +30,7 @@ Exit codes: 0; 1 if any of the JIDs is not online; 124 the time was over.`,
 		RunE: w.run,
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.Flags().Var(&w.settle, "settle", "how long to wait after the last presence: a `DURATION`; 500ms unless given, 2s where somebody is at another server")
+	cmd.Flags().Var(&w.settle, "settle", "wait `DURATION` after the last presence (default 500ms, or 2s if somebody is at another server)")
 	cmd.AddCommand(newPresenceWatchCmd(env), newPresenceSetCmd(env))
 	for _, say := range sayings() {
 		cmd.AddCommand(say.command(env))
@@ -139,18 +127,11 @@ func (p *people) absent(jid xmpp.JID) *presenceRecord {
 func newPresenceWatchCmd(env *Env) *cobra.Command {
 	l := &listener{env: env, only: []string{"presence"}, priority: onlooker, others: true, noReconnect: true, keepAlive: duration(time.Minute)}
 	cmd := &cobra.Command{
-		Use:   "watch [flags] [JID...]",
-		Short: "Print who comes and goes until stopped",
-		Long: `Watch prints the presences that arrive: first of those who are online already, then
-the changes, and requests to see the account's, which it does not answer.
-
-Exit codes: those of listen.`,
-		Example: `  xmppkit presence watch --for 8h
-  xmppkit presence watch --count 1 juliet@example.org`,
+		Use:  "watch [flags] [JID...]",
 		RunE: l.run,
 	}
 	cmd.Flags().IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
-	cmd.Flags().Var(&l.total, "for", "stop after this `DURATION`")
+	cmd.Flags().Var(&l.total, "for", "stop after `DURATION`")
 	return cmd
 }
 
@@ -168,25 +149,15 @@ type setter struct {
 func newPresenceSetCmd(env *Env) *cobra.Command {
 	p := &setter{env: env}
 	cmd := &cobra.Command{
-		Use:   "set [flags]",
-		Short: "Be available, with a status, for a while",
-		Long: `Set makes the account available and stays until it is stopped, or for --for: presence
-ends with its session. With --to only that address sees it.
-
-Its priority is -128 unless --priority says otherwise, as messages that the server
-delivers to this session are not printed, and lost. To be available and print
-them, use listen.
-
-Exit codes: 0 stopped by SIGINT, SIGTERM or --for; 75 the connection was lost.`,
-		Example: `  xmppkit presence set --show dnd --status 'backup is running' --for 1h`,
-		Args:    args(0, 0, ""),
-		RunE:    p.run,
+		Use:  "set [flags]",
+		Args: args(0, 0, ""),
+		RunE: p.run,
 	}
-	cmd.Flags().StringVar(&p.show, "show", "", "how available: `STATE` chat, away, xa (away for long) or dnd (do not disturb)")
-	cmd.Flags().StringVar(&p.status, "status", "", "the `TEXT` to show")
-	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; from 0 on the session is sent messages")
-	cmd.Flags().StringVar(&p.to, "to", "", "show it to this `JID` only")
-	cmd.Flags().Var(&p.total, "for", "stop after this `DURATION`")
+	cmd.Flags().StringVar(&p.show, "show", "", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
+	cmd.Flags().StringVar(&p.status, "status", "", "the status `TEXT` to show")
+	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; at 0 or more the server delivers messages to this session")
+	cmd.Flags().StringVar(&p.to, "to", "", "show it only to `JID`")
+	cmd.Flags().Var(&p.total, "for", "stop after `DURATION`")
 	return cmd
 }
 
@@ -289,36 +260,27 @@ func (p *setter) takeLeave(ctx context.Context, s *xmpp.Session) {
 // A saying is what the account says to a contact about their subscriptions (RFC 6121,
 // section 3).
 type saying struct {
-	name, typ   string
-	short, long string
-	done        func(xmpp.Contact) bool // whether that state is what was wanted
-	failed      string                  // what to say if it is not
+	name, typ string
+	done      func(xmpp.Contact) bool // whether that state is what was wanted
+	failed    string                  // what to say if it is not
 }
 
 func sayings() []saying {
 	return []saying{
-		{"subscribe", "subscribe", "Ask a contact to see its presence",
-			"The contact has to approve that; until then the state is \"asked\".",
-			asked, "the request was refused"},
-		{"approve", "subscribed", "Let a contact see the account's presence",
-			"Where the server offers it this is also possible before the contact asks.",
+		{"subscribe", "subscribe", asked, "the request was refused"},
+		{"approve", "subscribed",
 			func(c xmpp.Contact) bool { return c.From() || c.Approved }, "it has not asked, and the server cannot pre-approve it"},
-		{"deny", "unsubscribed", "Refuse a contact the account's presence, or do so from now on",
-			"An approval in advance is taken back as well.",
+		{"deny", "unsubscribed",
 			func(c xmpp.Contact) bool { return !c.From() && !c.Approved }, "the server has kept the approval"},
-		{"unsubscribe", "unsubscribe", "See the presence of a contact no longer",
-			"The contact stays on the roster: see roster remove.",
+		{"unsubscribe", "unsubscribe",
 			func(c xmpp.Contact) bool { return !asked(c) }, "the server has not ended the subscription"},
 	}
 }
 
 func (say saying) command(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:     say.name + " JID",
-		Short:   say.short,
-		Long:    say.short + ". " + say.long + "\n\nIt prints the state that resulted.\n\nExit codes: 0; 1 if that is not what was wanted.",
-		Example: "  xmppkit presence " + say.name + " juliet@example.org",
-		Args:    args(1, 1, "JID"),
+		Use:  say.name + " [flags] JID",
+		Args: args(1, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			env.finishes()
 			o, err := env.account(cmd.Context())

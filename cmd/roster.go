@@ -16,36 +16,19 @@ import (
 func newRosterCmd(env *Env) *cobra.Command {
 	l := &lister{env: env}
 	cmd := &cobra.Command{
-		Use:   "roster [flags]",
-		Short: "List and change the contacts of the account",
-		Long: `Roster lists the contacts: address, name, subscription (none, to, from or both:
-to is that the account sees their presence) and groups, in columns between tabs.
-With --presence there is one more, where they are online.
-
-The list is kept in the state directory, and where the server has versions of it
-only what has changed is sent again.
-
-Exit codes: 0; 1 remove: there is no such contact; 124 the time was over.`,
-		Example: `  xmppkit roster --subscription both
-  xmppkit roster add --name Juliet --group Verona --subscribe juliet@example.org
-  xmppkit roster --json | jq -r 'select(.groups == []).jid'`,
+		Use:  "roster [flags]",
 		Args: noArgs,
 		RunE: l.run,
 	}
 	list := &cobra.Command{
-		Use:   "list [flags]",
-		Short: "List the contacts, as roster alone does",
-		Long: `List is what roster does without a command.
-
-Exit codes: 0; 124 the time was over.`,
-		Example: `  xmppkit roster list --group Verona`,
-		Args:    args(0, 0, ""),
-		RunE:    l.run,
+		Use:  "list [flags]",
+		Args: args(0, 0, ""),
+		RunE: l.run,
 	}
 	for _, c := range []*cobra.Command{cmd, list} {
-		c.Flags().StringVar(&l.group, "group", "", "only the contacts in the `GROUP`")
-		c.Flags().StringVar(&l.subscription, "subscription", "", "only the contacts with the subscription `STATE`: none, to, from or both")
-		c.Flags().BoolVar(&l.presence, "presence", false, "also where they are online; this session is seen by them meanwhile, and takes no messages")
+		c.Flags().StringVar(&l.group, "group", "", "list only the contacts in `GROUP`")
+		c.Flags().StringVar(&l.subscription, "subscription", "", "list only the contacts with the subscription `STATE`: none, to, from or both")
+		c.Flags().BoolVar(&l.presence, "presence", false, "also show where they are online; meanwhile they see this session, which gets no messages")
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(list, newRosterAddCmd(env), newRosterRemoveCmd(env))
@@ -128,28 +111,15 @@ type adder struct {
 func newRosterAddCmd(env *Env) *cobra.Command {
 	a := &adder{env: env}
 	cmd := &cobra.Command{
-		Use:   "add [flags] JID",
-		Short: "Add a contact, or change its name and groups",
-		Long: `Add puts JID on the roster and prints what stands there now. Of a contact that is
-there already, what the flags do not name is kept.
-
---group adds the contact to a group, and --ungroup takes it out of one, if it is
-in it. --set-group replaces all of its groups; --set-group '' leaves none. Each is
-repeatable. A comma is part of a name, and names are compared exactly.
-
-With --subscribe it also asks the contact to see its presence, unless that is so.
-
-Exit codes: 0; 1 if the request was refused at once.`,
-		Example: `  xmppkit roster add --name Juliet --group Verona --subscribe juliet@example.org
-  xmppkit roster add --group Friends --ungroup Verona juliet@example.org`,
+		Use:  "add [flags] JID",
 		Args: args(1, 1, "JID"),
 		RunE: a.run,
 	}
 	cmd.Flags().StringVar(&a.name, "name", "", "the `NAME` to show for the contact")
-	cmd.Flags().StringArrayVar(&a.in, "group", nil, "add the contact to the `GROUP`; repeatable")
-	cmd.Flags().StringArrayVar(&a.out, "ungroup", nil, "take the contact out of the `GROUP`; repeatable")
-	cmd.Flags().StringArrayVar(&a.all, "set-group", nil, "replace all of its groups by the `GROUP`; repeatable, '' for none")
-	cmd.Flags().BoolVar(&a.subscribe, "subscribe", false, "ask the contact to see its presence")
+	cmd.Flags().StringArrayVar(&a.in, "group", nil, "add the contact to `GROUP`; repeatable")
+	cmd.Flags().StringArrayVar(&a.out, "ungroup", nil, "remove the contact from `GROUP`; repeatable")
+	cmd.Flags().StringArrayVar(&a.all, "set-group", nil, "replace all groups of the contact by `GROUP`; repeatable, '' for none")
+	cmd.Flags().BoolVar(&a.subscribe, "subscribe", false, "also ask to see the contact's presence")
 	a.flags = cmd.Flags()
 	return cmd
 }
@@ -229,13 +199,8 @@ func (a *adder) add(ctx context.Context, p *people) error {
 
 func newRosterRemoveCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "remove JID",
-		Short: "Remove a contact and end its subscriptions",
-		Long: `Remove takes JID off the roster, which also ends what the two see of each other.
-
-Exit codes: 0; 1 if there is no such contact.`,
-		Example: `  xmppkit roster remove tybalt@example.org`,
-		Args:    args(1, 1, "JID"),
+		Use:  "remove [flags] JID",
+		Args: args(1, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			env.finishes()
 			o, err := env.account(cmd.Context())

@@ -37,14 +37,8 @@ func (env *Env) printVersion() error {
 
 func newVersionCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Long: `Version prints the version of xmppkit, of the Go it was built with, and the
-platform it was built for. So does the flag --version (-V).
-
-Exit code: 0.`,
-		Example: `  xmppkit version`,
-		Args:    args(0, 0, ""),
+		Use:  "version [flags]",
+		Args: args(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			return env.printVersion()
 		},
