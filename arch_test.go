@@ -66,12 +66,13 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "cmd/stdio", "output", "xmpp", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "cmd/stdio", "output", "xmpp", "xmpp/deliver", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
 		"cmd/exit":           {},
 		"cmd/stdio":          {},
 		"output":             {},
 		"xmpp":               {"xmpp/internal/wire", "xmpp/sasl"},
+		"xmpp/deliver":       {"xmpp", "xmpp/xep"},
 		"xmpp/sasl":          {},
 		"xmpp/xep":           {"xmpp"},
 		"xmpp/internal/wire": {},

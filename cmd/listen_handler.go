@@ -130,16 +130,16 @@ var errSkipped = errors.New("skipped")
 // waiting. A connection that is lost meanwhile starts none of that again.
 func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output.Record) error {
 	f := factsOf(r)
-	wait := backoff{start: time.Second, max: time.Minute}
+	wait := xmpp.Backoff{Start: time.Second, Max: time.Minute}
 	for try := 1; ; try++ {
 		err := h.try(ctx, s, f, r, try)
 		switch _, failed := errors.AsType[*exit.Error](err); {
 		case !failed:
 			return err
 		case try <= h.retry:
-			d := wait.next()
+			d := wait.Next()
 			h.env.trace("%v; try %d of %d in %s", err, try+1, h.retry+1, d.Round(time.Millisecond))
-			if sleep(waiting, d) == nil {
+			if xmpp.Sleep(waiting, d) == nil {
 				continue
 			}
 			if ctx.Err() != nil {

@@ -64,7 +64,7 @@ type refusal struct {
 }
 
 func newRefusal(a addressed, e *xmpp.Element) *refusal {
-	r := &refusal{newPresenceRecord(a, e), keptError(e)}
+	r := &refusal{newPresenceRecord(a, e), xmpp.KeptErrorOf(e)}
 	r.record.Error = newStanzaError(r.err)
 	return r
 }

@@ -15,8 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/deliver"
 	"xmppkit/xmpp/xep"
 )
 
@@ -132,42 +134,85 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	d := &delivery{env: f.env, stream: f.lines || f.inputJSON, receipt: f.receipt, retries: f.retry}
-	d.bad = badInput{env: f.env, stop: f.badLines == badStop, named: len(targets) > 0}
+	stream := f.lines || f.inputJSON
+	r := &report{env: f.env, stream: stream}
+	r.bad = badInput{env: f.env, stop: f.badLines == badStop, named: len(targets) > 0}
+	var login xmpp.Options
 	if !f.dryRun {
 		f.env.finishes()
 		if f.env.flags.json {
 			err = f.env.needOutput()
 		}
 		if err == nil {
-			d.o, err = f.env.account(cmd.Context())
+			login, err = f.env.account(cmd.Context())
 		}
 		if err != nil {
 			return err
 		}
 	}
-	f.graceOf = f.graces(cmd, targets, d.o.JID)
+	f.graceOf = f.graces(cmd, targets, login.JID)
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	if d.source, err = f.source(ctx, cmd, targets); err != nil {
+	source, err := f.source(ctx, cmd, targets, r)
+	switch {
+	case err != nil:
 		return err
-	}
-	if f.dryRun {
-		if d.stream { // it lasts as long as its input
+	case f.dryRun:
+		if stream { // it lasts as long as its input
 			f.env.lastUntilStopped()
 			f.env.bound(cmd.Context())
 		}
-		return f.print(ctx, d.source, &d.bad)
+		return f.print(ctx, source, r)
 	}
-	if !d.stream {
-		return d.run(cmd.Context())
+	return f.deliver(cmd.Context(), login, source, r)
+}
+
+// deliver sends the messages and reports what becomes of them.
+func (f *sender) deliver(ctx context.Context, login xmpp.Options, source <-chan deliver.Chunk, r *report) error {
+	r.account, r.overdue = login.JID.Bare(), errTimeout(f.env.flags.timeout)
+	o := deliver.Options{
+		Login: login, Source: source, Stream: r.stream, Receipt: f.receipt, Retries: f.retry, Overdue: r.overdue,
+		Connect: f.env.tryOfTimeout, Temporary: mayPass, Oversized: r.oversized, Settled: r.settle, Flush: f.env.out.Flush,
 	}
-	d.timeout = time.Duration(f.env.flags.timeout) // of each wait
-	d.progress = f.env.newProgress()
-	f.env.lastUntilStopped()
-	whole, cancelWhole := f.env.withinTimeout(cmd.Context())
-	defer cancelWhole()
-	return d.run(whole)
+	if r.stream {
+		o.Timeout = time.Duration(f.env.flags.timeout) // of each wait
+		if r.progress = f.env.newProgress(); r.progress != nil {
+			o.Progress, o.Every = r.showProgress, stdio.ProgressEvery
+		}
+		f.env.lastUntilStopped()
+		o.Connect = f.env.tryOfStream
+		var cancel context.CancelFunc
+		ctx, cancel = f.env.withinTimeout(ctx)
+		defer cancel()
+	}
+	d := deliver.New(o)
+	err := d.Run(ctx)
+	r.clearProgress()
+	r.bad.finish()
+	if err != nil {
+		return of(r.account, r.abandon(ctx, d, err))
+	}
+	return of(r.account, r.outcome())
+}
+
+// tryOfTimeout opens a session that --timeout bounds, anew each time.
+func (env *Env) tryOfTimeout(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+	ctx, cancel := env.withinTimeout(ctx)
+	defer cancel()
+	env.spent = 0 // that was of the first attempt
+	return env.tryOfStream(ctx, o, do)
+}
+
+// tryOfStream opens a session that lasts.
+func (env *Env) tryOfStream(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+	env.stdout.Until(ctx)
+	return env.attempt(ctx, o, do)
+}
+
+// mayPass reports whether the same may succeed later.
+func mayPass(err error) bool {
+	code := classify(context.Background(), err).Code
+	return code == exit.Temporary || code == exit.Timeout
 }
 
 // readsInput reports whether standard input is what is to be sent.
@@ -197,16 +242,16 @@ func (f *sender) graces(cmd *cobra.Command, targets []target, own xmpp.JID) func
 }
 
 // source returns the messages: those of a stream as they come, or else all.
-func (f *sender) source(ctx context.Context, cmd *cobra.Command, targets []target) (<-chan chunk, error) {
-	if f.lines || f.inputJSON {
-		return f.input(ctx, targets), nil
+func (f *sender) source(ctx context.Context, cmd *cobra.Command, targets []target, r *report) (<-chan deliver.Chunk, error) {
+	if r.stream {
+		return f.input(ctx, targets, r), nil
 	}
 	messages, err := f.messages(cmd, targets)
 	if err != nil {
 		return nil, err
 	}
-	all := make(chan chunk, 1)
-	all <- chunk{messages: messages}
+	all := make(chan deliver.Chunk, 1)
+	all <- deliver.Chunk{Messages: messages}
 	close(all)
 	return all, nil
 }
@@ -272,7 +317,7 @@ func validType(typ string) bool {
 }
 
 // messages makes the stanzas. Standard input is read only where a message needs it.
-func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*outgoing, error) {
+func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*deliver.Message, error) {
 	var body string
 	given := cmd.Flags().Changed("message") || cmd.Flags().Changed("file")
 	read := given
@@ -287,7 +332,7 @@ func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*outgoing, er
 			return nil, err
 		}
 	}
-	var messages []*outgoing
+	var messages []*deliver.Message
 	for _, t := range targets {
 		text := body
 		if !given && t.fields.Has("body") {
@@ -334,7 +379,7 @@ func (f *sender) content(t target, body string) content {
 	}
 }
 
-func (f *sender) stanza(c content) (*outgoing, error) {
+func (f *sender) stanza(c content) (*deliver.Message, error) {
 	for _, text := range []string{c.body, c.subject, c.thread, c.id, c.url} {
 		if err := xmpp.CheckText(text); err != nil {
 			return nil, exit.Dataf("message to %s: %w", c.to, err)
@@ -369,22 +414,22 @@ func (f *sender) stanza(c content) (*outgoing, error) {
 	}
 	const rest = 120 // about, for the tags
 	size := len(to) + len(id) + len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
-	return &outgoing{to: c.to, stanza: m, secret: c.id == "", size: size, grace: f.graceOf(c.to)}, nil
+	return &deliver.Message{To: c.to, Stanza: m, Secret: c.id == "", Size: size, Grace: f.graceOf(c.to)}, nil
 }
 
 // print prints what would be sent.
-func (f *sender) print(ctx context.Context, source <-chan chunk, bad *badInput) error {
-	defer bad.finish()
+func (f *sender) print(ctx context.Context, source <-chan deliver.Chunk, r *report) error {
+	defer r.bad.finish()
 	for {
-		var c chunk
+		var c deliver.Chunk
 		var more bool
 		select {
 		case c, more = <-source:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		for _, m := range c.messages {
-			b, err := xmpp.XML(m.stanza)
+		for _, m := range c.Messages {
+			b, err := xmpp.XML(m.Stanza)
 			if err != nil {
 				return err
 			}
@@ -392,12 +437,11 @@ func (f *sender) print(ctx context.Context, source <-chan chunk, bad *badInput) 
 				return err
 			}
 		}
-		bad.report(c)
-		if c.err != nil {
-			return c.err
+		if c.Taken != nil {
+			c.Taken()
 		}
-		if !more {
-			return bad.outcome()
+		if !more || c.Last {
+			return r.outcome()
 		}
 	}
 }
@@ -421,26 +465,4 @@ func oneLine(xml []byte) string {
 func bounced(s *xmpp.Session, e *xmpp.Element, to xmpp.JID, id string) bool {
 	from, err := s.From(e)
 	return err == nil && xmpp.Attr(e, "type") == "error" && xmpp.Answers(from, to, s.JID(), xmpp.Attr(e, "id") == id)
-}
-
-// bounceError is the error of a message that was bounced.
-func bounceError(account xmpp.JID, m *outgoing) *exit.Error {
-	err := fmt.Errorf("message to %s refused: %w", m.to, m.err)
-	e := &exit.Error{Code: stanzaCode(m.err), Class: "stanza", Err: err}
-	// RFC 6121, section 8.5.1: what a server answers for an account that it does
-	// not have.
-	if m.err.Condition == xmpp.ServiceUnavailable && m.to.Local != "" && m.to.Resource == "" {
-		e.Code = exit.NoUser
-	}
-	switch {
-	case e.Code == exit.NoUser:
-		e.Hint = "no such account, or it accepts no messages while offline"
-	case m.err.Condition == xmpp.RemoteServerNotFound:
-		e.Hint = fmt.Sprintf("%s cannot reach %s: %s", account.Domain, m.to.Domain, unreachable)
-	case e.Code == exit.Temporary:
-		e.Hint = "try again"
-	case m.to.Profile() != nil:
-		e.Hint = fmt.Sprintf("check the JID: %v", m.to.Profile())
-	}
-	return e
 }

@@ -36,7 +36,7 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 			l.env.trace("%v", err) // the next result says so
 		}
 	}
-	wait := backoff{start: time.Second, max: time.Minute}
+	wait := xmpp.Backoff{Start: time.Second, Max: time.Minute}
 	for {
 		started, printed := time.Now(), l.printed
 		located, err := l.attend(ctx, o)
@@ -51,10 +51,10 @@ func (l *listener) stay(ctx context.Context, o xmpp.Options) error {
 		}
 		l.env.flags.login = cmp.Or(l.env.flags.login, loginTimeout) // a server that is silent now may not be the next time
 		if l.printed > printed || time.Since(started) > time.Minute {
-			wait.reset()
+			wait.Reset()
 			l.trouble = trouble{}
 		}
-		d := wait.next()
+		d := wait.Next()
 		l.env.trace("%v; trying again in %s", err, d.Round(time.Millisecond))
 		if err := l.pause(err, d); err != nil {
 			return l.leave(err)
@@ -132,14 +132,14 @@ func (l *listener) pause(err error, d time.Duration) error {
 		t.since = time.Now()
 	}
 	if left := max(0, time.Until(t.since.Add(reportAfter))); !t.told && left < d {
-		if err := sleep(l.waiting, left); err != nil {
+		if err := xmpp.Sleep(l.waiting, left); err != nil {
 			return err
 		}
 		t.told = true
 		l.env.warn("%v; trying again", err)
 		d -= left
 	}
-	return sleep(l.waiting, d)
+	return xmpp.Sleep(l.waiting, d)
 }
 
 // works notes that a session does what it is for.
@@ -239,7 +239,7 @@ func (l *listener) settle(ctx context.Context, s *xmpp.Session) (goesOn bool, er
 	var heard atomic.Bool
 	go func() {
 		// Not a timer that each stanza sets anew: of those there are many.
-		for sleep(until, settled) == nil && heard.Swap(false) {
+		for xmpp.Sleep(until, settled) == nil && heard.Swap(false) {
 		}
 		stop(errSettled)
 	}()
@@ -523,7 +523,7 @@ func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error
 	if !l.messages {
 		return false, nil // nothing is missed
 	}
-	wait := backoff{start: time.Second, max: 10 * time.Second}
+	wait := xmpp.Backoff{Start: time.Second, Max: 10 * time.Second}
 	for {
 		account, err := l.accountInfo(ctx, s)
 		if err == nil {
@@ -531,11 +531,11 @@ func (l *listener) hasArchive(ctx context.Context, s *xmpp.Session) (bool, error
 			return account.Has(xep.NSStanzaID) && account.Has(xep.NSArchive), nil
 		}
 		e := classify(l.waiting, err)
-		if ctx.Err() != nil || e.Class != "stanza" && e.Class != "timeout" || wait.tries == infoTries {
+		if ctx.Err() != nil || e.Class != "stanza" && e.Class != "timeout" || wait.Tries() == infoTries {
 			return false, err
 		}
 		l.trouble.err = of(s.JID(), err)
-		if sleep(ctx, wait.next()) == nil {
+		if xmpp.Sleep(ctx, wait.Next()) == nil {
 			continue
 		}
 		if cause := context.Cause(l.waiting); cause != nil { // there was an answer, which says more

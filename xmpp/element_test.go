@@ -153,6 +153,17 @@ func TestXML(t *testing.T) {
 	}
 }
 
+// What is kept of an error is bounded.
+func TestKeptErrorOf(t *testing.T) {
+	e := parse(t, "<message xmlns='jabber:client' type='error'><error type='cancel' by='"+strings.Repeat("b", 1<<16)+
+		"'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:"+strings.Repeat("c", 1<<16)+"</gone>"+
+		"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>"+strings.Repeat("ä", 1<<16)+"</text></error></message>")
+	err := xmpp.KeptErrorOf(e)
+	if n := len(err.Text) + len(err.By) + len(err.Address); err.Condition != xmpp.Gone || n > 16<<10 || !utf8.ValidString(err.Text) {
+		t.Errorf("%s: %d bytes", err.Condition, n)
+	}
+}
+
 // RFC 6120, section 8.3: the error of a stanza.
 func TestErrorOf(t *testing.T) {
 	const ns = " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'"

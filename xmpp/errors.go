@@ -205,6 +205,18 @@ func ErrorOf(stanza *Element) *StanzaError {
 	return &StanzaError{Condition: condition, Type: typ, Text: text, By: Attr(e, "by"), Address: newAddress(e, condition)}
 }
 
+// maxReason is how much is kept of what an error says, in bytes.
+const maxReason = 4 << 10
+
+// KeptErrorOf is ErrorOf, fit to be kept when the stanza is gone.
+func KeptErrorOf(stanza *Element) *StanzaError {
+	err := ErrorOf(stanza)
+	for _, s := range []*string{&err.Text, &err.By, &err.Address} {
+		*s = strings.Clone(Clip(*s, maxReason))
+	}
+	return err
+}
+
 // newAddress returns where the entity is to be found now (RFC 6120, sections 8.3.3.5 and
 // 8.3.3.14), if that is an address or a URI.
 func newAddress(e *Element, condition Condition) string {

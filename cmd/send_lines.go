@@ -15,6 +15,7 @@ import (
 
 	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/deliver"
 )
 
 const (
@@ -36,11 +37,19 @@ type line struct {
 // A chunk holds messages that were ready together, or says at last why there are no
 // more.
 type chunk struct {
-	messages []*outgoing
+	messages []*deliver.Message
 	bad      []error // the lines that cannot be sent
 	skipped  int     // lines of listen
-	large    int     // the last line that was too large
 	err      error
+}
+
+// of is what a delivery takes of it: the rest is reported when it does so.
+func (c chunk) of(r *report) deliver.Chunk {
+	d := deliver.Chunk{Messages: c.messages, Last: c.err != nil}
+	if len(c.bad)+c.skipped > 0 || c.err != nil {
+		d.Taken = func() { r.take(c) }
+	}
+	return d
 }
 
 // What to do with a line that cannot be sent.
@@ -55,11 +64,11 @@ var errListened = errors.New("a line of listen")
 
 // input reads standard input, each line of which is a message or several. It reads no
 // more than a chunk ahead of who takes them, and ends with ctx.
-func (f *sender) input(ctx context.Context, targets []target) <-chan chunk {
-	chunks := make(chan chunk)
+func (f *sender) input(ctx context.Context, targets []target, r *report) <-chan deliver.Chunk {
+	chunks := make(chan deliver.Chunk)
 	send := func(c chunk) bool {
 		select {
-		case chunks <- c:
+		case chunks <- c.of(r):
 			return c.err == nil
 		case <-ctx.Done():
 			return false
@@ -78,7 +87,7 @@ func (f *sender) input(ctx context.Context, targets []target) <-chan chunk {
 			case err != nil:
 				c.bad = append(c.bad, err)
 			}
-			if c.err != nil || len(c.messages) >= flightSize {
+			if c.err != nil || len(c.messages) >= deliver.FlightSize {
 				if !send(c) {
 					return false
 				}
@@ -113,7 +122,7 @@ func readLines(r io.Reader, badLines string, handOn func([]line) bool) error {
 			ready = append(ready, line{number, number, text, bad})
 		}
 		rest, _ := b.Peek(b.Buffered())
-		if len(ready) > 0 && (err != nil || len(ready) == flightSize || bytes.IndexByte(rest, '\n') < 0) {
+		if len(ready) > 0 && (err != nil || len(ready) == deliver.FlightSize || bytes.IndexByte(rest, '\n') < 0) {
 			if !handOn(ready) {
 				return nil
 			}
@@ -255,7 +264,7 @@ func (f *sender) room(targets []target) int {
 	room := maxBatch
 	for _, t := range targets {
 		if m, err := f.stanza(f.content(t, "x")); err == nil {
-			b, _ := xmpp.XML(m.stanza) // if it cannot be written, that is said when it is
+			b, _ := xmpp.XML(m.Stanza) // if it cannot be written, that is said when it is
 			room = min(room, maxBatch-len(b))
 		}
 	}
@@ -263,7 +272,7 @@ func (f *sender) room(targets []target) int {
 }
 
 // fromLine makes the messages of a line of the input, all or none.
-func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
+func (f *sender) fromLine(l line, targets []target) ([]*deliver.Message, error) {
 	if l.err != nil {
 		return nil, l.err
 	}
@@ -277,16 +286,16 @@ func (f *sender) fromLine(l line, targets []target) ([]*outgoing, error) {
 	if f.inputJSON {
 		contents, err = f.fromJSON(l.text, targets)
 	}
-	made := make([]*outgoing, 0, len(contents))
+	made := make([]*deliver.Message, 0, len(contents))
 	for _, c := range contents {
-		var m *outgoing
+		var m *deliver.Message
 		if err == nil {
 			m, err = f.stanza(c)
 		}
 		if err != nil {
 			break
 		}
-		m.first, m.line = l.first, l.number
+		m.First, m.Last = l.first, l.number
 		made = append(made, m)
 	}
 	switch {

@@ -1,4 +1,4 @@
-package cmd
+package deliver
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // A flight is messages that are written together, with a ping behind them.
 type flight struct {
-	messages []*outgoing
+	messages []*Message
 	bytes    int  // about
 	written  bool // by an earlier connection, which was resumed: only the ping is missing
 
@@ -20,9 +20,9 @@ type flight struct {
 	unsent bool // and it cannot have been taken
 }
 
-func (f *flight) add(m *outgoing) {
+func (f *flight) add(m *Message) {
 	f.messages = append(f.messages, m)
-	f.bytes += m.size
+	f.bytes += m.Size
 }
 
 // A link takes flights to the server while a session lasts, without waiting for the
@@ -45,7 +45,7 @@ func newLink(ctx context.Context, s *xmpp.Session) *link {
 	go l.write()
 	go func() {
 		for _, err := range s.Stanzas(l.ctx) {
-			l.lost <- err // there is nothing else: delivery.take keeps all of it
+			l.lost <- err // there is nothing else: Delivery.hear keeps all of it
 		}
 	}()
 	return l
@@ -73,7 +73,7 @@ func (l *link) fly(f *flight) {
 	var stanzas []*xmpp.Element
 	if !f.written {
 		for _, m := range f.messages {
-			stanzas = append(stanzas, m.stanza)
+			stanzas = append(stanzas, m.Stanza)
 		}
 	}
 	wait, err := l.s.Fence(l.ctx, stanzas...)

@@ -125,8 +125,8 @@ func TestListenedLines(t *testing.T) {
 		made, err := s.fromLine(line{1, 1, in, nil}, []target{{jid: jid("juliet@example.org")}})
 		got := map[bool]string{true: "skipped", false: "bad"}[errors.Is(err, errListened)]
 		if len(made) == 1 {
-			b, _ := xmpp.XML(made[0].stanza)
-			got = strings.ReplaceAll(string(b), made[0].id(), "ID")
+			b, _ := xmpp.XML(made[0].Stanza)
+			got = strings.ReplaceAll(string(b), made[0].ID(), "ID")
 		}
 		if got != want {
 			t.Errorf("%s\nis %s, want %s (%v)", in, got, want, err)
@@ -170,24 +170,6 @@ func TestReadBatches(t *testing.T) {
 	})
 }
 
-// The delays of a backoff double, and stay within a maximum.
-func TestBackoff(t *testing.T) {
-	b := backoff{start: time.Second, max: time.Minute}
-	for range 3 {
-		for _, least := range []time.Duration{1, 2, 4, 8, 16, 32, 40, 40, 40} {
-			if d := b.next(); d < least*time.Second || d > least*time.Second*3/2 {
-				t.Errorf("%s, want %d s and up to a half more", d, least)
-			}
-		}
-		b.reset()
-	}
-	for range 100 {
-		if d := b.next(); d > time.Minute {
-			t.Error(d)
-		}
-	}
-}
-
 // Whatever comes in, what goes out is in it, can be written, and is the same however the
 // input is cut to pieces.
 func FuzzInput(f *testing.F) {
@@ -223,11 +205,11 @@ func FuzzInput(f *testing.F) {
 			if len(made) != 1 {
 				t.Fatalf("%q: %d messages", l.text, len(made))
 			}
-			b, err := xmpp.XML(made[0].stanza)
-			if err != nil || !utf8.Valid(b) || len(b) > 6*made[0].size+1000 {
-				t.Fatalf("%q: %v, %d bytes instead of about %d", l.text, err, len(b), made[0].size)
+			b, err := xmpp.XML(made[0].Stanza)
+			if err != nil || !utf8.Valid(b) || len(b) > 6*made[0].Size+1000 {
+				t.Fatalf("%q: %v, %d bytes instead of about %d", l.text, err, len(b), made[0].Size)
 			}
-			if body, _ := xmpp.Text(made[0].stanza, xmpp.NSClient, "body"); !asJSON && body != l.text {
+			if body, _ := xmpp.Text(made[0].Stanza, xmpp.NSClient, "body"); !asJSON && body != l.text {
 				t.Fatalf("%q became %q", l.text, body)
 			}
 		}

@@ -17,8 +17,15 @@ import (
 
 	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/deliver"
 	"xmppkit/xmpp/xep"
 	"xmppkit/xmpp/xmpptest"
+)
+
+// What package deliver lets be in flight: see there.
+const (
+	windowSize  = 1000
+	windowBytes = 1 << 20
 )
 
 // A stage is the embedded server, and programs in this process that use it over pipes.
@@ -173,7 +180,7 @@ func TestWindow(t *testing.T) {
 		s := newStage(t, "silence@confirm")
 		in := new(lines)
 		r := s.run(t.Context(), in, "send", "--lines", "--json", "--timeout", "10", "juliet@localhost")
-		if messages, pings := s.count("<message"), s.count("<ping"); messages != windowSize || pings != windowSize/flightSize {
+		if messages, pings := s.count("<message"), s.count("<ping"); messages != windowSize || pings != windowSize/deliver.FlightSize {
 			t.Errorf("%d messages in %d flights", messages, pings)
 		}
 		if in.n > 20*windowSize {
@@ -181,7 +188,7 @@ func TestWindow(t *testing.T) {
 		}
 		unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "undefined-condition" })
 		unsent := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "recipient-unavailable" })
-		if r.code != exit.Timeout || len(unknown) != windowSize || len(unsent) != flightSize || len(unknown)+len(unsent) != len(r.records(t)) {
+		if r.code != exit.Timeout || len(unknown) != windowSize || len(unsent) != deliver.FlightSize || len(unknown)+len(unsent) != len(r.records(t)) {
 			t.Errorf("%d: %d unknown, %d not sent: %s", r.code, len(unknown), len(unsent), r.err)
 		}
 		for _, id := range unknown {
@@ -499,22 +506,22 @@ func TestRanges(t *testing.T) {
 		{[]int{7, 7}, "line 7 is"},
 		{[]int{3, 4, 4, 5, 9, 11, 12}, "lines 3-5, 9, 11-12 are"},
 	} {
-		var all []*outgoing
+		var all []*deliver.Message
 		for _, n := range test.lines {
-			all = append(all, &outgoing{first: n, line: n})
+			all = append(all, &deliver.Message{First: n, Last: n})
 		}
 		if got := ranges(all); got != test.want {
 			t.Errorf("%s, want %s", got, test.want)
 		}
 	}
-	var all []*outgoing
+	var all []*deliver.Message
 	for n := range 1000 {
-		all = append(all, &outgoing{first: 2*n + 1, line: 2*n + 1})
+		all = append(all, &deliver.Message{First: 2*n + 1, Last: 2*n + 1})
 	}
 	if got := ranges(all); len(got) > 200 || !strings.HasSuffix(got, "39, and others up to 1999 are") {
 		t.Error(got)
 	}
-	if got := ranges([]*outgoing{{first: 1, line: 3}, {first: 4, line: 4}}); got != "lines 1-4 are" {
+	if got := ranges([]*deliver.Message{{First: 1, Last: 3}, {First: 4, Last: 4}}); got != "lines 1-4 are" {
 		t.Error(got)
 	}
 }

@@ -1,25 +1,24 @@
-package cmd
+package deliver
 
 import (
 	"maps"
 	"slices"
 	"time"
 
-	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
 )
 
 // A pace is how fast messages may go to somebody who refuses them for now (XEP-0205,
 // section 4): after pauses, twice as long each time.
 type pace struct {
-	backoff backoff
+	backoff xmpp.Backoff
 	tries   int       // that were refused, in a row
 	until   time.Time // nothing is written before
 	window  int       // how many may be under way
 }
 
 func newPace(window int) pace {
-	return pace{backoff: backoff{start: time.Second, max: time.Minute}, window: window}
+	return pace{backoff: xmpp.Backoff{Start: time.Second, Max: time.Minute}, window: window}
 }
 
 // refuse is told of a refusal. It begins a pause, if there is none, and reports whether
@@ -33,26 +32,26 @@ func (p *pace) refuse(tries, window int) bool {
 		return false
 	}
 	p.tries++
-	p.until, p.window = now.Add(p.backoff.next()), window
+	p.until, p.window = now.Add(p.backoff.Next()), window
 	return true
 }
 
 func (p *pace) recover() {
 	p.tries = 0
-	p.backoff.reset()
+	p.backoff.Reset()
 }
 
 // A lane holds the messages of a recipient who refuses them for now, so that no others
 // wait for them: it tries one, and after each that is not refused one more at a time.
 type lane struct {
 	pace
-	open    int         // messages that the lane has let go, and that are not settled
-	waiting []*outgoing // in order
+	open    int        // messages that the lane has let go, and that are not settled
+	waiting []*Message // in order
 }
 
 // lane returns that of a recipient, which is made now if need be. From now on it has all
 // messages of that recipient that are not written.
-func (d *delivery) lane(to xmpp.JID) *lane {
+func (d *Delivery) lane(to xmpp.JID) *lane {
 	l := d.lanes[to]
 	if l != nil {
 		return l
@@ -71,20 +70,20 @@ func (d *delivery) lane(to xmpp.JID) *lane {
 }
 
 // enqueue makes a message wait for being written, in order.
-func (d *delivery) enqueue(m *outgoing) {
+func (d *Delivery) enqueue(m *Message) {
 	q := &d.pending
-	if l := d.lanes[m.to.Bare()]; l != nil {
+	if l := d.lanes[m.To.Bare()]; l != nil {
 		q = &l.waiting
 		d.waiting++
-		d.waitingBytes += m.size
+		d.waitingBytes += m.Size
 	}
-	i, _ := slices.BinarySearchFunc(*q, m, inOrder)
+	i, _ := slices.BinarySearchFunc(*q, m, InOrder)
 	*q = slices.Insert(*q, i, m)
 }
 
 // dequeue takes the first message of a queue, as it is written.
-func (d *delivery) dequeue(m *outgoing) {
-	l := d.lanes[m.to.Bare()]
+func (d *Delivery) dequeue(m *Message) {
+	l := d.lanes[m.To.Bare()]
 	if l == nil {
 		d.pending = d.pending[1:]
 		return
@@ -93,39 +92,39 @@ func (d *delivery) dequeue(m *outgoing) {
 	l.open++
 	m.lane = l
 	d.waiting--
-	d.waitingBytes -= m.size
+	d.waitingBytes -= m.Size
 }
 
 // dissolve ends all lanes: what waits in them is pending.
-func (d *delivery) dissolve() {
+func (d *Delivery) dissolve() {
 	for _, l := range d.lanes {
 		d.pending = append(d.pending, l.waiting...)
 	}
 	clear(d.lanes)
 	d.waiting, d.waitingBytes = 0, 0
-	slices.SortFunc(d.pending, inOrder)
+	slices.SortFunc(d.pending, InOrder)
 }
 
 // refused handles a bounce. Where it may help, the message is to be sent again, later;
 // until then others of the same recipient wait as well, or all others, if it was our
 // server that refused it for the rate: that is reported.
-func (d *delivery) refused(m *outgoing) bool {
-	if m.limited == d.retries || !isTemporary(m.err) {
-		d.settle(m, m.err)
+func (d *Delivery) refused(m *Message) bool {
+	if m.limited == d.o.Retries || !d.isTemporary(m.err) {
+		d.settle(m, m.bounced())
 		return false
 	}
 	ours := d.limits(m)
 	p, window := &d.pace, max(1, min(d.pace.window, len(d.open))/2)
 	if !ours {
-		l := d.lane(m.to.Bare())
+		l := d.lane(m.To.Bare())
 		p, window = &l.pace, 1
 	}
-	if !p.refuse(d.retries, window) {
+	if !p.refuse(d.o.Retries, window) {
 		p.window = windowSize // it has been tried enough: each that waits is tried once
-		d.settle(m, m.err)
+		d.settle(m, m.bounced())
 		return false
 	}
-	d.env.trace("message to %s refused, %s: trying again in %s", m.to, m.err, time.Until(p.until).Round(time.Millisecond))
+	d.trace("message to %s refused, %s: trying again in %s", m.To, m.err, time.Until(p.until).Round(time.Millisecond))
 	m.limited++
 	m.confirmed, m.refusal, m.err, m.told = false, m.err, nil, false // nobody else knows of it any more
 	d.takeBack(m)
@@ -133,15 +132,15 @@ func (d *delivery) refused(m *outgoing) bool {
 }
 
 // isTemporary reports whether the same message may be taken later.
-func isTemporary(e *xmpp.StanzaError) bool { return isLimit(e) || stanzaCode(e) == exit.Temporary }
+func (d *Delivery) isTemporary(e *xmpp.StanzaError) bool { return isLimit(e) || d.o.Temporary(e) }
 
 // limits reports whether it was our server that refused a message, for the rate of all:
 // it says so in its own or the account's name, or it says so in the recipient's, and
 // then before the confirmation. What has a resource of our domain is a client.
-func (d *delivery) limits(m *outgoing) bool {
+func (d *Delivery) limits(m *Message) bool {
 	limit := m.err.Condition == xmpp.PolicyViolation
 	server := xmpp.JID{Domain: d.account.Domain}
-	if by := m.by; by != m.to.Bare() && (by == server || by == d.account) {
+	if by := m.by; by != m.To.Bare() && (by == server || by == d.account) {
 		return limit || m.err.Condition == xmpp.ResourceConstraint
 	}
 	return limit && m.early && (m.by.Resource == "" || m.by.Domain != server.Domain)
@@ -149,8 +148,8 @@ func (d *delivery) limits(m *outgoing) bool {
 
 // served is told of a message that was not refused for now: its recipient can have more
 // at a time.
-func (d *delivery) served(m *outgoing) {
-	to := m.to.Bare()
+func (d *Delivery) served(m *Message) {
+	to := m.To.Bare()
 	l := d.lanes[to]
 	if l == nil {
 		return

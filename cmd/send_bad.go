@@ -14,13 +14,14 @@ type badInput struct {
 	stop    bool // the first one ends the input
 	named   bool // JIDs are given, which get the text of lines of listen
 	lines   int
+	large   int // the last of them that was too large for the server
 	skipped int // lines of listen: they are no fault
 }
 
 // report reports each line that cannot be sent when it is read.
-func (b *badInput) report(c chunk) {
-	b.skipped += c.skipped
-	for _, err := range c.bad {
+func (b *badInput) report(bad []error, skipped int) {
+	b.skipped += skipped
+	for _, err := range bad {
 		b.lines++
 		text := shortened(err.Error())
 		b.env.printError(errorRecord{
