@@ -1,9 +1,13 @@
 package xmpp
 
 import (
+	"bytes"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"iter"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/beevik/etree"
 
@@ -201,6 +205,24 @@ func InLang(e *Element, ns, name string) *Element {
 // XML returns e as it would be written to a stream. It fails on characters and
 // names that XML cannot carry.
 func XML(e *Element) ([]byte, error) { return wire.Append(nil, e) }
+
+// Parse parses text that holds one element and, around it, nothing but white space. It
+// reads the element as if it stood in a client stream: without an xmlns attribute it is
+// in NSClient. The element is canonical, like those that a Session delivers.
+//
+// Parse is for what somebody has written. It accepts the XML of RFC 6120, section 11,
+// within the limits of a session, and repairs nothing. An error names the line and the
+// column, in characters.
+func Parse(b []byte) (*Element, error) {
+	e, err := wire.Parse(b, NSClient, sessionLimits)
+	if wrong, ok := errors.AsType[*wire.SyntaxError](err); ok {
+		before := b[:wrong.Offset]
+		line := bytes.Count(before, []byte("\n")) + 1
+		column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+		return nil, fmt.Errorf("line %d, column %d: %s", line, column, wrong.Reason)
+	}
+	return e, err
+}
 
 // CheckText tells whether XML can carry s: valid UTF-8, and no control characters
 // but tab and line breaks (XML 1.0, section 2.2).

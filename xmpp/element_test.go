@@ -71,9 +71,9 @@ func TestTextOf(t *testing.T) {
 	}
 }
 
-// X-09: the language is inherited from the stream, the stanza, the parent.
+// An element without a language has its parent's (RFC 6120, section 8.1.5).
 func TestLang(t *testing.T) {
-	m := parse(t, "<message><body>a</body><body xml:lang='de'><i>b</i></body><x lang='fr' xmlns='u'/></message>")
+	m := parse(t, "<message xml:lang='en'><body>a</body><body xml:lang='de'><i>b</i></body><x lang='fr' xmlns='u'/></message>")
 	bodies := xmpp.Children(m, xmpp.NSClient, "body")
 	for i, test := range []struct {
 		e    *xmpp.Element
@@ -226,6 +226,32 @@ func TestErrorsAreBounded(t *testing.T) {
 	for in, want := range map[string]string{"": "", "abc": "abc", "abcd": "abc…", "abä": "ab…", "äää": "ä…", "日本": "日…"} {
 		if got := xmpp.Clip(in, 3); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// An element is in the namespace of clients where it names none, and an error says where
+// a person has to look, counting characters.
+func TestParse(t *testing.T) {
+	for in, want := range map[string]string{
+		"\n<message to='a'><p:x xmlns:p='u'/></message>\n": `<message xmlns="jabber:client" to="a"><x xmlns="u"/></message>`,
+		"<ping xmlns='urn:xmpp:ping'/>":                    `<ping xmlns="urn:xmpp:ping"/>`,
+		"<a>" + strings.Repeat("x", 1<<20) + "</a>":        `<a xmlns="jabber:client">` + strings.Repeat("x", 1<<20) + "</a>",
+	} {
+		if got := text(parse(t, in)); got != want {
+			t.Errorf("%.80s: %.80s", in, got)
+		}
+	}
+	for in, want := range map[string]string{
+		"":                                  "line 1, column 1: no element",
+		"<a/>\n<b/>":                        "line 2, column 1: more than one element",
+		"<a>\r\n  \u00e9\u00e9<p:b/>\n</a>": "line 2, column 5: undeclared prefix",
+		"<a>\n":                             "line 2, column 1: the element has no end",
+		"<a>\n<?php ?></a>":                 "line 2, column 2: comment, processing instruction or document type",
+		"<a>" + strings.Repeat("x", 10<<20) + "</a>": "line 1, column 10485761: too large (more than 10 MiB)",
+	} {
+		if e, err := xmpp.Parse([]byte(in)); e != nil || err == nil || err.Error() != want {
+			t.Errorf("%.80q: %v, %v, want %s", in, e, err, want)
 		}
 	}
 }

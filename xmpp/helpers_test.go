@@ -41,14 +41,10 @@ func mustJID(s string) xmpp.JID {
 	return j
 }
 
-// parse makes an element of a client stream of text, as a Session delivers it.
+// parse is xmpp.Parse for what a test has written.
 func parse(t testing.TB, text string) *xmpp.Element {
 	t.Helper()
-	r := wire.NewReader(strings.NewReader(streamTag+text), wire.Limits{Stanza: 1 << 20})
-	if _, err := r.Header(); err != nil {
-		t.Fatal(err)
-	}
-	e, _, err := r.Next()
+	e, err := xmpp.Parse([]byte(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

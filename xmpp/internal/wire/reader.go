@@ -118,6 +118,7 @@ type Reader struct {
 	cause            string // why it is; "" for Limits.Stanza
 	soft             bool   // only of what is kept: the stanza may go on
 
+	strict    bool   // nothing is left out: see Parse
 	started   bool   // the header has been read
 	contentNS string // its default namespace
 	lang      string // its xml:lang
@@ -267,9 +268,9 @@ func (r *Reader) fail(condition, reason string) {
 }
 
 // cut leaves out what is being read, which is over a limit or has a name that cannot be
-// kept. In the stream header that is the end.
+// kept. In the stream header, and for Parse, that is the end.
 func (r *Reader) cut(condition, reason string) {
-	if len(r.stack) == 0 {
+	if len(r.stack) == 0 || r.strict {
 		r.fail(condition, reason)
 	} else if r.flaw == "" {
 		r.flaw, r.violation = reason, condition

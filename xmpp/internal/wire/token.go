@@ -118,10 +118,15 @@ func (r *Reader) startTag() *etree.Element {
 		r.skipElement()
 		return nil
 	}
+	start := r.offset() - 1
 	name, sum := r.name()
 	scope := len(r.decls)
 	empty := r.attributes(scope, true)
+	read := r.err == nil
 	e := r.openElement(name, scope)
+	if wrong, ok := r.err.(*SyntaxError); ok && read && r.strict {
+		wrong.Offset = start // what is wrong with the tag is known only at its end
+	}
 	switch {
 	case r.err != nil:
 		return nil
