@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/beevik/etree"
-
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -23,11 +21,11 @@ import (
 // discoQuery makes the payload of an answer, as canonical as a session delivers it.
 func discoQuery(t *testing.T, content string) *xmpp.Element {
 	t.Helper()
-	doc := etree.NewDocument()
-	if err := doc.ReadFromString("<query xmlns='http://jabber.org/protocol/disco#info'>" + content + "</query>"); err != nil {
+	e, err := xmpp.Parse([]byte("<query xmlns='http://jabber.org/protocol/disco#info'>" + content + "</query>"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return doc.Root()
+	return e
 }
 
 func TestDiscoInfo(t *testing.T) {
