@@ -386,7 +386,7 @@ func TestLegacyLost(t *testing.T) {
 // server, who changes what the server says.
 func between(w *world, change func(string) string) xmpp.Options {
 	ca, cert := handmade()
-	roots := ca.pool()
+	roots := ca.Pool()
 	roots.AppendCertsFromPEM(w.CA())
 	o := w.Options
 	o.RootCAs = roots

@@ -2,14 +2,13 @@ package xmpp_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"slices"
@@ -150,52 +149,39 @@ func (w *world) starttls() xmpp.Options {
 	return o
 }
 
-// An authority issues certificates for a server made by hand.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+// An authority issues certificates for a server made by hand. It does not fail.
+type authority struct{ *xmpptest.Authority }
 
-// A certificate template that is valid at any time a test runs at: a bubble begins in
-// the year 2000.
+// template is a certificate for a server of these names.
 func template(names ...string) *x509.Certificate {
-	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
-	return &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "test"}, DNSNames: names,
-		NotBefore: time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-	}
+	t := xmpptest.Template("test")
+	t.DNSNames, t.ExtKeyUsage, t.BasicConstraintsValid = names, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, true
+	return t
 }
 
+// newAuthority makes an authority. Where it has a parent, that has signed its certificate.
 func newAuthority(parent *authority, change func(*x509.Certificate)) *authority {
-	t := template()
-	t.IsCA, t.KeyUsage, t.ExtKeyUsage = true, x509.KeyUsageCertSign, nil
-	if change != nil {
-		change(t)
+	root, err := xmpptest.NewAuthority()
+	if err != nil {
+		panic(err)
 	}
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	a := &authority{t, key}
 	if parent == nil {
-		parent = a
+		return &authority{root}
 	}
-	a.cert = parent.sign(t, key).Leaf
-	return a
+	if change != nil {
+		change(root.Certificate)
+	}
+	return &authority{&xmpptest.Authority{Certificate: parent.sign(root.Certificate, root.Key).Leaf, Key: root.Key}}
 }
 
 // sign issues a certificate for a key; others stand behind it in its chain.
-func (a *authority) sign(t *x509.Certificate, key *ecdsa.PrivateKey, chain ...*authority) tls.Certificate {
-	der, err := x509.CreateCertificate(rand.Reader, t, a.cert, key.Public(), a.key)
+func (a *authority) sign(t *x509.Certificate, key crypto.Signer, chain ...*authority) tls.Certificate {
+	c, err := a.Issue(t, key)
 	if err != nil {
 		panic(err)
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	c := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 	for _, other := range chain {
-		c.Certificate = append(c.Certificate, other.cert.Raw)
+		c.Certificate = append(c.Certificate, other.Certificate.Raw)
 	}
 	return c
 }
@@ -204,12 +190,6 @@ func (a *authority) sign(t *x509.Certificate, key *ecdsa.PrivateKey, chain ...*a
 func (a *authority) issue(t *x509.Certificate, chain ...*authority) tls.Certificate {
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	return a.sign(t, key, chain...)
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
 }
 
 // The certificate of servers made by hand.
@@ -233,7 +213,7 @@ type peer struct {
 func scripted(t testing.TB, run func(p *peer)) xmpp.Options {
 	ca, _ := handmade()
 	return xmpp.Options{
-		JID: mustJID("romeo@localhost"), Password: password, AllowPlain: true, RootCAs: ca.pool(), Server: "server.example:5223",
+		JID: mustJID("romeo@localhost"), Password: password, AllowPlain: true, RootCAs: ca.Pool(), Server: "server.example:5223",
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			there, here := net.Pipe()
 			go func() {

@@ -69,7 +69,7 @@ func TestCertificates(t *testing.T) {
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	self := template("example.org")
 	leaf := ca.issue(template("example.org"))
-	fake := &authority{leaf.Leaf, leaf.PrivateKey.(*ecdsa.PrivateKey)}
+	fake := &authority{&xmpptest.Authority{Certificate: leaf.Leaf, Key: leaf.PrivateKey.(*ecdsa.PrivateKey)}}
 	bubbleTime := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 	for name, test := range map[string]struct {
@@ -79,7 +79,7 @@ func TestCertificates(t *testing.T) {
 		"right":                    {ca.issue(template("example.org")), ""},
 		"among others":             {ca.issue(template("a.example", "example.org")), ""},
 		"with an intermediate":     {middle.issue(template("example.org"), middle), ""},
-		"self-signed":              {(&authority{self, key}).sign(self, key), "an authority that is not trusted here"},
+		"self-signed":              {(&authority{&xmpptest.Authority{Certificate: self, Key: key}}).sign(self, key), "an authority that is not trusted here"},
 		"stranger's":               {stranger.issue(template("example.org"), stranger), "an authority that is not trusted here"},
 		"wrong name":               {ca.issue(template("other.example")), `is for "other.example", not "example.org"`},
 		"the server's name (C-08)": {ca.issue(template("server.example")), `is for "server.example", not "example.org"`},
@@ -110,7 +110,7 @@ func TestCertificates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				o := xmpp.Options{JID: mustJID("romeo@example.org"), Password: password, Server: "server.example:5223", RootCAs: ca.pool()}
+				o := xmpp.Options{JID: mustJID("romeo@example.org"), Password: password, Server: "server.example:5223", RootCAs: ca.Pool()}
 				_, clear, err := dialTLS(t, o, &tls.Config{Certificates: []tls.Certificate{test.cert}})
 				var d *xmpp.DialError
 				if test.want == "" {
@@ -161,7 +161,7 @@ func TestServerName(t *testing.T) {
 		"[::1]":                {"", ca.issue(six)},
 	} {
 		bubble(t, func(t *testing.T) {
-			o := xmpp.Options{JID: mustJID("romeo@" + domain), Server: "server.example:5223", RootCAs: ca.pool()}
+			o := xmpp.Options{JID: mustJID("romeo@" + domain), Server: "server.example:5223", RootCAs: ca.Pool()}
 			cs, clear, err := dialTLS(t, o, &tls.Config{Certificates: []tls.Certificate{test.cert}})
 			if cs.ServerName != test.sni || len(clear) == 0 {
 				t.Errorf("%s: asked for %q, %v", domain, cs.ServerName, err)
@@ -173,7 +173,7 @@ func TestServerName(t *testing.T) {
 // C-23: TLS 1.2 at least. C-24: ALPN on direct TLS, which the server may ignore.
 func TestTLSVersionAndALPN(t *testing.T) {
 	ca, cert := handmade()
-	o := xmpp.Options{JID: mustJID("romeo@localhost"), Server: "server.example:5223", RootCAs: ca.pool()}
+	o := xmpp.Options{JID: mustJID("romeo@localhost"), Server: "server.example:5223", RootCAs: ca.Pool()}
 	dial := func(t *testing.T, config *tls.Config) (tls.ConnectionState, []byte, error) {
 		config.Certificates = []tls.Certificate{cert}
 		return dialTLS(t, o, config)
@@ -222,7 +222,7 @@ func TestTLSVersionAndALPN(t *testing.T) {
 var systemAuthority = sync.OnceValue(func() *authority {
 	a := newAuthority(nil, nil)
 	os.Setenv("GODEBUG", "x509usefallbackroots=1")
-	x509.SetFallbackRoots(a.pool())
+	x509.SetFallbackRoots(a.Pool())
 	return a
 })
 
@@ -235,7 +235,7 @@ func TestRootCAs(t *testing.T) {
 		for _, test := range []struct {
 			roots *x509.CertPool
 			ok    bool
-		}{{nil, true}, {system.pool(), true}, {own.pool(), false}, {x509.NewCertPool(), false}} {
+		}{{nil, true}, {system.Pool(), true}, {own.Pool(), false}, {x509.NewCertPool(), false}} {
 			o.RootCAs = test.roots
 			_, clear, err := dialTLS(t, o, &tls.Config{Certificates: []tls.Certificate{cert}})
 			if (len(clear) > 0) != test.ok {
@@ -263,15 +263,15 @@ func TestPins(t *testing.T) {
 		ok   bool
 	}{
 		"leaf":                {[]string{good}, leaf, true},
-		"backup":              {[]string{xmpp.Pin(ca.cert), good}, leaf, true},
+		"backup":              {[]string{xmpp.Pin(ca.Certificate), good}, leaf, true},
 		"another certificate": {[]string{good}, renewed, true},
-		"intermediate":        {[]string{xmpp.Pin(middle.cert)}, leaf, false},
-		"authority":           {[]string{xmpp.Pin(ca.cert)}, leaf, false},
+		"intermediate":        {[]string{xmpp.Pin(middle.Certificate)}, leaf, false},
+		"authority":           {[]string{xmpp.Pin(ca.Certificate)}, leaf, false},
 		"mismatch":            {[]string{good}, ca.issue(template("localhost")), false},
 		"empty":               {[]string{""}, leaf, false},
 		"prefix":              {[]string{good[:len(good)-1]}, leaf, false},
 	} {
-		for _, roots := range []*x509.CertPool{ca.pool(), nil} { // a pin replaces the roots
+		for _, roots := range []*x509.CertPool{ca.Pool(), nil} { // a pin replaces the roots
 			t.Run(name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					o := xmpp.Options{JID: mustJID("romeo@localhost"), Server: "server.example:5223", Pins: test.pins, RootCAs: roots}

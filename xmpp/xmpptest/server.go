@@ -74,7 +74,7 @@ type Server struct {
 	Domain string // must not be changed
 
 	config    Config
-	ca        *authority
+	ca        *Authority
 	key       *ecdsa.PrivateKey
 	cert      tls.Certificate
 	listeners []net.Listener
@@ -129,7 +129,7 @@ func New(config Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	if s.ca, err = newAuthority(); err != nil {
+	if s.ca, err = NewAuthority(); err != nil {
 		return nil, fmt.Errorf("xmpptest: %w", err)
 	}
 	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

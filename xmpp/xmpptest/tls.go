@@ -6,77 +6,17 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/idna"
 )
 
-// An authority issues the certificates of one server and of its clients.
-type authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func newAuthority() (*authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	t := template("xmpptest CA")
-	t.IsCA = true
-	t.BasicConstraintsValid = true
-	t.KeyUsage = x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	return &authority{key, cert}, err
-}
-
-// template is a certificate valid at any time a test runs at: a testing/synctest
-// bubble begins in the year 2000.
-func template(name string) *x509.Certificate {
-	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	return &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC),
-		NotAfter:     time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-	}
-}
-
-// issue signs t for key.
-func (a *authority) issue(t *x509.Certificate, key *ecdsa.PrivateKey) (tls.Certificate, error) {
-	der, err := x509.CreateCertificate(rand.Reader, t, a.cert, key.Public(), a.key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
-func (a *authority) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-}
-
 // serverCertificate issues a certificate for domain, or one with the flaw that a
 // fault asks for. All are for the same key, so that a pin of it holds for each.
-func serverCertificate(ca *authority, key *ecdsa.PrivateKey, domain string, f faults) (tls.Certificate, error) {
-	t := template(domain)
+func serverCertificate(ca *Authority, key *ecdsa.PrivateKey, domain string, f faults) (tls.Certificate, error) {
+	t := Template(domain)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	if ip := net.ParseIP(strings.Trim(domain, "[]")); ip != nil {
 		t.IPAddresses = []net.IP{ip}
@@ -94,15 +34,15 @@ func serverCertificate(ca *authority, key *ecdsa.PrivateKey, domain string, f fa
 	case f.has("expired-cert"):
 		t.NotAfter = t.NotBefore.AddDate(1, 0, 0)
 	case f.has("self-signed"):
-		ca = &authority{key, t}
+		ca = &Authority{t, key}
 	case f.has("untrusted-ca"):
-		other, err := newAuthority()
+		other, err := NewAuthority()
 		if err != nil {
 			return tls.Certificate{}, err
 		}
 		ca = other
 	}
-	return ca.issue(t, key)
+	return ca.Issue(t, key)
 }
 
 // tlsConfig is the configuration for one connection. Tickets are off, as they are
@@ -120,7 +60,7 @@ func (c *conn) tlsConfig() (*tls.Config, error) {
 		MinVersion:             c.s.config.MinTLS,
 		MaxVersion:             c.s.config.MaxTLS,
 		ClientAuth:             tls.RequestClientCert,
-		ClientCAs:              c.s.ca.pool(),
+		ClientCAs:              c.s.ca.Pool(),
 		SessionTicketsDisabled: true,
 	}
 	if c.direct {
@@ -130,7 +70,7 @@ func (c *conn) tlsConfig() (*tls.Config, error) {
 }
 
 // CA returns, as PEM, the authority whose certificates the server shows.
-func (s *Server) CA() []byte { return s.ca.pem() }
+func (s *Server) CA() []byte { return s.ca.PEM() }
 
 // Certificate returns the certificate the server shows where no fault replaces it.
 func (s *Server) Certificate() *x509.Certificate { return s.cert.Leaf }
@@ -143,9 +83,9 @@ func (s *Server) ClientCertificate(local string) tls.Certificate {
 	if err != nil {
 		return tls.Certificate{}
 	}
-	t := template(local)
+	t := Template(local)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	cert, err := s.ca.issue(t, key)
+	cert, err := s.ca.Issue(t, key)
 	if err != nil {
 		return tls.Certificate{}
 	}
@@ -160,7 +100,7 @@ func (c *conn) certified() (string, bool) {
 		return "", false
 	}
 	_, err := peer[0].Verify(x509.VerifyOptions{
-		Roots:     c.s.ca.pool(),
+		Roots:     c.s.ca.Pool(),
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	return peer[0].Subject.CommonName, err == nil
