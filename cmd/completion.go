@@ -75,6 +75,7 @@ func (env *Env) addCompletions(root *cobra.Command, words []string) {
 		}
 		cmd.PersistentFlags().VisitAll(complete)
 		cmd.LocalNonPersistentFlags().VisitAll(complete)
+		cmd.Short = helpOf(cmd).summary // only cobra's completions read it
 		if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 {
 			cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 				after := afterDash(cmd, words[:len(words)-1])

@@ -46,24 +46,17 @@ func newHelpCmd(env *Env, root *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// describe gives the commands their summaries, and help the topics: the files that are
-// of no command.
-func describe(root, help *cobra.Command) {
-	files, _ := helpFiles.ReadDir("help") // it is there: it was embedded
-	topics := make([]string, 0, len(files))
-	for _, f := range files {
-		topics = append(topics, strings.TrimSuffix(f.Name(), ".txt"))
-	}
+// addTopics adds the topics to help: the files that are of no command.
+func addTopics(root, help *cobra.Command) {
+	commands := make(map[string]bool)
 	for cmd := range all(root) {
-		cmd.Short = helpOf(cmd).summary
-		cmd.DisableFlagsInUseLine = true // Use has them where they belong: before --
-		cmd.Flags().SortFlags = false
-		topics = slices.DeleteFunc(topics, func(name string) bool { return name == helpName(cmd) })
+		commands[helpName(cmd)] = true
 	}
-	for _, name := range topics {
-		topic := &cobra.Command{Use: name} // it cannot be run: cobra takes that for a topic
-		help.AddCommand(topic)
-		topic.Short = helpOf(topic).summary
+	files, _ := helpFiles.ReadDir("help") // it is there: it was embedded
+	for _, f := range files {
+		if name := strings.TrimSuffix(f.Name(), ".txt"); !commands[name] {
+			help.AddCommand(&cobra.Command{Use: name}) // it cannot be run: for cobra that is a topic
+		}
 	}
 }
 
@@ -125,6 +118,7 @@ func flagHelp(f *pflag.Flag) (flag, value, does string) {
 // topic flags.
 func ownFlags(cmd *cobra.Command) (flags []*pflag.Flag) {
 	set, global := cmd.Flags(), cmd.Root().PersistentFlags()
+	set.SortFlags = false
 	if cmd.Name() == flagsTopic && cmd.IsAdditionalHelpTopicCommand() {
 		set, global = global, &pflag.FlagSet{}
 	}
@@ -249,7 +243,7 @@ func (p *helpPrinter) commands(cmd *cobra.Command) {
 		t := helpTable{title: g.Title}
 		for _, c := range cmd.Commands() {
 			if c.GroupID == g.ID && c.Runnable() {
-				t.rows = append(t.rows, [2]string{c.Name(), c.Short})
+				t.rows = append(t.rows, [2]string{c.Name(), helpOf(c).summary})
 			}
 		}
 		tables = append(tables, t)
@@ -257,7 +251,7 @@ func (p *helpPrinter) commands(cmd *cobra.Command) {
 	topics := helpTable{title: "Topics (xmppkit help TOPIC)"}
 	for topic := range all(cmd) {
 		if topic != cmd && topic.IsAdditionalHelpTopicCommand() {
-			topics.rows = append(topics.rows, [2]string{topic.Name(), topic.Short})
+			topics.rows = append(topics.rows, [2]string{topic.Name(), helpOf(topic).summary})
 		}
 	}
 	p.tables(append(tables, topics)...)

@@ -129,7 +129,7 @@ func (p *page) commands(cmd *cobra.Command) {
 	}
 	p.line(".SH COMMANDS")
 	for _, c := range cmd.Commands() {
-		p.line(".TP\n.B %s\n%s", roff(c.Name()), roff(c.Short))
+		p.line(".TP\n.B %s\n%s", roff(c.Name()), roff(helpOf(c).summary))
 	}
 }
 

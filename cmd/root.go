@@ -76,7 +76,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	group(root, "Who and what", newPingCmd(env), newPresenceCmd(env), newRosterCmd(env), newDiscoCmd(env))
 	group(root, "Manage", newAccountCmd(env))
 	group(root, "More", newDemoCmd(env), newVersionCmd(env), newCompletionCmd(), help)
-	describe(root, help)
+	addTopics(root, help)
 	return root
 }
 
