@@ -1,11 +1,11 @@
 package xmpp
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"strings"
 
+	"xmppkit/internal/aside"
 	"xmppkit/xmpp/sasl"
 )
 
@@ -111,19 +111,5 @@ func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	type result struct {
-		response []byte
-		err      error
-	}
-	done := make(chan result, 1)
-	go func() {
-		response, err := client.Next(data)
-		done <- result{response, err}
-	}()
-	select {
-	case r := <-done:
-		return r.response, r.err
-	case <-n.ctx.Done():
-		return nil, context.Cause(n.ctx)
-	}
+	return aside.Run(n.ctx, 0, func() ([]byte, error) { return client.Next(data) })
 }

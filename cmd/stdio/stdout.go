@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"xmppkit/internal/aside"
 )
 
 // Closed stands for a standard output that was closed from the start.
@@ -78,25 +80,6 @@ func (s *Stdout) Write(b []byte) (int, error) {
 }
 
 func (s *Stdout) write(ctx context.Context, b []byte) (int, error) {
-	type result struct {
-		n   int
-		err error
-	}
-	done := make(chan result, 1)
 	b = bytes.Clone(b) // it may be written long after this has returned
-	go func() {
-		n, err := s.w.Write(b)
-		done <- result{n, err}
-	}()
-	select {
-	case r := <-done:
-		return r.n, r.err
-	case <-ctx.Done():
-	}
-	select {
-	case r := <-done:
-		return r.n, r.err
-	case <-time.After(stalled):
-		return 0, context.Cause(ctx)
-	}
+	return aside.Run(ctx, stalled, func() (int, error) { return s.w.Write(b) })
 }

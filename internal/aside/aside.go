@@ -1,0 +1,34 @@
+// Package aside runs what cannot be interrupted, such as reading a pipe or deriving a key,
+// so that a context still ends the wait for it. It leaves out stopping the work itself:
+// that goes on until it is done, and its result is dropped.
+package aside
+
+import (
+	"context"
+	"time"
+)
+
+// Run returns what f returns, or the cause of ctx once that has ended and grace is over.
+func Run[T any](ctx context.Context, grace time.Duration, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-time.After(grace):
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
