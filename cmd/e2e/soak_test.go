@@ -139,7 +139,7 @@ func residentKiB(c *exec.Cmd) int64 {
 func TestSoakGoroutines(t *testing.T) {
 	s := newSoak(t)
 	env := make(map[string]string)
-	for _, kv := range s.command().Env {
+	for _, kv := range s.command(s.args...).Env {
 		k, v, _ := strings.Cut(kv, "=")
 		env[k] = v
 	}
