@@ -80,7 +80,7 @@ func (n *negotiation) answerTo(request *Element) (*Element, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !Is(e, NSClient, "iq") || Attr(e, "id") != Attr(request, "id") || !fromOwnServer(e, n.o.JID) {
+		if !Is(e, NSClient, "iq") || Attr(e, "id") != Attr(request, "id") || !fromServer(e, n.o.JID) {
 			continue
 		}
 		switch Attr(e, "type") {

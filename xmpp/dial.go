@@ -155,12 +155,12 @@ const maxRedirections = 2
 func reach(ctx context.Context, o Options, t talk) error {
 	err := reachServer(ctx, o, t)
 	for range maxRedirections {
-		elsewhere, ok := errors.AsType[*StreamError](err)
-		if !ok || elsewhere.Host == "" {
+		redirect, ok := errors.AsType[*StreamError](err)
+		if !ok || redirect.Host == "" {
 			break
 		}
 		o.trace("%v: following it", err)
-		o.Server = elsewhere.Host
+		o.Server = redirect.Host
 		err = reachServer(ctx, o, t)
 	}
 	return err

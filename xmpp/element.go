@@ -206,6 +206,15 @@ func InLang(e *Element, ns, name string) *Element {
 // names that XML cannot carry.
 func XML(e *Element) ([]byte, error) { return wire.Append(nil, e) }
 
+// ownXML is XML for elements that this package has made of what XML can carry.
+func ownXML(elements []*Element) []byte {
+	var b []byte
+	for _, e := range elements {
+		b, _ = wire.Append(b, e)
+	}
+	return b
+}
+
 // Parse parses text that holds one element and, around it, nothing but white space. It
 // reads the element as if it stood in a client stream: without an xmlns attribute it is
 // in NSClient. The element is canonical, like those that a Session delivers.

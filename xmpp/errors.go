@@ -267,8 +267,8 @@ func conditionOf(e *Element, ns string) (Condition, string) {
 	return condition, cmp.Or(text, specific)
 }
 
-// readError translates an error of the wire reader.
-func readError(err error, lost func(error) error) error {
+// wireError translates an error of the wire reader.
+func wireError(err error, lost func(error) error) error {
 	syntax := (*wire.SyntaxError)(nil)
 	switch {
 	case errors.As(err, &syntax):
@@ -286,9 +286,9 @@ func isLost(err error) bool {
 		errors.As(err, &op) && (op.Op == "read" || op.Op == "write")
 }
 
-// streamError reads a stream error. One that comes before TLS is from whoever is
+// streamErrorOf reads a stream error. One that comes before TLS is from whoever is
 // there, so it cannot send us elsewhere (RFC 6120, section 4.9.3.19).
-func streamError(e *Element, secured bool) error {
+func streamErrorOf(e *Element, secured bool) error {
 	condition, text := conditionOf(e, NSStreams)
 	err := &StreamError{Condition: condition, Text: text}
 	if host, ok := Text(e, NSStreams, string(SeeOtherHost)); ok && condition == SeeOtherHost {
@@ -303,7 +303,7 @@ func streamError(e *Element, secured bool) error {
 func streamErrorXML(e *StreamError) string {
 	specific := ""
 	if e.specific != nil {
-		specific = string(xmlOf([]*Element{e.specific}))
+		specific = string(ownXML([]*Element{e.specific}))
 	}
 	return fmt.Sprintf("<stream:error><%s xmlns='%s'/>%s</stream:error>%s", e.Condition, NSStreams, specific, endOfStream)
 }

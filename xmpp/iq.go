@@ -46,13 +46,13 @@ func (s *Session) Ping(ctx context.Context, to JID, before ...*Element) (time.Du
 
 // Exchange sends a request and, behind it in the same flight, elements and a ping as
 // Ping does. It returns the answer to the request once that to the ping is there too.
-func (s *Session) Exchange(ctx context.Context, iq *Element, behind ...*Element) (*Element, error) {
+func (s *Session) Exchange(ctx context.Context, iq *Element, after ...*Element) (*Element, error) {
 	c, forget, err := s.expect(iq)
 	if err != nil {
 		return nil, err
 	}
 	defer forget()
-	_, err = s.Ping(ctx, s.Server(), append([]*Element{iq}, behind...)...)
+	_, err = s.Ping(ctx, s.Server(), append([]*Element{iq}, after...)...)
 	if _, answered := errors.AsType[*StanzaError](err); err != nil && !answered {
 		return nil, err
 	}
@@ -101,8 +101,9 @@ type asideKey struct{}
 // Options.Pause the reader may wait for that, and the answer with it.
 func Aside(ctx context.Context) context.Context { return context.WithValue(ctx, asideKey{}, true) }
 
-// arrived notes that a flight has: every answer comes through the own server, in order.
-func (s *Session) arrived(flight int) {
+// confirm notes that the server has processed a flight: every answer comes through it, in
+// order.
+func (s *Session) confirm(flight int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prove(flight)
@@ -141,7 +142,7 @@ func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (n
 		if at.IsZero() {
 			return nil, 0, err
 		}
-		s.arrived(number)
+		s.confirm(number)
 		return answer, at.Sub(sent), err
 	}, nil
 }
@@ -213,7 +214,7 @@ func (s *Session) asked(c *call) JID {
 
 // dispatch gives an iq to whom it belongs and reports whether it is a request, and
 // so of interest to Stanzas as well.
-func (s *Session) dispatch(a arrived) bool {
+func (s *Session) dispatch(a incoming) bool {
 	iq := a.stanza
 	switch Attr(iq, "type") {
 	case "result", "error":
@@ -277,28 +278,4 @@ func Answers(from, to, own JID, secret bool) bool {
 		return true
 	}
 	return from.Alike(to) || from.Alike(to.Bare()) || from.Bare().Alike(to) || secret && from.Domain == to.Domain
-}
-
-// fromOwnServer reports whether a stanza comes from the account's server or, in
-// its name, from the account.
-func fromOwnServer(e *Element, account JID) bool {
-	from, err := Sender(e, account)
-	return err == nil && (from == JID{Domain: account.Domain} || from == account.Bare())
-}
-
-// Sender returns whom a stanza is from that has come to an account: the account itself
-// where it names nobody (RFC 6120, section 8.1.2.1). A from that is empty is not one that
-// is absent.
-func Sender(stanza *Element, account JID) (JID, error) {
-	from, ok := lookUpAttr(stanza, "from")
-	if !ok {
-		return account.Bare(), nil
-	}
-	return SplitJID(from)
-}
-
-// AddressIn returns the JID in an attribute, the zero one where there is none.
-func AddressIn(e *Element, attr string) JID {
-	jid, _ := SplitJID(Attr(e, attr))
-	return jid
 }

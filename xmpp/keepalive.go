@@ -25,7 +25,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 			return
 		case <-ticker.C:
 		}
-		if silent++; s.in.heard.Swap(false) || s.isPaused() {
+		if silent++; s.in.active.Swap(false) || s.isPaused() {
 			silent = 0
 		}
 		switch silent {
@@ -40,7 +40,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 			default: // one of a server that answers none is enough
 			}
 		case 7:
-			s.fail(fmt.Errorf("nothing came for %s", bound))
+			s.abort(fmt.Errorf("nothing came for %s", bound))
 			return
 		}
 		s.keepOpen()

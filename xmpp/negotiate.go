@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/beevik/etree"
@@ -34,9 +32,9 @@ type negotiation struct {
 	ctx    context.Context
 	o      Options
 	addr   string
-	raw    net.Conn // TCP; closing it ends whatever waits
-	conn   net.Conn // raw, or TLS over it
-	in     *arrival // of conn
+	raw    net.Conn    // TCP; closing it ends whatever waits
+	conn   net.Conn    // raw, or TLS over it
+	in     *connReader // of conn
 	r      *wire.Reader
 	doing  string // what is being waited for, for errors
 	opened bool   // our stream header is out, so an error can be sent
@@ -150,19 +148,19 @@ func (n *negotiation) header(from JID) string {
 // open writes a stream header, with elements behind it in the same flight, and
 // returns the features that answer it. Every stream has a parser of its own, so
 // nothing that came before it is left (RFC 6120, section 5.4.3.3).
-func (n *negotiation) open(doing string, from JID, behind ...*Element) (*Element, error) {
+func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element, error) {
 	n.doing = doing
-	n.in = &arrival{Reader: n.conn}
+	n.in = &connReader{Reader: n.conn}
 	n.r = wire.NewReader(n.in, loginLimits)
 	tag := n.header(from)
 	n.o.traceTag(true, tag)
-	if err := n.write([]byte("<?xml version='1.0'?>"+tag), behind...); err != nil {
+	if err := n.write([]byte("<?xml version='1.0'?>"+tag), after...); err != nil {
 		return nil, err
 	}
 	n.opened = true
 	header, err := n.r.Header()
 	if err != nil {
-		return nil, n.noHeader(n.readError(err))
+		return nil, n.noHeader(wireError(err, n.lost))
 	}
 	n.o.traceStart(header)
 	switch ns, v := n.r.ContentNS(), Attr(header, "version"); {
@@ -200,15 +198,15 @@ func (n *negotiation) violation(err *StreamError) error {
 
 // A strange error is that of a peer that is no XMPP server.
 type strange struct {
-	said string // what tells
+	sign string // that it is none
 	err  *StreamError
 }
 
-func (e strange) Error() string   { return ErrNotXMPP.Error() + ": " + e.said }
+func (e strange) Error() string   { return ErrNotXMPP.Error() + ": " + e.sign }
 func (e strange) Unwrap() []error { return []error{ErrNotXMPP, e.err} }
 
-func (n *negotiation) stranger(said string, err *StreamError) error {
-	return &DialError{Op: "stream", Addr: n.addr, Err: strange{said, err}}
+func (n *negotiation) stranger(sign string, err *StreamError) error {
+	return &DialError{Op: "stream", Addr: n.addr, Err: strange{sign, err}}
 }
 
 // noHeader is the error of what is not XML where the header of a stream has to be.
@@ -228,41 +226,15 @@ func firstLine(b []byte) []byte {
 	return bytes.TrimSpace(line)
 }
 
-// An arrival reads from a connection, and calls wait before it may have to.
-type arrival struct {
-	io.Reader
-	wait  func()
-	heard atomic.Bool  // something has come
-	reads atomic.Int64 // how often something has
-	first []byte       // of that, some bytes; belongs to the reader
-}
-
-// firstBytes is how much of what came first is kept, for an error.
-const firstBytes = 80
-
-func (a *arrival) Read(b []byte) (int, error) {
-	if a.wait != nil {
-		a.wait()
-	}
-	n, err := a.Reader.Read(b)
-	if n > 0 {
-		a.heard.Store(true)
-		a.first = append(a.first, b[:min(n, firstBytes-len(a.first))]...)
-
-		a.reads.Add(1)
-	}
-	return n, err
-}
-
 // next returns the next element; a stream error is an error.
 func (n *negotiation) next() (*Element, error) {
 	e, _, err := n.o.receive(n.r)
 	if err != nil {
-		return nil, n.readError(err)
+		return nil, wireError(err, n.lost)
 	}
 	switch flaw := n.r.Flaw(); {
 	case Is(e, NSStream, "error"):
-		return nil, streamError(e, n.secured())
+		return nil, streamErrorOf(e, n.secured())
 	case flaw != "": // so far the server says all of this itself
 		return nil, &StreamError{Condition: PolicyViolation, Text: flaw, Sent: true}
 	}
@@ -278,14 +250,10 @@ func (n *negotiation) write(flight []byte, elements ...*Element) error {
 		}
 		n.o.traceElement(true, e)
 	}
-	if err := put(n.conn, flight, writeBudget); err != nil {
+	if err := writeWithin(n.conn, flight, writeBudget); err != nil {
 		return n.lost(err)
 	}
 	return nil
-}
-
-func (n *negotiation) readError(err error) error {
-	return readError(err, n.lost)
 }
 
 func (n *negotiation) lost(err error) error {

@@ -15,8 +15,8 @@ const (
 	partSize = 100
 )
 
-// An arrived stanza waits for Stanzas.
-type arrived struct {
+// An incoming stanza waits for Stanzas.
+type incoming struct {
 	stanza *Element
 	over   *LimitError // nil where the stanza is whole
 	cost   int64       // in memory, in bytes, about
@@ -61,7 +61,7 @@ func (s *Session) await(ctx context.Context) error {
 			return nil
 		}
 		if s.Deaf() { // and what it had taken has been handled
-			s.fail(errTooMuch)
+			s.abort(errTooMuch)
 		}
 		select {
 		case <-ctx.Done():
@@ -78,7 +78,7 @@ func (s *Session) Queued() int {
 	return len(s.queue)
 }
 
-func (a arrived) yield(yield func(*Element, error) bool) bool {
+func (a incoming) yield(yield func(*Element, error) bool) bool {
 	if a.over != nil {
 		return yield(a.stanza, a.over)
 	}
@@ -86,11 +86,11 @@ func (a arrived) yield(yield func(*Element, error) bool) bool {
 }
 
 // dequeue returns the next that waits, if there is one.
-func (s *Session) dequeue() arrived {
+func (s *Session) dequeue() incoming {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		return arrived{}
+		return incoming{}
 	}
 	a := s.queue[0]
 	s.queue[0].stanza = nil
@@ -158,8 +158,8 @@ func (s *Session) wake() {
 	runtime.Gosched()
 }
 
-// arrive counts a stanza and gives it to whom it is for.
-func (s *Session) arrive(a arrived) error {
+// route counts a stanza and gives it to whom it is for.
+func (s *Session) route(a incoming) error {
 	e := a.stanza
 	if t := Attr(e, "type"); s.Deaf() && (e.Tag != "iq" || t != "result" && t != "error") {
 		return nil // it is not counted, so that a managed session is sent it again

@@ -62,7 +62,7 @@ func (s *Session) Resumption() *Resumption {
 
 // Lacking returns how many of the stanzas that had been sent the server had not got when
 // it resumed the session.
-func (s *Session) Lacking() int { return s.m.lacking }
+func (s *Session) Lacking() int { return s.m.unacked }
 
 const (
 	// maxID is how long the server's name for a session may be, in bytes (XEP-0198, section
@@ -99,8 +99,8 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	if there := o; isServer(o.Resume.Location) {
 		there.Server, there.another = o.Resume.Location, true
 		s, err = dial(ctx, there)
-		_, elsewhere := errors.AsType[*DialError](err)
-		tried = !elsewhere && !errors.Is(err, errSlow) || ctx.Err() != nil
+		_, unreached := errors.AsType[*DialError](err)
+		tried = !unreached && !errors.Is(err, errSlow) || ctx.Err() != nil
 	}
 	if !tried {
 		s, err = dial(ctx, o)
@@ -111,7 +111,7 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	if o.Pause {
 		go func() {
 			if err := s.proof(s.ctx); err != nil {
-				s.fail(fmt.Errorf("%w: %w", ErrUseless, err))
+				s.abort(fmt.Errorf("%w: %w", ErrUseless, err))
 				return
 			}
 			s.resend()
@@ -122,7 +122,7 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 		s.resend()
 		return s, nil
 	}
-	s.fail(err)
+	s.abort(err)
 	<-s.done
 	s.serving.Wait() // or it is told of this one after the next
 	if r := s.Resumption(); r != nil {
@@ -240,7 +240,7 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 		}
 		s.m.again = append(s.m.again, u.stanza)
 	}
-	s.m.lacking = len(s.m.again)
+	s.m.unacked = len(s.m.again)
 }
 
 // recordSize is what fits into one record of TLS. Where a connection is cut between two,

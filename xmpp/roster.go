@@ -54,7 +54,7 @@ func (r *Roster) Sorted() []Contact {
 // known is what an earlier session knew, or nil. A server that has versions and finds
 // that nothing has changed since sends nothing, and what has changed as pushes or
 // the roster as a whole (RFC 6121, section 2.6.3). known itself is not changed.
-func (s *Session) Roster(ctx context.Context, known *Roster, behind ...*Element) (*Roster, error) {
+func (s *Session) Roster(ctx context.Context, known *Roster, after ...*Element) (*Roster, error) {
 	r := &Roster{Account: s.jid.Bare(), Contacts: make(map[JID]Contact)}
 	query := NewElement(NSRoster, "query")
 	if s.Feature(nsRosterVersions, "ver") != nil {
@@ -66,7 +66,7 @@ func (s *Session) Roster(ctx context.Context, known *Roster, behind ...*Element)
 		}
 		query.CreateAttr("ver", r.Version) // empty for a client that knows nothing yet
 	}
-	answer, err := s.Exchange(ctx, NewIQ("get", JID{}, query), behind...)
+	answer, err := s.Exchange(ctx, NewIQ("get", JID{}, query), after...)
 	if err != nil {
 		return nil, err
 	}

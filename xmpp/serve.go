@@ -37,8 +37,8 @@ type request struct {
 }
 
 // requested is told of a request that has arrived.
-func (s *Session) requested(a arrived) {
-	own := fromOwnServer(a.stanza, s.jid)
+func (s *Session) requested(a incoming) {
+	own := fromServer(a.stanza, s.jid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -120,7 +120,7 @@ func (s *Session) serve(q request) {
 		answer = Refusal(iq, "modify", PolicyViolation)
 	case n != 1:
 		answer = Refusal(iq, "modify", BadRequest)
-	case Is(payload, NSPing, "ping") && Attr(iq, "type") == "get" && fromOwnServer(iq, s.jid):
+	case Is(payload, NSPing, "ping") && Attr(iq, "type") == "get" && fromServer(iq, s.jid):
 		answer = Result(iq)
 	case Is(payload, NSRoster, "query") && Attr(iq, "type") == "set":
 		if _, _, ok := rosterPush(iq, s.jid); !ok {

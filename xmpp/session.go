@@ -29,7 +29,7 @@ type Session struct {
 	addr     string
 	raw      net.Conn
 	conn     net.Conn
-	in       *arrival // of conn
+	in       *connReader // of conn
 	r        *wire.Reader
 	maxSize  int             // of a stanza that the server takes, in bytes; 0 where it does not say
 	ctx      context.Context // ends with the session; for HandleIQ
@@ -45,7 +45,7 @@ type Session struct {
 	sent     int // flights
 	proven   int // of them, those that the answer to a later request has confirmed
 	m        management
-	queue    []arrived
+	queue    []incoming
 	queued   int64         // what the queue takes
 	ready    chan struct{} // holds a token when the queue may have got something
 	room     chan struct{} // holds a token when the reader may go on
@@ -71,7 +71,7 @@ func newSession(n *negotiation, bound JID, features *Element) *Session {
 	}
 	s.o.Password = "" // it has done its work
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	n.in.wait = s.wake
+	n.in.before = s.wake
 	return s
 }
 
@@ -112,21 +112,21 @@ func (s *Session) readStanzas() error {
 	for {
 		e, size, err := s.o.receive(s.r)
 		if err != nil {
-			return readError(err, s.lost)
+			return wireError(err, s.lost)
 		}
 		switch {
 		case Is(e, NSStream, "error"):
-			return streamError(e, true)
+			return streamErrorOf(e, true)
 		case Namespace(e) == NSManage:
 			err = s.managed(e)
 		case !IsStanza(e): // RFC 6120, section 4.8.4
 			s.ignored++
 		default:
-			a := arrived{stanza: e, cost: size + partSize*int64(s.r.Parts())}
+			a := incoming{stanza: e, cost: size + partSize*int64(s.r.Parts())}
 			if flaw := s.r.Flaw(); flaw != "" {
 				a.over = &LimitError{flaw}
 			}
-			err = s.arrive(a)
+			err = s.route(a)
 		}
 		if err != nil {
 			return err
@@ -176,7 +176,7 @@ func (s *Session) lost(err error) error {
 
 // Drop ends the session without closing its stream, as if the connection was lost: the
 // server keeps it for Options.Resume where it does that.
-func (s *Session) Drop() { s.fail(errors.New("given up")) }
+func (s *Session) Drop() { s.abort(errors.New("given up")) }
 
 // Close closes the stream, with a last acknowledgement of what was handled. Where
 // something that was sent is unconfirmed, or the server would keep the session for a
@@ -198,7 +198,7 @@ func (s *Session) Close() error {
 		s.closed = true
 		ack := s.lastAck()
 		s.o.traceTag(true, endOfStream)
-		err = put(s.conn, append(ack, endOfStream...), closeBudget)
+		err = writeWithin(s.conn, append(ack, endOfStream...), closeBudget)
 	}
 	<-s.writing
 	s.mu.Lock()
@@ -219,8 +219,8 @@ func (s *Session) Close() error {
 	return err
 }
 
-// fail ends the session for a reason that its reader does not see.
-func (s *Session) fail(err error) {
+// abort ends the session for a reason that its reader does not see.
+func (s *Session) abort(err error) {
 	s.mu.Lock()
 	if s.err == nil {
 		s.err = s.lost(err)

@@ -37,7 +37,7 @@ type management struct {
 	acked     uint32
 	unproven  []sentStanza
 	again     []*Element // what is to be sent again, of a session that was resumed
-	lacking   int        // how much that was
+	unacked   int        // how much that was
 	forgotten bool       // more than unproven was not proven: the session cannot be resumed
 }
 
@@ -143,12 +143,12 @@ func (s *Session) ackXML() []byte {
 	a := NewElement(NSManage, "a", "h", strconv.FormatUint(uint64(uint32(s.m.handled)), 10))
 	s.mu.Unlock()
 	s.o.traceElement(true, a)
-	return xmlOf([]*Element{a})
+	return ownXML([]*Element{a})
 }
 
 // manage numbers a flight and notes its stanzas. It returns what stream management
 // wants in front of them and behind them. It is for who holds the token.
-func (s *Session) manage(elements []*Element) (flight int, before, behind []*Element) {
+func (s *Session) manage(elements []*Element) (flight int, before, after []*Element) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sent++
@@ -167,12 +167,12 @@ func (s *Session) manage(elements []*Element) (flight int, before, behind []*Ele
 		}
 	}
 	if len(s.m.unproven)/manyUnproven > many {
-		behind = append(behind, NewElement(NSManage, "r"))
+		after = append(after, NewElement(NSManage, "r"))
 	}
 	if len(s.m.unproven) > maxUnproven {
 		s.m.unproven, s.m.forgotten = nil, true
 	}
-	return s.sent, before, behind
+	return s.sent, before, after
 }
 
 func (o *Options) enable() *Element {
@@ -255,8 +255,8 @@ func (s *Session) acknowledged(h string) error {
 	}
 	s.m.acked = uint32(n)
 	left := s.m.sent - s.m.acked
-	if taken := len(s.m.unproven) - int(left); taken > 0 {
-		s.m.unproven = slices.Delete(s.m.unproven, 0, taken)
+	if acked := len(s.m.unproven) - int(left); acked > 0 {
+		s.m.unproven = slices.Delete(s.m.unproven, 0, acked)
 	}
 	return nil
 }

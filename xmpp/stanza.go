@@ -48,6 +48,30 @@ func answer(request *Element, typ string) *Element {
 	return a
 }
 
+// fromServer reports whether a stanza comes from the account's server or, in
+// its name, from the account.
+func fromServer(e *Element, account JID) bool {
+	from, err := Sender(e, account)
+	return err == nil && (from == JID{Domain: account.Domain} || from == account.Bare())
+}
+
+// Sender returns whom a stanza is from that has come to an account: the account itself
+// where it names nobody (RFC 6120, section 8.1.2.1). A from that is empty is not one that
+// is absent.
+func Sender(stanza *Element, account JID) (JID, error) {
+	from, ok := lookUpAttr(stanza, "from")
+	if !ok {
+		return account.Bare(), nil
+	}
+	return SplitJID(from)
+}
+
+// AddressIn returns the JID in an attribute, the zero one where there is none.
+func AddressIn(e *Element, attr string) JID {
+	jid, _ := SplitJID(Attr(e, attr))
+	return jid
+}
+
 const (
 	nsForward = "urn:xmpp:forward:0" // XEP-0297
 

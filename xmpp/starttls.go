@@ -26,7 +26,7 @@ func (n *negotiation) startTLS() error {
 	switch {
 	case lost && late.Load():
 		return n.silent()
-	case lost && !n.in.heard.Load():
+	case lost && !n.in.active.Load():
 		return mute{fmt.Errorf("%w (a port for direct TLS does that)", err)}
 	case err != nil:
 		return err

@@ -46,11 +46,11 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	if ctx.Err() != nil {
 		return 0, time.Time{}, context.Cause(ctx)
 	}
-	number, before, behind := s.manage(elements)
-	for _, e := range slices.Concat(before, elements, behind) {
+	number, before, after := s.manage(elements)
+	for _, e := range slices.Concat(before, elements, after) {
 		s.o.traceElement(true, e)
 	}
-	started, err := s.writeBytes(ctx, slices.Concat(xmlOf(before), b, xmlOf(behind)))
+	started, err := s.writeBytes(ctx, slices.Concat(ownXML(before), b, ownXML(after)))
 	return number, started, err
 }
 
@@ -94,7 +94,7 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	defer stop()
 	started := time.Now()
 	s.wrote = started
-	err := put(s.conn, b, writeBudget)
+	err := writeWithin(s.conn, b, writeBudget)
 	if err == nil {
 		return started, nil
 	}
@@ -119,27 +119,8 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	return started, err
 }
 
-// put is every write: one, with a deadline of its own, as TLS writes as well.
-func put(c net.Conn, b []byte, budget time.Duration) error {
-	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
-		return err
-	}
-	defer c.SetWriteDeadline(time.Time{})
-	_, err := c.Write(b)
-	return err
-}
-
 // end writes the last words of a stream.
 func (o *Options) end(c net.Conn, xml string) error {
 	o.traceTag(true, xml)
-	return put(c, []byte(xml), closeBudget)
-}
-
-// xmlOf is for elements that are made of nothing that XML cannot carry.
-func xmlOf(elements []*Element) []byte {
-	var b []byte
-	for _, e := range elements {
-		b, _ = wire.Append(b, e)
-	}
-	return b
+	return writeWithin(c, []byte(xml), closeBudget)
 }

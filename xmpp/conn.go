@@ -1,0 +1,43 @@
+package xmpp
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A connReader reads from a connection, and notes what comes.
+type connReader struct {
+	io.Reader
+	before func()       // called before each read, which may have to wait
+	active atomic.Bool  // something has come, since this was last set to false
+	reads  atomic.Int64 // how often something has come
+	first  []byte       // the beginning of what came; belongs to the goroutine that reads
+}
+
+// firstBytes is how much of what came first is kept, for an error.
+const firstBytes = 80
+
+func (c *connReader) Read(b []byte) (int, error) {
+	if c.before != nil {
+		c.before()
+	}
+	n, err := c.Reader.Read(b)
+	if n > 0 {
+		c.active.Store(true)
+		c.first = append(c.first, b[:min(n, firstBytes-len(c.first))]...)
+		c.reads.Add(1)
+	}
+	return n, err
+}
+
+// writeWithin is every write: one, with a deadline of its own, as TLS writes as well.
+func writeWithin(c net.Conn, b []byte, budget time.Duration) error {
+	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
+		return err
+	}
+	defer c.SetWriteDeadline(time.Time{})
+	_, err := c.Write(b)
+	return err
+}
