@@ -33,9 +33,9 @@ type Env struct {
 	// Width is that of the terminal that Out is, in columns, 0 where it is none.
 	Width int
 
-	// ReadPassword asks a person, without echo, until ctx ends. It fails where
-	// nobody can answer.
-	ReadPassword func(ctx context.Context, prompt string) (string, error)
+	// ReadPassword asks a person, without echo, until ctx ends or limit passes; 0 is
+	// none. It fails where nobody can answer.
+	ReadPassword func(ctx context.Context, prompt string, limit time.Duration) (string, error)
 
 	// Dial opens a session.
 	Dial func(context.Context, xmpp.Options) (*xmpp.Session, error)

@@ -19,7 +19,7 @@ type world struct {
 	vars map[string]string
 	in   string
 	dial func(context.Context, xmpp.Options) (*xmpp.Session, error)
-	ask  func(ctx context.Context, prompt string) (string, error)
+	ask  func(ctx context.Context, prompt string, limit time.Duration) (string, error)
 
 	code     int
 	out, err string
@@ -42,7 +42,7 @@ func (w *world) run(ctx context.Context, args ...string) {
 		Dial:         w.dial,
 	}
 	if env.ReadPassword == nil {
-		env.ReadPassword = func(context.Context, string) (string, error) { return "", errNoTerminal }
+		env.ReadPassword = func(context.Context, string, time.Duration) (string, error) { return "", errNoTerminal }
 	}
 	w.code = Main(ctx, env, args)
 	w.out, w.err = out.String(), err.String()
@@ -186,7 +186,7 @@ func TestHelp(t *testing.T) {
 // The password comes from the environment or a person who is asked for it.
 func TestPassword(t *testing.T) {
 	var prompt string
-	ask := func(_ context.Context, p string) (string, error) {
+	ask := func(_ context.Context, p string, _ time.Duration) (string, error) {
 		prompt = p
 		return "typed", nil
 	}

@@ -36,17 +36,17 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
 		return "", exit.Usagef("--password-file and --password-command exclude each other")
 	}
-	ctx, cancel := withTimeout(ctx, env.flags.timeout)
-	defer cancel()
 	way := env.passwordSource(ch)
 	value, err := way.value, error(nil)
 	started := time.Now()
+	bounded, cancel := withTimeout(ctx, env.flags.timeout)
+	defer cancel()
 	switch way.key {
 	case "password":
 	case "password_file":
-		value, err = env.passwordFile(ctx, value)
+		value, err = env.passwordFile(bounded, value)
 	case "password_command":
-		value, err = env.passwordCommand(ctx, value)
+		value, err = env.passwordCommand(bounded, value)
 	case "credential":
 		value, err = credential(value)
 	default:
@@ -178,7 +178,7 @@ func credential(file string) (string, error) {
 
 // askPassword asks a person.
 func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (string, error) {
-	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account))
+	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account), time.Duration(env.flags.timeout))
 	switch {
 	case errors.Is(err, io.EOF): // Control-D
 		return "", exit.Configf(passwordWays, "no password for %s: none was typed", account)

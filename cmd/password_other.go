@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -16,7 +17,9 @@ func private(string, os.FileInfo) error { return nil }
 
 func noCoreDumps() {}
 
-func readPassword(ctx context.Context, prompt string) (string, error) {
+func readPassword(ctx context.Context, prompt string, limit time.Duration) (string, error) {
+	ctx, cancel := withTimeout(ctx, duration(limit))
+	defer cancel()
 	in := int(os.Stdin.Fd())
 	if !term.IsTerminal(in) || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return "", errNoTerminal

@@ -91,8 +91,9 @@ func (q *passwordPrompt) end(request uint) {
 	io.WriteString(q.tty, "\n")
 }
 
-// readPassword asks on the terminal, whatever standard input is.
-func readPassword(ctx context.Context, prompt string) (string, error) {
+// readPassword asks on the terminal, whatever standard input is. The limit begins again
+// after a stop: a person who comes back gets all of it.
+func readPassword(ctx context.Context, prompt string, limit time.Duration) (string, error) {
 	tty, err := openTerminal()
 	if err != nil {
 		return "", err
@@ -111,8 +112,16 @@ func readPassword(ctx context.Context, prompt string) (string, error) {
 		line, err := typedLine(tty)
 		answer <- func() (string, error) { return line, err }
 	}()
-	for {
+	const tick = 100 * time.Millisecond
+	ticks := time.NewTicker(tick) // while the process is stopped there are none
+	defer ticks.Stop()
+	for waited := time.Duration(0); ; {
 		select {
+		case <-ticks.C:
+			if waited += tick; limit > 0 && waited >= limit {
+				q.end(setFlushTermios)
+				return "", fmt.Errorf("waiting for the password: %w", errTimeout(limit))
+			}
 		case <-ctx.Done(): // the reader still sits there
 			q.end(setFlushTermios)
 			return "", fmt.Errorf("waiting for the password: %w", context.Cause(ctx))
@@ -124,6 +133,7 @@ func readPassword(ctx context.Context, prompt string) (string, error) {
 				q.end(setFlushTermios)
 				suspend(signals)
 			}
+			waited = 0
 			q.text = "\r" + prompt // some shells send SIGCONT twice
 			q.ask(setFlushTermios)
 		}

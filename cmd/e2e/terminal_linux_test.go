@@ -133,8 +133,8 @@ func TestTerminal(t *testing.T) {
 // the prompt is back, and what was typed before the stop does not count.
 func TestTerminalStopped(t *testing.T) {
 	a := newCanaryAccount(t, scriptPassword)
-	const script = `set -m; xmppkit ping; code=$?; while [ $code -gt 140 ]; do
-		stty echo </dev/tty; echo stopped >&2; read -r next </dev/tty; $next >/dev/null; code=$?; done; echo over $code >&2`
+	const script = `set -m; xmppkit ping --timeout "$1"; code=$?; while [ $code -gt 140 ]; do
+		stty echo </dev/tty; echo stopped >&2; read -r next </dev/tty; eval "$next" >/dev/null; code=$?; done; echo over $code >&2`
 	for _, test := range []struct {
 		name   string
 		stop   syscall.Signal // 0 for Control-Z
@@ -143,6 +143,8 @@ func TestTerminalStopped(t *testing.T) {
 		over   string
 	}{
 		{"Control-Z", 0, []string{"fg"}, scriptPassword + "\n", "over 0"},
+		{"longer than --timeout", 0, []string{"sleep 5; fg"}, scriptPassword + "\n", "over 0"},
+		{"SIGSTOP for longer", syscall.SIGSTOP, []string{"sleep 5; fg"}, scriptPassword + "\n", "over 0"},
 		{"again", 0, []string{"fg", "fg", "fg"}, scriptPassword + "\n", "over 0"},
 		{"SIGTSTP", syscall.SIGTSTP, []string{"fg"}, scriptPassword + "\n", "over 0"},
 		{"SIGSTOP", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0"},
@@ -152,7 +154,11 @@ func TestTerminalStopped(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			master, terminal := openTerminal(t)
-			c := exec.Command("sh", "-c", script)
+			timeout := "30"
+			if strings.HasPrefix(test.steps[0], "sleep") {
+				timeout = "4"
+			}
+			c := exec.Command("sh", "-c", script, "sh", timeout)
 			c.Env, c.Stderr = a.environ(), terminal
 			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
 			if err := c.Start(); err != nil {
