@@ -266,8 +266,8 @@ func root(e ast.Expr) *ast.Ident {
 	}
 }
 
-// C-21, C-26: the standard verification of certificates is switched off in one place, and
-// the statement behind it puts the pins in its stead.
+// The standard verification of certificates is switched off in one place, and
+// the statement after it puts the pins in its stead.
 func TestVerificationOff(t *testing.T) {
 	n := 0
 	for _, s := range sources(t) {

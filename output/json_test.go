@@ -23,7 +23,7 @@ func encode(t *testing.T, v any) string {
 	return string(b)
 }
 
-// T-07
+// What is escaped, and what is not: see AppendJSON.
 func TestAppendJSON(t *testing.T) {
 	for _, c := range []struct {
 		in   any
@@ -47,7 +47,7 @@ func TestAppendJSON(t *testing.T) {
 	}
 }
 
-// T-07: every character of the BMP and those around the tags come back as they were.
+// Every character of the BMP and those around the tags come back as they were.
 func TestAppendJSONEveryCharacter(t *testing.T) {
 	for lo := rune(0); lo < 0xe0400; lo += 64 {
 		if lo == 0x10000 {
@@ -100,7 +100,7 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// T-07
+// A JSON string is one line, and comes back as it was.
 func FuzzJSON(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, s string) {

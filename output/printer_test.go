@@ -73,7 +73,7 @@ func do(t *testing.T, err error) {
 	}
 }
 
-// T-07: fixed order of keys, one object a line, one Write per Flush.
+// A fixed order of keys, one object a line, one Write per Flush.
 func TestPrinterJSON(t *testing.T) {
 	var s stream
 	p := NewPrinter(&s, true, false)
@@ -93,7 +93,7 @@ func TestPrinterJSON(t *testing.T) {
 	}
 }
 
-// T-06: one record, one line; what a body adds is indented.
+// One record, one line; what a body adds is indented.
 func TestPrinterText(t *testing.T) {
 	var s stream
 	p := NewPrinter(&s, false, false)
@@ -108,7 +108,7 @@ func TestPrinterText(t *testing.T) {
 	}
 }
 
-// T-07: a full buffer is written between records, never within one.
+// A full buffer is written between records, never within one.
 func TestPrinterBounded(t *testing.T) {
 	var s stream
 	p := NewPrinter(&s, true, false)
@@ -131,7 +131,7 @@ func TestPrinterBounded(t *testing.T) {
 	}
 }
 
-// T-07: nothing follows a failed or short write.
+// Nothing follows a failed or short write.
 func TestPrinterFails(t *testing.T) {
 	for _, c := range []struct {
 		stream

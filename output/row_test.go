@@ -100,7 +100,7 @@ func TestRowBounded(t *testing.T) {
 	}
 }
 
-// T-06: no cell breaks the line, adds a cell or moves another out of its column.
+// No cell breaks the line, adds a cell or moves another out of its column.
 func FuzzRow(f *testing.F) {
 	for _, s := range []string{"", "hi", "a\tb", "a\nb", "\x1b[2J", "日本e\u0301", " ", strings.Repeat("x", 70)} {
 		f.Add(s, s)

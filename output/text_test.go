@@ -16,7 +16,7 @@ func (s ranges) has(r rune) bool {
 	return slices.ContainsFunc(s, func(c [2]rune) bool { return c[0] <= r && r <= c[1] })
 }
 
-// The classes of T-06, written down apart from the code they test.
+// The classes of characters, written down apart from the code they test.
 var (
 	hostile = ranges{{0, 8}, {0x0b, 0x1f}, {0x7f, 0x9f}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0x202a, 0x202e},
 		{0x2066, 0x2069}, {0x2028, 0x2029}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f}}
@@ -51,7 +51,7 @@ func block(prefix, s string) string {
 	return string(t.buf)
 }
 
-// T-06: every character of the BMP and those around the tags, at the
+// Every character of the BMP and those around the tags, at the
 // beginning, in the middle and at the end of an argument and of a body.
 func TestEveryCharacter(t *testing.T) {
 	for r := rune(0); r < 0xe1100; r++ {
@@ -120,7 +120,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// T-06: what attacks on terminals look like.
+// What attacks on terminals look like.
 func TestClean(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"", ""},
@@ -158,7 +158,7 @@ type (
 func (a address) String() string { return a.local + "@" + a.domain }
 func (b broken) String() string  { return *b.name }
 
-// T-06: no type of argument, no verb and no mistake in a format gets a
+// No type of argument, no verb and no mistake in a format gets a
 // character past the cleaning.
 func TestPrintf(t *testing.T) {
 	const evil = "a\n\u009bb"
@@ -206,7 +206,7 @@ func TestPrintfLeavesArguments(t *testing.T) {
 	}
 }
 
-// T-06: a body cannot forge a line.
+// A body cannot forge a line.
 func TestBlock(t *testing.T) {
 	for _, c := range []struct{ prefix, in, want string }{
 		{"bob: ", "hi", "bob: hi\n"},
@@ -234,7 +234,7 @@ func seeds(f *testing.F) {
 	}
 }
 
-// T-06
+// What is cleaned is one line without control characters, and cleaning it again changes nothing.
 func FuzzClean(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, s string) {
@@ -254,7 +254,7 @@ func FuzzClean(f *testing.F) {
 	})
 }
 
-// T-06
+// No body can begin a line as a record does.
 func FuzzBlock(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, s string) {

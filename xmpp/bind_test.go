@@ -8,7 +8,8 @@ import (
 	"xmppkit/xmpp"
 )
 
-// S-17: the server's word on the address is the truth, as long as it is of the domain.
+// The address that the server gives is the truth, as long as it is of the domain (RFC 6120,
+// section 7).
 func TestBind(t *testing.T) {
 	for jid, want := range map[string]string{
 		"romeo@localhost/r":                            "romeo@localhost/r",
@@ -46,7 +47,8 @@ func TestBind(t *testing.T) {
 	}
 }
 
-// S-17, S-01: the answers to the bind request that are none, and those that are errors.
+// The answers to the bind request that are none, and those that are errors (RFC 6120,
+// section 7.7.2).
 func TestBindAnswers(t *testing.T) {
 	const right = "<bind xmlns='" + nsBind + "'><jid>romeo@localhost/r</jid></bind>"
 	const wrong = "<bind xmlns='" + nsBind + "'><jid>romeo@localhost/wrong</jid></bind>"

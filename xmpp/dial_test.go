@@ -26,7 +26,7 @@ import (
 
 var errRefused = errors.New("refused here")
 
-// C-08: where to connect to, and how TLS begins there. The port alone decides where the
+// Where to connect to, and how TLS begins there. The port alone decides where the
 // mode is auto.
 func TestEndpoint(t *testing.T) {
 	for _, test := range []struct {
@@ -79,7 +79,7 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
-// C-09: the errors of a connection that does not come about, and its budget.
+// The errors of a connection that does not come about, and its budget.
 func TestConnectFails(t *testing.T) {
 	hang := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
@@ -134,7 +134,7 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
-// C-28, C-33: a login that was refused is not tried again, here or elsewhere.
+// A login that was refused is not tried again, at this server or another.
 func TestOneAttempt(t *testing.T) {
 	for _, mode := range []string{"5222", "5223"} {
 		for _, failure := range []string{"", "sasl-failure=temporary-auth-failure", "sasl-failure=account-disabled", "stream-error@success=host-unknown",
@@ -168,7 +168,7 @@ func TestOneAttempt(t *testing.T) {
 	}
 }
 
-// C-33: a server can send us elsewhere, inside TLS and twice. The certificate is still to
+// A server can redirect (RFC 6120, section 4.9.3.19), inside TLS and twice. The certificate is still to
 // be that of the domain, and what comes before TLS is not from the server.
 func TestSeeOtherHost(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -209,7 +209,7 @@ func TestSeeOtherHost(t *testing.T) {
 	}
 }
 
-// T-05: a secret, and whatever holds one, does not show it.
+// A secret, and whatever holds one, does not show it.
 func TestSecret(t *testing.T) {
 	const canary = "hunter2"
 	check := func(t *testing.T, x any) {
@@ -266,7 +266,7 @@ func TestSecret(t *testing.T) {
 	})
 }
 
-// a server as ejabberd 23.01 offers -PLUS on TLS 1.3 without naming its types, and
+// A server as ejabberd 23.01 offers -PLUS on TLS 1.3 without naming its types, and
 // accepts tls-unique only: one reconnection on TLS 1.2, which is remembered.
 func TestLegacyBinding(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -345,7 +345,7 @@ func TestLegacyBinding(t *testing.T) {
 	})
 }
 
-// C-28: what is remembered does not multiply attempts. A connection that is lost in the TLS
+// What is remembered does not multiply attempts. A connection that is lost in the TLS
 // handshake may be one that wants TLS 1.3; one that is lost later has cost an attempt.
 func TestLegacyLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -417,7 +417,7 @@ func between(w *world, change func(string) string) xmpp.Options {
 	return o
 }
 
-// somebody in between whom the client's roots vouch for gets no login,
+// Somebody in between (XEP-0474) whom the client's roots vouch for gets no login,
 // whatever he takes out of the server's offer.
 func TestManInTheMiddle(t *testing.T) {
 	cut := func(s, from, to string) string {

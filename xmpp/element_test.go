@@ -13,7 +13,7 @@ import (
 	"xmppkit/xmpp/sasl"
 )
 
-// X-07: a lookup never matches an element of another namespace, however it is written.
+// A lookup never matches an element of another namespace, however it is written.
 func TestLookup(t *testing.T) {
 	m := parse(t, `<message><body xmlns='evil'>forged</body><e:body xmlns:e='evil'>forged</e:body><x xmlns='u'><body>inner</body></x><body>true</body><body/></message>`)
 	if s, ok := xmpp.Text(m, xmpp.NSClient, "body"); s != "true" || !ok {
@@ -63,7 +63,7 @@ func TestTextOf(t *testing.T) {
 	if s, ok := xmpp.Text(e, xmpp.NSClient, "body"); s != "a<c>&" || !ok {
 		t.Errorf("%q, %v", s, ok)
 	}
-	if s, ok := xmpp.Text(e, xmpp.NSClient, "subject"); s != "" || !ok { // S-11: an empty one is not none
+	if s, ok := xmpp.Text(e, xmpp.NSClient, "subject"); s != "" || !ok { // an empty one is not none
 		t.Errorf("%q, %v", s, ok)
 	}
 	if a := parse(t, "<message xmlns:x='u' x:id='2' id='1' xml:lang='de'/>"); xmpp.Attr(a, "id") != "1" || xmpp.Attr(a, "lang") != "" {
@@ -138,7 +138,7 @@ func TestXML(t *testing.T) {
 		t.Error("an answer to nobody is to the server")
 	}
 
-	// X-11: what XML cannot carry is refused.
+	// What XML cannot carry is refused.
 	bad := xmpp.NewText(xmpp.NSClient, "body", "\x1b")
 	if _, err := xmpp.XML(bad); err == nil {
 		t.Error("a control character")
@@ -170,7 +170,7 @@ func TestErrorOf(t *testing.T) {
 	for in, want := range map[string]xmpp.StanzaError{
 		"<error type='cancel' by='b'><gone" + ns + ">xmpp:x</gone><text" + ns + ">moved</text><x xmlns='u'/></error>": {Condition: xmpp.Gone, Type: "cancel", Text: "moved", By: "b", Address: "xmpp:x"},
 		"<error type='wait'><text" + ns + ">first</text><x xmlns='u'/><resource-constraint" + ns + "/></error>":       {Condition: xmpp.ResourceConstraint, Type: "wait", Text: "first"},
-		"<error type='auth'><forbidden xmlns='evil'/></error>":                                                        {Condition: xmpp.UndefinedCondition, Type: "auth", Text: "forbidden"}, // X-14: what the application calls it
+		"<error type='auth'><forbidden xmlns='evil'/></error>":                                                        {Condition: xmpp.UndefinedCondition, Type: "auth", Text: "forbidden"}, // what the application calls it
 		"<error xmlns='evil' type='auth'><forbidden" + ns + "/></error>":                                              {Condition: xmpp.UndefinedCondition, Type: "cancel"},
 		"": {Condition: xmpp.UndefinedCondition, Type: "cancel"},
 		// The text in the language of the stanza.
@@ -281,7 +281,7 @@ func TestInLang(t *testing.T) {
 	}
 }
 
-// S-01: ids of 96 random bits at least, and never the same.
+// IDs have 96 random bits at least, and are never the same.
 func TestNewID(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 1000 {

@@ -60,7 +60,7 @@ func (m *meter) take() string {
 	return strings.Join(log, " ")
 }
 
-// P-1, P-2: one Write for each flight, and no flight more than RFC 6120 asks for. On a
+// One Write for each flight, and no flight more than RFC 6120 asks for. On a
 // link of 100 ms each round trip costs exactly that, so the time tells their number.
 func TestFlights(t *testing.T) {
 	const roundTrip = 100 * time.Millisecond
@@ -142,7 +142,7 @@ func TestFlights(t *testing.T) {
 	}
 }
 
-// P-1: what a large flight needs to be one write, it has.
+// A large flight is one write, too.
 func TestLargeFlight(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, xmpptest.Config{})

@@ -22,7 +22,8 @@ func orEmpty(e *xmpp.Element) *xmpp.Element {
 	return e
 }
 
-// S-01: who may answer a request to whom. Everything else with its id is ignored.
+// Who may answer a request to whom (RFC 6120, sections 8.1.2.1 and 8.2.3). Everything else
+// with its id is ignored.
 func TestIQAnswers(t *testing.T) {
 	// romeo@localhost/r is the session; "-" is no from at all.
 	senders := []string{"-", "romeo@localhost", "romeo@localhost/r", "localhost", "romeo@localhost/other", "ROMEO@LocalHost/r", "Localhost.",
@@ -85,7 +86,7 @@ func TestIQAnswers(t *testing.T) {
 	}
 }
 
-// S-01: what has the right id and sender, and is no answer.
+// What has the right id and sender, and is no answer.
 func TestNoAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connect(t)
@@ -138,7 +139,7 @@ func TestNoAnswers(t *testing.T) {
 	})
 }
 
-// S-01 against the embedded server, whose forgeries come before each answer.
+// The embedded server sends forged answers before each true one; none of them counts.
 func TestForgedReplies(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, xmpptest.Config{Faults: []xmpptest.Fault{"forged-reply"}})
@@ -153,7 +154,7 @@ func TestForgedReplies(t *testing.T) {
 	})
 }
 
-// S-12: when a ping to the own server is answered, what was sent before has been
+// When the server answers a ping (RFC 6120, section 10.1), what was sent before has been
 // processed, and the bounces are there.
 func TestPingConfirms(t *testing.T) {
 	message := func(to, id string) *xmpp.Element {
@@ -231,7 +232,7 @@ func (c slowWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// S-18: a round trip is from the write to the read, for an error too.
+// A round trip is from the write to the read, for an error too (XEP-0199).
 func TestPing(t *testing.T) {
 	const delay = 250 * time.Millisecond
 	refused := "<error type='cancel'><service-unavailable xmlns='" + stanzasNS + "'/><text xmlns='" + stanzasNS + "'>no</text></error>"

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/text/secure/precis"
 )
 
-// C-J1, C-J2: the examples of RFC 7622, section 3.5, by their numbers.
+// The examples of RFC 7622, section 3.5, by their numbers.
 func TestJIDExamples(t *testing.T) {
 	for _, test := range []struct {
 		n    int
@@ -120,7 +120,7 @@ func TestJIDAlike(t *testing.T) {
 	}
 }
 
-// C-J1: separators are found before anything is mapped; a separator without its part
+// Separators are found before anything is mapped (RFC 7622, section 3.1); a separator without its part
 // is an error.
 func TestJIDSplit(t *testing.T) {
 	for in, want := range map[string]JID{
@@ -146,7 +146,7 @@ func TestJIDSplit(t *testing.T) {
 	}
 	for _, in := range []string{
 		"", "@", "/", "@/", "a@b/", "@b", "a@", "/r", "a@/r", "@b/r", "a@@b", "a@b@c", ".", "a@.", "a@b..", "a@.b",
-		"a\uff20b", "a\uff0fb", "a@b\uff0fc", "a@b\uff20c", // C-J1: never a separator
+		"a\uff20b", "a\uff0fb", "a@b\uff0fc", "a@b\uff20c", // never a separator
 		"a\x00@b", "a@b\x00", "a@b/\x00", "a\x1b@b", "a@b/\ufffe", "a@b c", "a@ b", "a@b ", "a@b\x7f", "a@b\u2044c", "a@b\u2260c", "a@b\u2100c", "a@b\uff3fc\uff05",
 		strings.Repeat("a", 1024) + "@b", "a@b/" + strings.Repeat("r", 1024), strings.Repeat("\u03c0", 512) + "@b",
 		"a@b/" + strings.Repeat("\u265a", 342),
@@ -178,7 +178,7 @@ func TestJIDSplit(t *testing.T) {
 	}
 }
 
-// C-J2: what is the same address, and what is not.
+// What is the same address, and what is not.
 func TestJIDEqual(t *testing.T) {
 	for _, test := range []struct {
 		a, b string
@@ -198,7 +198,7 @@ func TestJIDEqual(t *testing.T) {
 		{"\u212b@b", "\u00e5@b", true},
 		{"Juliet@EXAMPLE.com/Balcony", "juliet@example.com/Balcony", true},
 		{"juliet@example.com/Balcony", "juliet@example.com/balcony", false},
-		{"juliet@example.com", "juliet@example.com.evil", false}, // C-J4
+		{"juliet@example.com", "juliet@example.com.evil", false},
 		{"juliet@example.com", "juliet@xample.com", false},
 		{"juliet@example.com", "xjuliet@example.com", false},
 		{"juliet@example.com", "juliet@example.com/x", false},
@@ -225,7 +225,7 @@ func TestJIDEqual(t *testing.T) {
 	}
 }
 
-// C-20: what DNS and certificates know a domain by.
+// What DNS and certificates know a domain by: A-labels (RFC 5890, section 2.3.2.1).
 func TestASCIIDomain(t *testing.T) {
 	for in, want := range map[string]string{
 		"a@b\u00fccher.example": "xn--bcher-kva.example",

@@ -9,7 +9,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// a peer that is silent for half the time is pinged, and dead after all of it.
+// A peer that is silent for half the time is pinged (XEP-0199), and dead after all of it.
 func TestKeepAlive(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connect(t, func(o *xmpp.Options) { o.KeepAlive = time.Minute })
@@ -37,7 +37,7 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
-// neither a write that is stuck nor a server that answers no ping is in its way.
+// Neither a write that is stuck nor a server that answers no ping holds up the keepalive.
 func TestKeepAliveStalled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, _ := connect(t, func(o *xmpp.Options) { o.KeepAlive = 8 * time.Second })
@@ -65,7 +65,8 @@ func TestKeepAliveStalled(t *testing.T) {
 	})
 }
 
-// nobody who forgets idle connections sees one for more than five minutes.
+// A connection is never idle for more than five minutes, so that a NAT does not forget it
+// (RFC 6120, section 4.6.4).
 func TestWhitespace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, p := connect(t, func(o *xmpp.Options) { o.KeepAlive = time.Minute })

@@ -16,8 +16,8 @@ import (
 	"xmppkit/xmpp/xmpptest"
 )
 
-// without the server's proof that it knows the password there is no session, and
-// nothing more is said.
+// Without the server's proof that it knows the password (RFC 5802, section 5) there is no
+// session, and nothing more is sent.
 func TestServerProof(t *testing.T) {
 	for _, fault := range []xmpptest.Fault{"early-success", "no-signature", "wrong-signature", "short-nonce", "low-iterations", "high-iterations"} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -50,13 +50,14 @@ func TestServerProof(t *testing.T) {
 	})
 }
 
-// during the login nothing else is legal, and behind its success neither.
+// During the login nothing else is legal, and after its success neither (RFC 6120, section
+// 6.4).
 func TestDuringLogin(t *testing.T) {
 	for _, answer := range []string{
 		"<message from='localhost'><body>injected</body></message><success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
 		"<presence/>", "<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>", "<stream:features/>", plainFeatures,
 		"<success/>", "<success xmlns='urn:xmpp:sasl:2'/>", proceed, "text",
-		"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/> ", // as C-31: nobody may have put something there
+		"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/> ", // nobody may have put something there
 		"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/><message/>",
 		"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>" + streamTag + "<stream:features/>",
 	} {
@@ -119,7 +120,7 @@ func TestDuringLogin(t *testing.T) {
 	})
 }
 
-// PLAIN is used only where it was allowed, nothing better is there, and the account
+// PLAIN is used only where it was allowed, nothing better is there, and the account
 // has never done better.
 func TestPlain(t *testing.T) {
 	for _, test := range []struct {
@@ -167,7 +168,8 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// the channel binding by the version of TLS and what the server says of it.
+// The channel binding by the version of TLS (RFC 9266) and what the server offers
+// (XEP-0440).
 func TestBinding(t *testing.T) {
 	for _, test := range []struct {
 		config xmpptest.Config
@@ -197,7 +199,7 @@ func TestBinding(t *testing.T) {
 	}
 }
 
-// a client certificate logs in by EXTERNAL, without a password.
+// A client certificate logs in by EXTERNAL, without a password (XEP-0178).
 func TestExternal(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, port := range []string{"5222", "5223"} {
@@ -226,7 +228,7 @@ func TestExternal(t *testing.T) {
 		o.Password = password // but there is a password
 		w.login(t, o)
 	})
-	bubble(t, func(t *testing.T) { // S-17: the certificate's account is not the one asked for
+	bubble(t, func(t *testing.T) { // the certificate's account is not the one asked for
 		w := newWorld(t, xmpptest.Config{})
 		cert := w.ClientCertificate("juliet")
 		o := w.Options
@@ -238,7 +240,7 @@ func TestExternal(t *testing.T) {
 	})
 }
 
-// C-09: a server that makes deriving the keys take long does not hold the login longer
+// A server that makes deriving the keys take long does not hold the login longer
 // than the context.
 func TestIterations(t *testing.T) {
 	o := scripted(t, func(p *peer) {

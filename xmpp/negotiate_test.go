@@ -19,7 +19,7 @@ import (
 
 const secureHeader = `<?xml version='1.0'?><stream:stream from="romeo@localhost" to="localhost" version="1.0" xml:lang="en" xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams">`
 
-// C-40: inside TLS the header names the account, without its resource.
+// Inside TLS the header names the account, without its resource (RFC 6120, section 4.7.1).
 func TestSecureHeader(t *testing.T) {
 	for _, port := range []string{"5222", "5223"} {
 		bubble(t, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestSecureHeader(t *testing.T) {
 	}
 }
 
-// C-32: what was offered before TLS is forgotten.
+// What was offered before TLS is forgotten (RFC 6120, section 5.4.3.3).
 func TestFeaturesForgotten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o := scripted(t, func(p *peer) {
@@ -84,7 +84,7 @@ func TestFeaturesForgotten(t *testing.T) {
 	})
 }
 
-// C-34: an offer of STARTTLS inside TLS is ignored, and so is what is not known.
+// An offer of STARTTLS inside TLS is ignored, and so is what is not known.
 func TestUnknownFeatures(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o := scripted(t, func(p *peer) {
@@ -101,7 +101,7 @@ func TestUnknownFeatures(t *testing.T) {
 	})
 }
 
-// C-41, C-42: the answer to the header, in the clear, inside TLS and after login.
+// The answer to the header (RFC 6120, section 4.7), in the clear, inside TLS and after login.
 func TestHeader(t *testing.T) {
 	header := func(old, new string) string { return strings.Replace(streamTag, old, new, 1) }
 	unknown := "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
@@ -275,7 +275,8 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// C-09: silence in any phase ends with the context, to the moment, and the error says what was waited for. Drops of white space do not help.
+// Silence in any phase ends with the context, to the moment, and the error says what was
+// waited for. Drops of white space do not help.
 func TestSilence(t *testing.T) {
 	errCause := fmt.Errorf("no answer within 30s: %w", context.DeadlineExceeded)
 	for phase, want := range map[string]string{

@@ -124,7 +124,8 @@ func TestStanzas(t *testing.T) {
 	})
 }
 
-// What is nobody's stanza is not delivered. X-07: another namespace.
+// What is nobody's stanza is not delivered, such as one of another namespace (RFC 6120,
+// section 4.8.4).
 func TestNotDelivered(t *testing.T) {
 	for _, e := range []string{
 		"<message xmlns='evil'><body>x</body></message>", "<message xmlns='jabber:server'/>", "<presence xmlns=''/>", "<iq xmlns='evil' type='get' id='1'/>",

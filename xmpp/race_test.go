@@ -198,7 +198,7 @@ const twoHosts = `
 	two.example.org. A 192.0.2.2
 `
 
-// C-07: Happy Eyeballs: what is tried when, and when the server is found.
+// Happy Eyeballs (RFC 8305): what is tried when, and when the server is found.
 func TestHappyEyeballs(t *testing.T) {
 	for name, test := range map[string]struct {
 		zone  string // in addition to an SRV record for one.example.org
@@ -257,7 +257,7 @@ func TestHappyEyeballs(t *testing.T) {
 	}
 }
 
-// C-07: the losers are closed, even those that connect at the same moment or later, and
+// The losers are closed, even those that connect at the same moment or later, and
 // a loser is tried again where the winner is of no use.
 func TestLosers(t *testing.T) {
 	const zone = "_xmpp-client._tcp.example.org. SRV 0 0 5222 example.org.\nexample.org. AAAA 2001:db8::1\nexample.org. A 192.0.2.1"
@@ -295,8 +295,8 @@ func TestLosers(t *testing.T) {
 	})
 }
 
-// C-09: an address that does not answer TCP gets 5 s, one that does not answer TLS 10 s;
-// the next priority waits for that (XEP-0495, section 4.1). C-28, C-33: what is wrong
+// An address that does not answer TCP gets 5 s, one that does not answer TLS 10 s;
+// the next priority waits for that (XEP-0495, section 4.1). What is wrong
 // before TLS is wrong with the address, and the next one is tried.
 func TestNextTarget(t *testing.T) {
 	for behaviour, took := range map[string]time.Duration{
@@ -364,7 +364,7 @@ func TestSlowAddresses(t *testing.T) {
 	})
 }
 
-// C-28: what fails inside TLS has failed, however many targets are left.
+// What fails inside TLS has failed, however many targets are left.
 func TestFinal(t *testing.T) {
 	for _, fault := range []string{"sasl-failure=not-authorized", "sasl-failure=temporary-auth-failure", "stream-error@challenge=policy-violation",
 		"stream-error@success=host-unknown", "wrong-signature", "close@success", "bind-error=not-allowed"} {
@@ -383,7 +383,7 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// C-28: if all fail, the error names every attempt, and is the most serious of them.
+// If all fail, the error names every attempt, and is the most serious of them.
 func TestWorst(t *testing.T) {
 	order := []string{"other", "stranger", "version", "refuse", "", "SERVFAIL", "NXDOMAIN"}
 	for i, worst := range order {

@@ -19,7 +19,7 @@ import (
 	"xmppkit/xmpp/xmpptest"
 )
 
-// C-01, C-08: what DNS is asked for: both services of the A-label, rooted, or the one of
+// What DNS is asked for (RFC 6120, section 3.2; XEP-0368): both services of the A-label, rooted, or the one of
 // the mode; nothing where a server is named, or the domain is an address or a name of
 // the hosts file.
 func TestQuestions(t *testing.T) {
@@ -70,7 +70,7 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// C-01: no question carries a search domain of the network. It runs where it can give
+// No question carries a search domain of the network. It runs where it can give
 // itself a resolv.conf of its own.
 func TestSearchDomains(t *testing.T) {
 	if os.Getenv("XMPP_TEST_SEARCH") == "" {
@@ -115,7 +115,7 @@ func TestSearchDomains(t *testing.T) {
 	}
 }
 
-// C-02: both services are one list, by priority; direct TLS comes first where they are
+// Both services are one list (XEP-0368, section 3), by priority; direct TLS comes first where they are
 // equal, and repetitions once.
 func TestPriorities(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestPriorities(t *testing.T) {
 	})
 }
 
-// C-03, C-04: what the two services say decides whether there is another way in.
+// What the two services say (RFC 6120, section 3.2.1; XEP-0368, section 5) decides whether there is another way in.
 func TestTargets(t *testing.T) {
 	const no = "the domain offers no XMPP client service"
 	says := map[string]string{
@@ -229,7 +229,7 @@ func notFound(err error) bool {
 	return ok && of && d.Op == "dns" && dns.IsNotFound
 }
 
-// C-05: with a target of one service, the other one gets 200 ms more. Without one it
+// With a target of one service, the other one gets 200 ms more. Without one it
 // gets its time: it may have some.
 func TestLateService(t *testing.T) {
 	const xmpp, xmpps = "_xmpp-client._tcp.example.org.", "_xmpps-client._tcp.example.org."
@@ -264,7 +264,7 @@ func TestLateService(t *testing.T) {
 	}
 }
 
-// C-06: why there is no address, and whether DNS says so or could not be asked.
+// Why there is no address, and whether DNS says so or could not be asked.
 func TestLookupFails(t *testing.T) {
 	const host, srv = "example.org", "_xmpp-client._tcp.example.org. SRV 0 0 5222 example.org.\n"
 	refused := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -368,7 +368,7 @@ func loopback(t testing.TB, s *xmpptest.Server, host string) (starttls, direct s
 	return ports[0], ports[1]
 }
 
-// C-01, C-07: a login with nothing but a JID and a password, over UDP, TCP, IPv4 and
+// A login with nothing but a JID and a password, over UDP, TCP, IPv4 and
 // IPv6 as they are; with a truncated answer, and beside a black hole.
 func TestLoginByDNS(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
@@ -423,7 +423,7 @@ func TestLoginByDNS(t *testing.T) {
 	}
 }
 
-// C-08: HOST[:PORT], with IPv6.
+// HOST[:PORT], with IPv6.
 func TestSplitServer(t *testing.T) {
 	for in, want := range map[string][2]string{
 		"example.org":              {"example.org", ""},

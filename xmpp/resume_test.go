@@ -261,7 +261,8 @@ func TestResumeNoPing(t *testing.T) {
 	})
 }
 
-// C-33: where a session is to be resumed the server can send us elsewhere, too.
+// Where a session is to be resumed the server can redirect, too (RFC 6120, section
+// 4.9.3.19).
 func TestResumeElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var dialed []string
@@ -373,7 +374,8 @@ func TestEndlessID(t *testing.T) {
 	}
 }
 
-// F-18, C-33: a session is resumed where the server says, if that can be reached.
+// A session is resumed at the location that the server gave, if that can be reached
+// (XEP-0198, section 5).
 func TestResumeLocation(t *testing.T) {
 	for location, want := range map[string][]string{
 		"there.example:5223": {"there.example:5223"}, "down.example": {"down.example:5222", "server.example:5223"}, "a b": {"server.example:5223"}, "": {"server.example:5223"},

@@ -15,7 +15,7 @@ import (
 
 const juliet = "<item jid='juliet@localhost' name='J' subscription='both' ask='subscribe' approved='true'><group>b</group><group>a</group><group>b</group></item>"
 
-// S-03: a push is from the account and has one item, or it is none.
+// A push is from the account and has one item, or it is none (RFC 6121, section 2.1.6).
 func TestRosterPush(t *testing.T) {
 	push := func(from, items string) string {
 		return "<iq type='set' id='1'" + from + "><query xmlns='jabber:iq:roster' ver='v2'>" + items + "</query></iq>"

@@ -113,7 +113,8 @@ func TestRequestLargeID(t *testing.T) {
 	})
 }
 
-// S-02: each request is answered exactly once, and strangers learn nothing.
+// Each request is answered exactly once (RFC 6120, section 8.2.3), and strangers learn
+// nothing.
 func TestRequests(t *testing.T) {
 	const ping, unknown, two = "<ping xmlns='urn:xmpp:ping'/>", "<query xmlns='jabber:iq:version'/>", "<a xmlns='u'/><b xmlns='u'/>"
 	refusal := func(typ, condition string) string {
@@ -192,7 +193,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// S-02: a flood of strangers' requests is not echoed: at most 20 answers a second.
+// A flood of strangers' requests is not echoed: at most 20 answers a second.
 func TestRequestFlood(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connect(t)

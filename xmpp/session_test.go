@@ -77,7 +77,7 @@ func TestFrom(t *testing.T) {
 	})
 }
 
-// a stream error is what all learn that the session ended by, and our side is closed.
+// A stream error (RFC 6120, section 4.9) is what all learn that the session ended by, and our side is closed.
 func TestStreamErrors(t *testing.T) {
 	for _, condition := range []string{
 		"bad-format", "bad-namespace-prefix", "conflict", "connection-timeout", "host-gone", "host-unknown", "improper-addressing",
@@ -119,7 +119,7 @@ func TestStreamErrors(t *testing.T) {
 			}
 		})
 	}
-	bubble(t, func(t *testing.T) { // an error of another namespace is none
+	bubble(t, func(t *testing.T) { // an error of another namespace is none
 		s, p := connect(t)
 		p.write("<error xmlns='evil'/><error/><message id='1'/>")
 		synctest.Wait()
@@ -168,7 +168,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// an end without </stream:stream>, in the middle of a stanza too, is a loss.
+// An end without </stream:stream>, in the middle of a stanza too, is a loss.
 func TestLost(t *testing.T) {
 	for _, last := range []string{"", "<message><body>half a", "</stream:stream>", "</stream:str"} {
 		bubble(t, func(t *testing.T) {
@@ -191,7 +191,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// Close waits for the server only where something is unconfirmed, and never long.
+// Close waits for the server only where something is unconfirmed, and never long (RFC 6120,
+// section 4.4).
 func TestClose(t *testing.T) {
 	presence := xmpp.NewElement(xmpp.NSClient, "presence")
 	confirm := func(s *xmpp.Session, p *peer, typ string) {
@@ -292,7 +293,7 @@ func TestClose(t *testing.T) {
 			t.Errorf("after %s", time.Since(started))
 		}
 	})
-	bubble(t, func(t *testing.T) { // a peer that does not read
+	bubble(t, func(t *testing.T) { // a peer that does not read
 		s, _ := connect(t)
 		started := time.Now()
 		if err := s.Close(); err == nil || time.Since(started) != 500*time.Millisecond {
@@ -419,7 +420,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 }
 
-// The answers of a server are the same however they are cut up.
+// The answers of a server are the same however they are cut up.
 func TestCutUp(t *testing.T) {
 	for _, fault := range []xmpptest.Fault{"byte-by-byte", "one-segment"} {
 		for _, port := range []string{"5222", "5223"} {

@@ -75,7 +75,7 @@ func acked(t testing.TB, s *xmpp.Session, p *peer) string {
 	return xmpp.Attr(e, "h")
 }
 
-// S-13: a stanza counts once it has been handled, and so have all before it; an <r/> is
+// A stanza counts once it has been handled, and so have all before it; an <r/> is
 // answered at once with what has been by then.
 func TestAcknowledge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -163,7 +163,7 @@ func testAcknowledgeOnce(t *testing.T, resume string, resumable bool) {
 	})
 }
 
-// S-13: the end of the stream comes with what is to be acknowledged, and nothing behind it.
+// The end of the stream comes with what is to be acknowledged, and nothing after it.
 func TestLastAcknowledgement(t *testing.T) {
 	const message, request = "<message/>", "<r xmlns='urn:xmpp:sm:3'/>"
 	for name, test := range map[string]struct{ first, then, want string }{
@@ -212,7 +212,7 @@ func TestLastAcknowledgement(t *testing.T) {
 	}
 }
 
-// S-13: what is held, or known already, is not acknowledged by the end of the stream.
+// What is held, or known already, is not acknowledged by the end of the stream.
 func TestCloseAcknowledges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connectManaged(t)
@@ -252,7 +252,8 @@ func TestCloseResumable(t *testing.T) {
 	})
 }
 
-// S-13: without the feature, without Manage, or when it is refused, nothing is counted.
+// Without the feature, without Manage, or after a refusal, nothing is counted (XEP-0198,
+// section 3).
 func TestUnmanaged(t *testing.T) {
 	for name, c := range map[string]struct {
 		features string
@@ -293,7 +294,8 @@ func TestUnmanaged(t *testing.T) {
 	}
 }
 
-// S-13: an acknowledgement of more than was sent ends the stream; others are of use.
+// An acknowledgement of more than was sent ends the stream (XEP-0198, section 4); others
+// are of use.
 func TestAcknowledged(t *testing.T) {
 	for h, ok := range map[string]bool{"0": true, "1": true, "2": true, "3": false, "2147483649": false, "4294967295": true, "-1": true, "x": true, "": true, "4294967298": true} {
 		bubble(t, func(t *testing.T) {
@@ -363,7 +365,7 @@ func TestMaxUnproven(t *testing.T) {
 }
 
 // What a session that cannot go on has kept is what no answer and no acknowledgement has
-// proven to have come. S-13: only stanzas count, and only the first answer to <enable/>.
+// proven to have come. Only stanzas count, and only the first answer to <enable/>.
 func TestUnproven(t *testing.T) {
 	message := func(id string) *xmpp.Element { return parse(t, "<message id='"+id+"'/>") }
 	for name, test := range map[string]struct {
@@ -418,7 +420,7 @@ func TestUnproven(t *testing.T) {
 	}
 }
 
-// S-13: whatever a server says of stream management, in whatever order: what was not
+// Whatever a server sends of XEP-0198, in whatever order: what was not
 // handled is not acknowledged, no count goes back, and the session ends, if it does, by an
 // <a/> that counts too much.
 func FuzzManage(f *testing.F) {

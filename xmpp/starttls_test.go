@@ -59,7 +59,7 @@ func tapped(o *xmpp.Options) *tap {
 	return c
 }
 
-// C-30, C-31, C-33: whatever a server says before TLS, all it gets in the clear is the
+// Whatever a server sends before TLS, all it gets in the clear is the
 // header and <starttls/>, and at the end of it what is wrong with the stream.
 func TestClear(t *testing.T) {
 	mechanisms := "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms>"
@@ -93,7 +93,7 @@ func TestClear(t *testing.T) {
 		"see-other-host":           {streamTag + streamError("see-other-host", "127.0.0.1:22"), "stream error see-other-host", 0},
 		"see-other-host later":     {streamTag + starttlsFeatures + streamError("see-other-host", "[::1]:22"), "stream error see-other-host", 0},
 
-		// C-31: a byte behind <proceed/>, even white space, is not TLS.
+		// A byte after <proceed/>, even white space, is not TLS (RFC 6120, section 5.4.2.3).
 		"message behind":  {streamTag + starttlsFeatures + proceed + "<message/>", "data before TLS", 0},
 		"features behind": {streamTag + starttlsFeatures + proceed + streamTag + "<stream:features>" + mechanisms + "</stream:features>", "data before TLS", 0},
 		"space behind":    {streamTag + starttlsFeatures + proceed + " ", "data before TLS", 0},
@@ -159,7 +159,7 @@ func (c noTLS) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// C-31: however <proceed/> is cut up, TLS begins behind it.
+// However <proceed/> is cut up, TLS begins after it (RFC 6120, section 5.4.2.3).
 func TestProceedInParts(t *testing.T) {
 	for i := 1; i < len(proceed); i++ {
 		bubble(t, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestProceedInParts(t *testing.T) {
 	}
 }
 
-// C-35: the header and <starttls/> are one flight, but TLS waits for <proceed/>.
+// The header and <starttls/> are one flight, but TLS waits for <proceed/>.
 func TestHelloWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o := scripted(t, func(p *peer) {
@@ -212,7 +212,7 @@ func TestHelloWaits(t *testing.T) {
 	})
 }
 
-// C-30: the embedded server's ways to refuse TLS cost no credentials.
+// Where the server refuses TLS, it gets no credentials (RFC 7590, section 3.1).
 func TestNoTLSNoLogin(t *testing.T) {
 	for _, faults := range [][]xmpptest.Fault{{"no-starttls"}, {"plaintext-auth", "no-starttls"}, {"inject-proceed"}} {
 		bubble(t, func(t *testing.T) {

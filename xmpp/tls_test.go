@@ -53,7 +53,7 @@ func dialTLS(t *testing.T, o xmpp.Options, config *tls.Config) (cs tls.Connectio
 	return e.cs, e.clear, err
 }
 
-// C-20, C-21: the certificate must be valid, and for the domain of the JID; nothing that
+// The certificate must be valid, and for the domain of the JID; nothing that
 // belongs to the account is sent otherwise.
 func TestCertificates(t *testing.T) {
 	ca, stranger := newAuthority(nil, nil), newAuthority(nil, nil)
@@ -76,23 +76,23 @@ func TestCertificates(t *testing.T) {
 		cert tls.Certificate
 		want string // in the error; "" for none
 	}{
-		"right":                    {ca.issue(template("example.org")), ""},
-		"among others":             {ca.issue(template("a.example", "example.org")), ""},
-		"with an intermediate":     {middle.issue(template("example.org"), middle), ""},
-		"self-signed":              {(&authority{&xmpptest.Authority{Certificate: self, Key: key}}).sign(self, key), "an authority that is not trusted here"},
-		"stranger's":               {stranger.issue(template("example.org"), stranger), "an authority that is not trusted here"},
-		"wrong name":               {ca.issue(template("other.example")), `is for "other.example", not "example.org"`},
-		"the server's name (C-08)": {ca.issue(template("server.example")), `is for "server.example", not "example.org"`},
-		"prefix of the name":       {ca.issue(template("example.or")), "not \"example.org\""},
-		"suffix of the name":       {ca.issue(template("org")), "not \"example.org\""},
-		"name and more":            {ca.issue(template("example.org.evil")), "not \"example.org\""},
-		"wildcard of the domain":   {ca.issue(template("*.example.org")), `is for "*.example.org", not "example.org"`},
-		"name of two lines":        {ca.issue(template("a\nb")), `its certificate is for`},
-		"CN only":                  {ca.issue(with(func(c *x509.Certificate) { c.Subject.CommonName = "example.org" })), "is for no host name"},
-		"address only":             {ca.issue(with(func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })), `is for "127.0.0.1"`},
-		"mail address only":        {ca.issue(with(func(c *x509.Certificate) { c.EmailAddresses = []string{"romeo@example.org"} })), "is for no host name"},
-		"expired":                  {ca.issue(with(func(c *x509.Certificate) { c.NotAfter = bubbleTime.AddDate(0, 0, -1) }, "example.org")), "expired"},
-		"not yet valid":            {ca.issue(with(func(c *x509.Certificate) { c.NotBefore = bubbleTime.AddDate(0, 0, 1) }, "example.org")), "not yet valid"},
+		"right":                  {ca.issue(template("example.org")), ""},
+		"among others":           {ca.issue(template("a.example", "example.org")), ""},
+		"with an intermediate":   {middle.issue(template("example.org"), middle), ""},
+		"self-signed":            {(&authority{&xmpptest.Authority{Certificate: self, Key: key}}).sign(self, key), "an authority that is not trusted here"},
+		"stranger's":             {stranger.issue(template("example.org"), stranger), "an authority that is not trusted here"},
+		"wrong name":             {ca.issue(template("other.example")), `is for "other.example", not "example.org"`},
+		"the server's name":      {ca.issue(template("server.example")), `is for "server.example", not "example.org"`},
+		"prefix of the name":     {ca.issue(template("example.or")), "not \"example.org\""},
+		"suffix of the name":     {ca.issue(template("org")), "not \"example.org\""},
+		"name and more":          {ca.issue(template("example.org.evil")), "not \"example.org\""},
+		"wildcard of the domain": {ca.issue(template("*.example.org")), `is for "*.example.org", not "example.org"`},
+		"name of two lines":      {ca.issue(template("a\nb")), `its certificate is for`},
+		"CN only":                {ca.issue(with(func(c *x509.Certificate) { c.Subject.CommonName = "example.org" })), "is for no host name"},
+		"address only":           {ca.issue(with(func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })), `is for "127.0.0.1"`},
+		"mail address only":      {ca.issue(with(func(c *x509.Certificate) { c.EmailAddresses = []string{"romeo@example.org"} })), "is for no host name"},
+		"expired":                {ca.issue(with(func(c *x509.Certificate) { c.NotAfter = bubbleTime.AddDate(0, 0, -1) }, "example.org")), "expired"},
+		"not yet valid":          {ca.issue(with(func(c *x509.Certificate) { c.NotBefore = bubbleTime.AddDate(0, 0, 1) }, "example.org")), "not yet valid"},
 		"for clients only": {ca.issue(with(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "example.org")),
 			"incompatible key usage"},
 		"missing intermediate":          {middle.issue(template("example.org")), "an authority that is not trusted here"},
@@ -101,7 +101,7 @@ func TestCertificates(t *testing.T) {
 		"unknown critical extension": {ca.issue(with(func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
 		}, "example.org")), "unhandled critical extension"},
-		"SRV-ID and XmppAddr only (C-22)": {ca.issue(with(func(c *x509.Certificate) {
+		"SRV-ID and XmppAddr only": {ca.issue(with(func(c *x509.Certificate) {
 			srv, addr := asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 7}, asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 5}
 			san := sequence(otherName(srv, "_xmpp-client.example.org", "ia5"), otherName(addr, "example.org", "utf8"))
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}}
@@ -147,7 +147,7 @@ func otherName(id asn1.ObjectIdentifier, value, kind string) []byte {
 	return b
 }
 
-// C-20: the name asked for is the domain's A-label without a dot; an address is verified
+// The name asked for is the domain's A-label without a dot; an address is verified
 // as one, and not asked for.
 func TestServerName(t *testing.T) {
 	ca := newAuthority(nil, nil)
@@ -170,7 +170,8 @@ func TestServerName(t *testing.T) {
 	}
 }
 
-// C-23: TLS 1.2 at least. C-24: ALPN on direct TLS, which the server may ignore.
+// TLS 1.2 at least (RFC 7590, section 3); ALPN on direct TLS, which the server may ignore
+// (XEP-0368, section 3).
 func TestTLSVersionAndALPN(t *testing.T) {
 	ca, cert := handmade()
 	o := xmpp.Options{JID: mustJID("romeo@localhost"), Server: "server.example:5223", RootCAs: ca.Pool()}
@@ -226,7 +227,7 @@ var systemAuthority = sync.OnceValue(func() *authority {
 	return a
 })
 
-// C-25: RootCAs replace the system's roots, and are not added to them.
+// RootCAs replace the system's roots, and are not added to them.
 func TestRootCAs(t *testing.T) {
 	system, own := systemAuthority(), newAuthority(nil, nil)
 	cert := system.issue(template("localhost"))
@@ -245,7 +246,7 @@ func TestRootCAs(t *testing.T) {
 	})
 }
 
-// C-26: a pin accepts exactly the leaf with this key, whoever signed it, and no other
+// A pin accepts exactly the leaf with this key, whoever signed it, and no other
 // certificate of the chain.
 func TestPins(t *testing.T) {
 	ca := newAuthority(nil, nil)
@@ -294,7 +295,7 @@ func TestPins(t *testing.T) {
 	}
 }
 
-// C-26: the pin alone is enough to log in at a server with a self-signed certificate.
+// The pin alone is enough to log in at a server with a self-signed certificate.
 func TestPinLogin(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, xmpptest.Config{Faults: []xmpptest.Fault{"self-signed"}})

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// C-02: RFC 2782's choice among the weights 0, 10, 60 and 30, by the chi-square test.
+// RFC 2782's choice among the weights 0, 10, 60 and 30, by the chi-square test.
 // The random number is one of 0 to 100, of which only 0 selects the weight 0.
 func TestWeights(t *testing.T) {
 	const draws = 100_000

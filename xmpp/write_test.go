@@ -11,7 +11,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// a write to a peer that does not read ends with its context, and it is the end of
+// A write to a peer that does not read ends with its context, and it is the end of
 // the stream, as nobody knows how much of it was written.
 func TestWriteStalls(t *testing.T) {
 	presence := xmpp.NewElement(xmpp.NSClient, "presence")
@@ -82,7 +82,7 @@ func TestWriteStalls(t *testing.T) {
 	})
 }
 
-// X-11, XEP-0478: what the server has announced that it does not take, is not sent.
+// What is larger than the server accepts (XEP-0478) is not sent.
 func TestStanzaSize(t *testing.T) {
 	limits := func(bytes string) string {
 		return "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>" + bytes + "</max-bytes></limits>"

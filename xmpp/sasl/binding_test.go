@@ -68,7 +68,7 @@ func configs(t *testing.T, cert tls.Certificate, version uint16) (client, server
 	return client, server
 }
 
-// each end computes on its own
+// Each end computes the bindings on its own (RFC 5929; RFC 9266).
 func TestBindings(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -132,7 +132,7 @@ func TestBindings(t *testing.T) {
 	}
 }
 
-// a resumed TLS 1.2 session under an extended master secret keeps
+// A resumed TLS 1.2 session under an extended master secret keeps
 // tls-unique, and a connection that cannot export keys has no tls-exporter.
 func TestBindingsOnTLS12(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -171,7 +171,7 @@ func TestBindingsOnTLS12(t *testing.T) {
 	}
 }
 
-//
+// Without TLS there is nothing to bind to.
 func TestNoBindings(t *testing.T) {
 	if have := Bindings(nil); have != nil {
 		t.Errorf("nil: %v", have)

@@ -26,7 +26,7 @@ func first(t *testing.T, c *Client) string {
 	return c.Mechanism + " " + header
 }
 
-//
+// The best of what is offered is chosen: see Choose.
 func TestPreference(t *testing.T) {
 	all := []string{"PLAIN", "DIGEST-MD5", "X-OAUTH2", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256",
 		"SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-512-PLUS", "EXTERNAL"}
@@ -60,7 +60,7 @@ func TestPreference(t *testing.T) {
 	}
 }
 
-//
+// What is refused, and why: PLAIN only where it is allowed (XEP-0474, section 7).
 func TestRefusedOffers(t *testing.T) {
 	password := Credentials{Username: "u", Password: "p"}
 	allowed := Credentials{Username: "u", Password: "p", AllowPlain: true}
@@ -97,7 +97,7 @@ func TestRefusedOffers(t *testing.T) {
 	}
 }
 
-//
+// The flag of the channel binding (RFC 5802, section 6).
 func TestBindingFlag(t *testing.T) {
 	both := []string{"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"}
 	base := []string{"SCRAM-SHA-1"}
@@ -130,7 +130,7 @@ func TestBindingFlag(t *testing.T) {
 	}
 }
 
-// {-PLUS or not} x {types or not} x {a common type, endpoint but not
+// The rules of XEP-0474: {-PLUS or not} x {types or not} x {a common type, endpoint but not
 // usable here, neither}, each with h= absent, right and wrong
 func TestBindingRules(t *testing.T) {
 	const abort = "abort"
@@ -207,7 +207,7 @@ func TestBindingRules(t *testing.T) {
 	}
 }
 
-//
+// Where the server names no types of channel binding, one is guessed (RFC 9266, section 3).
 func TestBindingTypesNotNamed(t *testing.T) {
 	o := Offer{Mechanisms: []string{"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"}}
 	tests := []struct {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-//
+// Base64 is strict, and "=" is empty data (RFC 6120, section 6.4.2).
 func TestDecode(t *testing.T) {
 	tests := []struct {
 		text string
@@ -70,7 +70,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-//
+// PLAIN (RFC 4616) and EXTERNAL (RFC 4422, appendix A) are one message.
 func TestPlainAndExternal(t *testing.T) {
 	tests := []struct {
 		offer       []string
@@ -117,7 +117,7 @@ func TestPlainAndExternal(t *testing.T) {
 	}
 }
 
-// the examples of RFC 4013, section 3, and what it does not know
+// The examples of RFC 4013, section 3, and what it does not know.
 func TestPrepare(t *testing.T) {
 	tests := []struct{ in, want, hint string }{
 		{"user", "user", ""},
@@ -161,7 +161,7 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// what can be printed holds no password, whatever the verb
+// What can be printed holds no password, whatever the verb.
 func TestNoSecretIsPrinted(t *testing.T) {
 	credentials := Credentials{Username: "user", Password: "pencil", AllowPlain: true}
 	hex := fmt.Sprintf("%x", "pencil")

@@ -96,7 +96,7 @@ var vectors = []struct {
 	},
 }
 
-// prove, checked by what is published, checks the client.
+// The function prove, checked by what is published, checks the client.
 func TestVectors(t *testing.T) {
 	for _, test := range vectors {
 		salt := strings.TrimPrefix(strings.Split(test.serverFirst, ",")[1], "s=")
@@ -172,7 +172,7 @@ func exchange(t *testing.T, c *Client, server *scram.ServerConversation) (string
 	return server.Step(string(message))
 }
 
-// complete logins against the library's server half
+// Complete logins against the library's server half.
 func TestLogins(t *testing.T) {
 	for _, base := range []string{"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		plus := Offer{[]string{"PLAIN", base, base + "-PLUS"}, []string{"tls-exporter"}}
@@ -212,7 +212,7 @@ func TestLogins(t *testing.T) {
 	}
 }
 
-// logins someone in between interferes with
+// Logins that somebody in between interferes with (RFC 5802, section 6; XEP-0474).
 func TestInterference(t *testing.T) {
 	both := []string{"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"}
 	other := Binding{"tls-exporter", []byte("another connection's")}
@@ -260,7 +260,7 @@ func started(t testing.TB) *Client {
 	return c
 }
 
-//
+// The server's first message (RFC 5802, section 7): what is wrong with it ends the login.
 func TestServerFirst(t *testing.T) {
 	const r, s, i = "r=" + nonce + "x", "s=QSXCR+Q6sek8bf92", "i=4096"
 	salt := func(n int) string { return "s=" + base64.StdEncoding.EncodeToString(make([]byte, n)) }
@@ -285,7 +285,7 @@ func TestServerFirst(t *testing.T) {
 		}
 	}
 	bad := []string{
-		//
+		// The nonce
 		"r=" + nonce + "," + s + "," + i,
 		"r=" + nonce[:8] + "," + s + "," + i,
 		"r=," + s + "," + i,
@@ -297,7 +297,7 @@ func TestServerFirst(t *testing.T) {
 		r + "\x7f," + s + "," + i,
 		r + "\u00e4," + s + "," + i,
 		r + "\xff," + s + "," + i,
-		//
+		// The form
 		"",
 		",",
 		"=",
@@ -331,7 +331,7 @@ func TestServerFirst(t *testing.T) {
 		r + ",s=QSXC R+Q6," + i,
 		r + ",s=QSXC!," + i,
 		r + "," + salt(1025) + "," + i,
-		//
+		// The iteration count
 		r + "," + s + ",i=0",
 		r + "," + s + ",i=1",
 		r + "," + s + ",i=4095",
@@ -348,7 +348,7 @@ func TestServerFirst(t *testing.T) {
 		r + "," + s + ",i=4096.0",
 		r + "," + s + ",i=0x1000",
 		r + "," + s + ",i=\u0664\u0660\u0669\u0666",
-		//
+		// The hash over the offer (XEP-0474)
 		goodFirst + ",h=" + strings.TrimSuffix(offered, "="),
 		goodFirst + ",h=G6k/rBLDqgOhRRaCuuatSDFkJ08=",
 		goodFirst + ",h=" + listHash(scram.SHA256, Offer{Mechanisms: []string{"SCRAM-SHA-1"}}),
@@ -371,14 +371,14 @@ func TestServerFirst(t *testing.T) {
 	}
 }
 
-// the most iterations are allowed, and computing them is not needed to see it
+// The most iterations are allowed; they need not be computed to see that.
 func TestIterationLimit(t *testing.T) {
 	if err := checkIterations("5000000"); err != nil {
 		t.Error(err)
 	}
 }
 
-//
+// The hash over the offer: the example of XEP-0474, section 6.3, and the order.
 func TestListHash(t *testing.T) {
 	mechanisms, types := []string{"SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"}, []string{"tls-server-end-point", "tls-exporter"}
 	if got := listHash(scram.SHA1, Offer{mechanisms, types}); got != "G6k/rBLDqgOhRRaCuuatSDFkJ08=" {
@@ -394,7 +394,7 @@ func TestListHash(t *testing.T) {
 	}
 }
 
-//
+// The server's last message (RFC 5802, section 7): nothing but the right proof counts.
 func TestServerFinal(t *testing.T) {
 	message := func(serverFirst string) string {
 		return "n=user,r=" + nonce + "," + serverFirst + ",c=biws,r=" + nonce + "x"
@@ -455,7 +455,7 @@ func final(t testing.TB, data string, inChallenge bool) error {
 	return errors.Join(err, finished)
 }
 
-// A-24, F5: success at the wrong time
+// A success at the wrong time is none.
 func TestOrder(t *testing.T) {
 	_, right := prove(sha1.New, "pencil", "QSXCR+Q6sek8bf92", 4096, "n=user,r="+nonce+","+goodFirst+",c=biws,r="+nonce+"x")
 	proof := []byte("v=" + right)
@@ -492,7 +492,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// a nonce of Choose is long, and another every time
+// A nonce of Choose is long, and another every time.
 func TestNonce(t *testing.T) {
 	seen := map[string]bool{}
 	for range 8 {
@@ -512,7 +512,7 @@ func TestNonce(t *testing.T) {
 	}
 }
 
-// never panics or hangs, and nothing but a proper message is
+// It never panics or hangs, and nothing but a proper message is
 // answered, nor does the answer make success count.
 func FuzzServerFirst(f *testing.F) {
 	for _, seed := range []string{goodFirst, goodFirst + ",z=", goodFirst + ",h=x,t=0304", "r=" + nonce, "m=,", "e=other-error", ",,,"} {
@@ -536,7 +536,7 @@ func FuzzServerFirst(f *testing.F) {
 	})
 }
 
-// never panics or hangs, and accepts nothing but the right v=
+// It never panics or hangs, and accepts nothing but the right v=.
 func FuzzServerFinal(f *testing.F) {
 	_, right := prove(sha1.New, "pencil", "QSXCR+Q6sek8bf92", 4096, "n=user,r="+nonce+","+goodFirst+",c=biws,r="+nonce+"x")
 	for _, seed := range []string{"v=" + right, "v=" + right + ",z=1", "v=", "e=invalid-proof", "v=" + right + ",m=1", ",", "=", ""} {

@@ -78,7 +78,7 @@ func flawLimit(l Limits, name string) int {
 	return maxName
 }
 
-// limits before the first stanza.
+// The limits before the first stanza.
 func TestHeaderLimits(t *testing.T) {
 	for name, c := range map[string]struct {
 		doc    func(n int) string
@@ -101,7 +101,7 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
-// the caller raises the limits after the login.
+// The caller raises the limits after the login.
 func TestSetLimits(t *testing.T) {
 	large := "<a>" + repeat("x", 1<<20) + "</a>"
 	r := NewReader(strings.NewReader(openStream+"<b/>"+large+large), Limits{Total: 1000})
@@ -119,7 +119,7 @@ func TestSetLimits(t *testing.T) {
 	}
 }
 
-// a peer that never ends what it began is stopped at the limit,
+// A peer that never ends what it began is stopped at the limit,
 // with bounded memory, whatever it began.
 func TestEndless(t *testing.T) {
 	many := ""
@@ -200,7 +200,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// neither direction recurses, so depth is a limit and no danger.
+// Neither direction recurses, so depth is a limit and no danger.
 func TestDepth(t *testing.T) {
 	const depth = 100_000
 	limits := Limits{Stanza: 10 << 20, Depth: depth}

@@ -72,7 +72,7 @@ func randomElement(r *rand.Rand, parentNS string, depth int) *etree.Element {
 	return e
 }
 
-// X-11: reading what was written gives back what it was written from.
+// Reading what was written gives back what it was written from.
 func TestRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
@@ -88,7 +88,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// X-11: every character on its own, legal or not.
+// Every character on its own, legal or not.
 func TestEveryCharacter(t *testing.T) {
 	for c := rune(0); c <= 0x10FFFF+1; c++ {
 		if c > 0x3000 && c < 0xD700 || c > 0x10010 && c < 0x10FFF0 {
@@ -116,7 +116,7 @@ func TestEveryCharacter(t *testing.T) {
 	}
 }
 
-// X-11: what is written leaves nothing to be normalised.
+// What is written leaves nothing to be normalised.
 func TestAppend(t *testing.T) {
 	e := etree.NewElement("a")
 	e.CreateAttr("xmlns", "u")
@@ -133,7 +133,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// X-11: refused, not replaced; and names are names.
+// What XML cannot carry is refused, not replaced, and names are names.
 func TestAppendRefuses(t *testing.T) {
 	for want, change := range map[string]func(e *etree.Element){
 		`text of <a>: invalid UTF-8: 0xFF at byte 1`:                           func(e *etree.Element) { e.CreateText("x\xFF") },
@@ -161,7 +161,7 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
-// X-11: the check of user input.
+// The check of what a user has typed (XML 1.0, section 2.2).
 func TestValidText(t *testing.T) {
 	for s, want := range map[string]string{
 		"":                                   "",
