@@ -26,8 +26,9 @@ import (
 //
 //	go test -run '^$' -bench . -benchtime 10x ./cmd/e2e
 
-// benchAccount is where and as whom a benchmark logs in.
-type benchAccount struct{ server, direct, ca, state string }
+// benchAccount is where and as whom a benchmark logs in. Where it has no server, the
+// nameserver knows it.
+type benchAccount struct{ server, direct, ca, state, nameserver string }
 
 func (a benchAccount) command(args ...string) *exec.Cmd {
 	c := exec.Command("xmppkit", args...)
@@ -36,7 +37,7 @@ func (a benchAccount) command(args ...string) *exec.Cmd {
 		jid = "XMPP_JID="
 	}
 	c.Env = append(os.Environ(), jid, "XMPP_PASSWORD="+scriptPassword,
-		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state, "XMPP_CONFIG="+os.DevNull)
+		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state, "XMPP_CONFIG="+os.DevNull, nameserverVar+"="+a.nameserver)
 	c.Stderr = os.Stderr
 	return c
 }
@@ -47,7 +48,7 @@ func benchEmbedded(b *testing.B, faults ...xmpptest.Fault) benchAccount {
 	if _, err := startEmbedded(setenv, b.Cleanup, b.TempDir(), "romeo", "juliet", faults...); err != nil {
 		b.Fatal(err)
 	}
-	return benchAccount{env["XMPP_SERVER"], env["DIRECT"], env["XMPP_CA_FILE"], b.TempDir()}
+	return benchAccount{server: env["XMPP_SERVER"], direct: env["DIRECT"], ca: env["XMPP_CA_FILE"], state: b.TempDir()}
 }
 
 func benchReal(b *testing.B, start func(string) (*realServer, func(), error)) benchAccount {
@@ -64,7 +65,7 @@ func benchReal(b *testing.B, start func(string) (*realServer, func(), error)) be
 			b.Fatal(err)
 		}
 	}
-	return benchAccount{server.starttls, server.direct, server.caFile, b.TempDir()}
+	return benchAccount{server: server.starttls, direct: server.direct, ca: server.caFile, state: b.TempDir()}
 }
 
 // usage adds up what processes took.
@@ -465,7 +466,7 @@ func newThroughput(b *testing.B, name string) *throughput {
 		if err := os.WriteFile(ca, server.CA(), 0o600); err != nil {
 			b.Fatal(err)
 		}
-		return &throughput{benchAccount: benchAccount{server.Addr(), server.DirectAddr(), ca, b.TempDir()}, register: server.AddAccount}
+		return &throughput{benchAccount: benchAccount{server: server.Addr(), direct: server.DirectAddr(), ca: ca, state: b.TempDir()}, register: server.AddAccount}
 	}
 	server, stop, err := map[string]func(string) (*realServer, func(), error){"prosody": startProsody, "ejabberd": startEjabberd}[name](b.TempDir())
 	if errors.Is(err, errNotInstalled) {
@@ -475,7 +476,7 @@ func newThroughput(b *testing.B, name string) *throughput {
 		b.Fatal(err)
 	}
 	b.Cleanup(stop)
-	return &throughput{benchAccount: benchAccount{server.starttls, server.direct, server.caFile, b.TempDir()}, register: server.register}
+	return &throughput{benchAccount: benchAccount{server: server.starttls, direct: server.direct, ca: server.caFile, state: b.TempDir()}, register: server.register}
 }
 
 // account makes one that keeps no archive (XEP-0313, section 6), and returns a session

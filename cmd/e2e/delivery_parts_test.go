@@ -28,12 +28,25 @@ import (
 
 // A host is a server that can fail.
 type host struct {
-	addr, caFile string
-	register     func(user, password string) error
-	kill         func()
-	run          func() error    // again, on the same port and data
-	signal       func(os.Signal) // nil where it is no process
-	remembers    bool            // after a crash, all that it has confirmed
+	domain, caFile string
+	nodes          []node
+	signal         func(os.Signal) // nil where it is no process, or several
+	remembers      bool            // after a crash, all that it has confirmed
+}
+
+// A node is a host, or a part of one that does all that the host does.
+type node struct {
+	addr     string
+	register func(user, password string) error
+	kill     func()
+	run      func() error // again, on the same port and data
+}
+
+func (h *host) addrs() (all []string) {
+	for _, n := range h.nodes {
+		all = append(all, n.addr)
+	}
+	return all
 }
 
 func openEmbedded(t *testing.T) (*host, error) {
@@ -44,8 +57,8 @@ func openEmbedded(t *testing.T) (*host, error) {
 	t.Cleanup(server.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	return &host{
-		addr: server.Addr(), caFile: ca, register: server.AddAccount,
-		kill: server.Restart, run: func() error { return nil }, remembers: true,
+		domain: "localhost", caFile: ca, remembers: true,
+		nodes: []node{{server.Addr(), server.AddAccount, server.Restart, func() error { return nil }}},
 	}, os.WriteFile(ca, server.CA(), 0o600)
 }
 
@@ -64,8 +77,8 @@ func openReal(t *testing.T, start func(string) (*realServer, func(), error)) (*h
 	}
 	t.Cleanup(stop)
 	return &host{
-		addr: server.starttls, caFile: server.caFile, register: server.register,
-		kill: server.kill, run: server.run, signal: server.signal,
+		domain: "localhost", caFile: server.caFile, signal: server.signal,
+		nodes: []node{{server.starttls, server.register, server.kill, server.run}},
 		// The session of the recipient stores what that of the sender has confirmed: in
 		// ejabberd they are not one process, and there is no setting that makes one wait
 		// for the other (23.01). What is killed in between is lost; that is a moment, and see
@@ -74,8 +87,28 @@ func openReal(t *testing.T, start func(string) (*realServer, func(), error)) (*h
 	}, nil
 }
 
-// forgotten returns the ids of the lost lines that a server has lost: they are in the
-// archive of the sender, so that it had them, but not in that of the recipient.
+// openCluster opens one whose nodes do not wait for each other either.
+func openCluster(t *testing.T) (*host, error) {
+	servers, stop, err := startCluster(t.TempDir())
+	if errors.Is(err, errNotInstalled) && !interopRequired() {
+		t.Log(err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(stop)
+	h := &host{domain: clusterDomain, caFile: servers[0].caFile}
+	for _, s := range servers {
+		h.nodes = append(h.nodes, node{s.starttls, s.register, s.kill, s.run})
+	}
+	return h, nil
+}
+
+// forgotten returns the ids of the lost lines that a server has lost: they are not in the
+// archive of the recipient, and the server had them, as they are in that of the sender. A node
+// of a cluster that is killed takes both to its grave; but then the ids are known, and whether
+// the server has confirmed them.
 func (c *cell) forgotten(lost []int) (ids []string) {
 	had, err := c.archive(c.romeo)
 	has, err2 := c.archive(c.juliet)
@@ -85,7 +118,11 @@ func (c *cell) forgotten(lost []int) (ids []string) {
 	}
 	for _, i := range lost {
 		line := fmt.Sprint("line ", i)
-		if id, ok := had[line]; ok && has[line] == "" {
+		id, ok := had[line]
+		if c.fault.ids {
+			id, ok = fmt.Sprint("line-", i), true
+		}
+		if ok && has[line] == "" {
 			ids = append(ids, id)
 		}
 	}
@@ -123,7 +160,7 @@ func (c *cell) archive(user xmpp.JID) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := xmpp.Dial(ctx, xmpp.Options{JID: user, Password: scriptPassword, Server: c.host.addr, RootCAs: pool(pem)})
+	s, err := xmpp.Dial(ctx, xmpp.Options{JID: user, Password: scriptPassword, Server: c.host.nodes[0].addr, RootCAs: pool(pem)})
 	if err != nil {
 		return nil, err
 	}

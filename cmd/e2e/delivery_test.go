@@ -41,7 +41,7 @@ func TestDelivery(t *testing.T) {
 
 	var results table
 	var targets sync.WaitGroup
-	for name, open := range map[string]func(*testing.T) (*host, error){"embedded": openEmbedded, "prosody": openProsody, "ejabberd": openEjabberd} {
+	for name, open := range map[string]func(*testing.T) (*host, error){"embedded": openEmbedded, "prosody": openProsody, "ejabberd": openEjabberd, "cluster": openCluster} {
 		targets.Go(func() {
 			shared, err := open(t)
 			if err != nil {
@@ -53,7 +53,7 @@ func TestDelivery(t *testing.T) {
 			// All run at once, whatever -parallel says: they wait for most of the time.
 			var cells sync.WaitGroup
 			for _, f := range faults() {
-				if f.process && shared.signal == nil {
+				if f.process && shared.signal == nil || f.cluster != (len(shared.nodes) > 1) {
 					continue
 				}
 				cells.Go(func() {
@@ -90,6 +90,7 @@ type fault struct {
 	name    string
 	server  bool // it fails, so that it must be one of its own
 	process bool // it must be a process
+	cluster bool // it must have several nodes
 	ids     bool // the lines come with ids, for a sender that does not remember its own
 	strike  func(*cell)
 }
@@ -100,7 +101,8 @@ func faults() []fault {
 		{name: "kill-sender", ids: true, strike: func(c *cell) { c.restart(c.sender) }},
 		{name: "stop-listener", strike: func(c *cell) { c.hold(c.listener.signal) }},
 		{name: "stop-sender", strike: func(c *cell) { c.hold(c.sender.signal) }},
-		{name: "kill-server", server: true, strike: (*cell).restartServer},
+		{name: "kill-server", server: true, strike: func(c *cell) { c.restartNode(0) }},
+		{name: "kill-node", cluster: true, ids: true, strike: (*cell).restartBusy},
 		{name: "stop-server", server: true, process: true, strike: func(c *cell) { c.hold(c.host.signal) }},
 		{name: "reset", strike: func(c *cell) { c.network((*proxy).cut) }},
 		{name: "half-open", strike: func(c *cell) {
@@ -124,23 +126,35 @@ func (c *cell) restart(p *program) {
 	p.start()
 }
 
-// restartServer kills the server and starts it again. Nobody comes to it before it knows
-// its accounts: until then ejabberd refuses them as if the password was wrong (23.01).
-func (c *cell) restartServer() {
-	c.listenerLink.refuse(true)
-	c.senderLink.refuse(true)
+// restartNode kills the server, or a node of it, and starts it again. Nobody comes to it before
+// it knows its accounts: until then ejabberd refuses them as if the password was wrong (23.01).
+func (c *cell) restartNode(node int) {
+	n := c.host.nodes[node]
+	c.listenerLink.refuse(node, true)
+	c.senderLink.refuse(node, true)
 	c.kills = append(c.kills, time.Now())
-	c.host.kill()
+	n.kill()
 	c.pause(gap)
-	err := c.host.run()
+	err := n.run()
 	if err == nil {
-		err = c.host.register(fmt.Sprint("account-", c.struck.Load()), scriptPassword)
+		err = n.register(fmt.Sprint("account-", c.struck.Load()), scriptPassword)
 	}
 	if err != nil {
 		c.fail("start the server again: %v", err)
 	}
-	c.listenerLink.refuse(false)
-	c.senderLink.refuse(false)
+	c.listenerLink.refuse(node, false)
+	c.senderLink.refuse(node, false)
+}
+
+// restartBusy kills the node that the listener or the sender is on.
+func (c *cell) restartBusy() {
+	link, whose := c.listenerLink, "listener"
+	if c.rng.IntN(2) == 0 {
+		link, whose = c.senderLink, "sender"
+	}
+	node, ok := link.node()
+	c.log.printf("node %d, which the %s is on: %v", node+1, whose, ok)
+	c.restartNode(node)
 }
 
 // hold stops a process for longer than its peers put up with.
@@ -196,19 +210,19 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 	fmt.Fprint(name, t.Name())
 	c := &cell{
 		t: t, host: h, fault: f, rng: rand.New(rand.NewPCG(seed, name.Sum64())), instants: instants,
-		senderLink: startProxy(t, h.addr), listenerLink: startProxy(t, h.addr),
+		senderLink: startProxy(t, h.addrs()...), listenerLink: startProxy(t, h.addrs()...),
 	}
 	c.ctx, c.cancel = context.WithCancel(t.Context())
 	c.ledger.init(max(200, 40*instants))
-	c.romeo = xmpp.JID{Local: "romeo-" + f.name, Domain: "localhost"}
-	c.juliet = xmpp.JID{Local: "juliet-" + f.name, Domain: "localhost"}
+	c.romeo = xmpp.JID{Local: "romeo-" + f.name, Domain: h.domain}
+	c.juliet = xmpp.JID{Local: "juliet-" + f.name, Domain: h.domain}
 	for _, user := range []xmpp.JID{c.romeo, c.juliet} {
-		if err := h.register(user.Local, scriptPassword); err != nil {
+		if err := h.nodes[0].register(user.Local, scriptPassword); err != nil {
 			t.Fatal(err)
 		}
 	}
 	state := t.TempDir()
-	c.listener = c.newProgram("listen", benchAccount{server: c.listenerLink.addr(), ca: h.caFile, state: state}, c.arrive,
+	c.listener = c.newProgram("listen", c.account(c.listenerLink, state), c.arrive,
 		"listen", "-v", "-j", c.juliet.String(), "--json", "--durable", "delivery", "--keepalive", keepAlive.String())
 	args := []string{"send", "-v", "-j", c.romeo.String(), "--json", "--retry", "20"}
 	if f.ids {
@@ -216,7 +230,7 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 	} else {
 		args = append(args, "--lines", c.juliet.String())
 	}
-	c.sender = c.newProgram("send", benchAccount{server: c.senderLink.addr(), ca: h.caFile, state: state}, c.confirm, args...)
+	c.sender = c.newProgram("send", c.account(c.senderLink, state), c.confirm, args...)
 	c.sender.patience = attempt
 	c.sender.input = func(line int) string {
 		if f.ids {
@@ -226,6 +240,17 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 	}
 	c.sender.unconfirmed = c.unconfirmed
 	return c
+}
+
+// account is where a client comes to the server.
+func (c *cell) account(through *proxy, state string) benchAccount {
+	a := benchAccount{ca: c.host.caFile, state: state}
+	if addrs := through.addrs(); len(addrs) == 1 {
+		a.server = addrs[0]
+	} else {
+		a.nameserver = startNameserver(c.t, c.host.domain, addrs...)
+	}
+	return a
 }
 
 // fail says why the cell cannot go on.
@@ -330,7 +355,7 @@ func (c *cell) judge(o *outcome) {
 	if lost := c.lost(); len(lost) > 0 {
 		late := c.late(c.forgotten(lost))
 		o.forgotten = len(late)
-		if o.forgotten < o.lost || c.host.remembers || c.fault.name != "kill-server" {
+		if o.forgotten < o.lost || c.host.remembers {
 			c.t.Errorf("%d of %d lines are lost, %d of them by the server when it was killed: %v", o.lost, c.lines, o.forgotten, lost[:min(20, len(lost))])
 		}
 	}

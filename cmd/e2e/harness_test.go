@@ -31,7 +31,7 @@ func TestRegister(t *testing.T) {
 			w.WriteHeader(test.answers[min(asked, len(test.answers)-1)])
 			asked++
 		}))
-		h := &home{HTTP: api.Listener.Addr().(*net.TCPAddr).Port}
+		h := &home{IP: "127.0.0.1", Domain: "localhost", HTTP: api.Listener.Addr().(*net.TCPAddr).Port}
 		s := &realServer{name: "ejabberd", home: h, process: &process{done: make(chan struct{})}, addAccount: (*home).postEjabberdAccount}
 		if err := s.register("romeo", scriptPassword); asked != test.asked || (err == nil) != test.ok {
 			t.Errorf("%s: asked %d times, want %d; %v", name, asked, test.asked, err)

@@ -30,8 +30,10 @@ import (
 // home is the directory of one server, which holds everything it reads and writes, and its ports.
 type home struct {
 	dir                    string
-	StartTLS, Direct, HTTP int // HTTP is for accounts, and only ejabberd listens there
-	uid, gid               int // the user the server runs as
+	IP, Domain             string
+	StartTLS, Direct, HTTP int    // HTTP is for accounts, and only ejabberd listens there
+	Storage                string // of ejabberd: "sql" or "mnesia"
+	uid, gid               int    // the user the server runs as
 	ca                     *xmpptest.Authority
 }
 
@@ -44,15 +46,14 @@ func (r recipe) furnish(dir string) (*home, error) {
 	if err := os.MkdirAll(filepath.Join(dir, r.directory), 0o755); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3)
+	ports, err := freePorts(r.ip, 3)
 	if err != nil {
 		return nil, err
 	}
-	ca, err := xmpptest.NewAuthority()
-	if err != nil {
-		return nil, err
+	h := &home{
+		ca: r.ca, dir: dir, IP: r.ip, Domain: r.domain, Storage: r.storage,
+		StartTLS: ports[0], Direct: ports[1], HTTP: ports[2], uid: os.Getuid(), gid: os.Getgid(),
 	}
-	h := &home{ca: ca, dir: dir, StartTLS: ports[0], Direct: ports[1], HTTP: ports[2], uid: os.Getuid(), gid: os.Getgid()}
 	if h.uid == 0 {
 		if h.uid, h.gid, err = lookUpUser(r.kind); err != nil {
 			return nil, err
@@ -73,11 +74,11 @@ func (r recipe) furnish(dir string) (*home, error) {
 // freePorts returns n ports that nothing listens on. All are held until the last one is known, so
 // that they differ. They are none of those that the system gives to connections: one could take the
 // port of a server while that is down.
-func freePorts(n int) ([]int, error) {
+func freePorts(ip string, n int) ([]int, error) {
 	var ports []int
 	for tries := 0; len(ports) < n; tries++ {
 		port := 10_000 + mathrand.IntN(20_000)
-		l, err := net.Listen("tcp", loopback(port))
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
 		switch {
 		case err == nil:
 			defer l.Close()
@@ -89,7 +90,8 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// addr is where the server listens on a port.
+func (h *home) addr(port int) string { return net.JoinHostPort(h.IP, strconv.Itoa(port)) }
 
 func lookUpUser(name string) (uid, gid int, err error) {
 	u, err := user.Lookup(name)
@@ -142,15 +144,15 @@ func (h *home) writeConfig(name string) error {
 }
 
 // writeCertificates writes the certificate authority to ca.pem, and a certificate of it for the
-// domain, together with its key, to server.pem. It does not name 127.0.0.1: a client has to check for
+// domain, together with its key, to server.pem. It does not name the IP address: a client has to check for
 // the domain of the account, not for the address it has connected to.
 func (h *home) writeCertificates() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	leaf := xmpptest.Template("localhost")
-	leaf.DNSNames = []string{"localhost", "*.localhost"} // the server has subdomains for its services
+	leaf := xmpptest.Template(h.Domain)
+	leaf.DNSNames = []string{h.Domain, "*." + h.Domain} // the server has subdomains for its services
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	cert, err := h.ca.Issue(leaf, key)
 	if err != nil {
@@ -244,13 +246,13 @@ func (h *home) waitReady(p *process) error {
 func (h *home) probe() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	plain, err := new(net.Dialer).DialContext(ctx, "tcp", loopback(h.StartTLS))
+	plain, err := new(net.Dialer).DialContext(ctx, "tcp", h.addr(h.StartTLS))
 	if err != nil {
 		return err
 	}
 	plain.Close()
-	secure := tls.Dialer{Config: &tls.Config{RootCAs: h.ca.Pool(), ServerName: "localhost"}}
-	conn, err := secure.DialContext(ctx, "tcp", loopback(h.Direct))
+	secure := tls.Dialer{Config: &tls.Config{RootCAs: h.ca.Pool(), ServerName: h.Domain}}
+	conn, err := secure.DialContext(ctx, "tcp", h.addr(h.Direct))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"xmppkit/xmpp/xmpptest"
 )
 
 // This file runs a real Prosody and a real ejabberd for the scripts: private ones, each with its
@@ -23,10 +26,9 @@ import (
 type realServer struct {
 	name     string // of the target: "prosody13"
 	kind     string // "prosody" or "ejabberd"
-	starttls string // 127.0.0.1:PORT
-	direct   string // 127.0.0.1:PORT, TLS from the first byte
+	starttls string // HOST:PORT
+	direct   string // HOST:PORT, TLS from the first byte
 	caFile   string
-	domain   string // "localhost"
 	logFile  string // all that the server prints
 
 	home       *home
@@ -116,14 +118,23 @@ func prosody(name, program string) recipe {
 
 // startEjabberd starts an ejabberd in a directory of its own below dir. The second result stops it.
 func startEjabberd(dir string) (*realServer, func(), error) {
+	libraries, err := ejabberdLibraries()
+	if err != nil {
+		return nil, nil, err
+	}
+	return start(dir, ejabberd("ejabberd", libraries))
+}
+
+// ejabberdLibraries is where Erlang finds the ejabberd that is installed.
+func ejabberdLibraries() (string, error) {
 	code, _ := filepath.Glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.beam") // the pattern is well-formed
 	if len(code) == 0 {
-		return nil, nil, fmt.Errorf("ejabberd: %w", errNotInstalled)
+		return "", fmt.Errorf("ejabberd: %w", errNotInstalled)
 	}
 	if sqlite, _ := filepath.Glob("/usr/lib/erlang/lib/p1_sqlite3-*"); len(sqlite) == 0 {
-		return nil, nil, fmt.Errorf("erlang-p1-sqlite3: %w", errNotInstalled)
+		return "", fmt.Errorf("erlang-p1-sqlite3: %w", errNotInstalled)
 	}
-	return start(dir, ejabberd("ejabberd", librariesOf(code[0])))
+	return librariesOf(code[0]), nil
 }
 
 // startEjabberd24 starts the one of Debian's backports. It needs newer libraries than the stock one.
@@ -166,25 +177,31 @@ func ejabberd(name, libraries string) recipe {
 		config:    "ejabberd.yml",
 		directory: "mnesia",
 		command: func(h *home) *exec.Cmd {
-			cmd := exec.Command("erl", "-noinput",
-				"+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", // idle schedulers sleep instead of spinning
-				"-mnesia", "dir", strconv.Quote(h.path("mnesia")),
-				"-s", "ejabberd")
-			cmd.Env = []string{
-				"ERL_LIBS=" + libraries,
-				"ERL_CRASH_DUMP_BYTES=0",
-				"EJABBERD_CONFIG_PATH=" + h.path("ejabberd.yml"),
-				"EJABBERD_LOG_PATH=" + h.path("ejabberd.log"),
-			}
-			// SQLite waits for the disk at each commit. What a killed process has written
-			// survives it in the kernel: the disk is for power failures.
-			if faster, _ := filepath.Glob("/usr/lib/*/libeatmydata.so"); len(faster) > 0 {
-				cmd.Env = append(cmd.Env, "LD_PRELOAD="+faster[0])
-			}
-			return cmd
+			return h.erlang(libraries, "-s", "ejabberd")
 		},
 		addAccount: (*home).postEjabberdAccount,
 	}
+}
+
+// erlang is the command of an ejabberd; the arguments say what it does.
+func (h *home) erlang(libraries string, args ...string) *exec.Cmd {
+	cmd := exec.Command("erl", append([]string{
+		"-noinput",
+		"+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none", // idle schedulers sleep instead of spinning
+		"-mnesia", "dir", strconv.Quote(h.path("mnesia")),
+	}, args...)...)
+	cmd.Env = []string{
+		"ERL_LIBS=" + libraries,
+		"ERL_CRASH_DUMP_BYTES=0",
+		"EJABBERD_CONFIG_PATH=" + h.path("ejabberd.yml"),
+		"EJABBERD_LOG_PATH=" + h.path("ejabberd.log"),
+	}
+	// SQLite waits for the disk at each commit. What a killed process has written
+	// survives it in the kernel: the disk is for power failures.
+	if faster, _ := filepath.Glob("/usr/lib/*/libeatmydata.so"); len(faster) > 0 {
+		cmd.Env = append(cmd.Env, "LD_PRELOAD="+faster[0])
+	}
+	return cmd
 }
 
 const prosodyAccounts = "data/localhost/accounts"
@@ -222,12 +239,12 @@ func luaString(s string) string {
 
 // postEjabberdAccount asks ejabberd's API, which listens on the loopback interface only.
 func (h *home) postEjabberdAccount(user, password string) error {
-	body, err := json.Marshal(map[string]string{"user": user, "host": "localhost", "password": password})
+	body, err := json.Marshal(map[string]string{"user": user, "host": h.Domain, "password": password})
 	if err != nil {
 		return err
 	}
 	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Post("http://"+loopback(h.HTTP)+"/api/register", "application/json", bytes.NewReader(body))
+	resp, err := client.Post("http://"+h.addr(h.HTTP)+"/api/register", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
@@ -250,11 +267,21 @@ type recipe struct {
 	directory  string // below the home, that has to be there
 	command    func(*home) *exec.Cmd
 	addAccount func(h *home, user, password string) error
+
+	ip, domain string
+	ca         *xmpptest.Authority
+	storage    string // of ejabberd
 }
 
 // start runs the recipe. Another program can take a port between our choice and the server's bind, so
 // that is tried twice.
-func start(dir string, r recipe) (*realServer, func(), error) {
+func start(dir string, r recipe) (_ *realServer, _ func(), err error) {
+	r.ip, r.domain, r.storage = cmp.Or(r.ip, "127.0.0.1"), cmp.Or(r.domain, "localhost"), cmp.Or(r.storage, "sql")
+	if r.ca == nil {
+		if r.ca, err = xmpptest.NewAuthority(); err != nil {
+			return nil, nil, err
+		}
+	}
 	server, stop, err := r.start(filepath.Join(dir, r.name))
 	if errors.Is(err, errPortTaken) {
 		server, stop, err = r.start(filepath.Join(dir, r.name+"-again"))
@@ -273,10 +300,9 @@ func (r recipe) start(dir string) (*realServer, func(), error) {
 	s := &realServer{
 		name:       r.name,
 		kind:       r.kind,
-		starttls:   loopback(h.StartTLS),
-		direct:     loopback(h.Direct),
+		starttls:   h.addr(h.StartTLS),
+		direct:     h.addr(h.Direct),
 		caFile:     h.path("ca.pem"),
-		domain:     "localhost",
 		logFile:    h.path("output.log"),
 		home:       h,
 		command:    r.command,
@@ -287,4 +313,3 @@ func (r recipe) start(dir string) (*realServer, func(), error) {
 	}
 	return s, s.stop, nil
 }
-

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,8 +41,17 @@ func TestMain(m *testing.M) {
 func xmppkit() {
 	ctx, stop := cmd.NotifyContext(context.Background())
 	context.AfterFunc(ctx, stop)
+	if nameserver := os.Getenv(nameserverVar); nameserver != "" {
+		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, nameserver)
+		}}
+	}
 	os.Exit(cmd.Main(ctx, cmd.System(), os.Args[1:]))
 }
+
+// nameserverVar is an environment variable with the address of the nameserver that is asked
+// in place of the system's.
+const nameserverVar = "XMPPKIT_NAMESERVER"
 
 // root is where the module is: the scripts, and the files that are published.
 const root = "../.."

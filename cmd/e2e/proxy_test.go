@@ -11,15 +11,14 @@ import (
 	"time"
 )
 
-// A proxy stands between a client and its server, and is the network that fails.
+// A proxy stands between a client and the nodes of its server, and is the network that fails.
 type proxy struct {
-	listener net.Listener
-	server   string
+	listeners []net.Listener // one for each node
 
 	mu      sync.Mutex
-	links   map[*link]bool
-	dark    bool // new links lose everything
-	refuses bool // there are no new links
+	links   map[*link]int // to which node
+	dark    bool          // new links lose everything
+	refuses map[int]bool  // there are no new links to these nodes
 }
 
 // A link is a connection through a proxy.
@@ -32,42 +31,49 @@ type link struct {
 // them, the end of the connection included: nobody behind it learns of that.
 type way struct{ lost atomic.Bool }
 
-func startProxy(t testing.TB, server string) *proxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: l, server: server, links: make(map[*link]bool)}
-	t.Cleanup(func() {
-		l.Close()
-		p.cut()
-	})
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.connect(c.(*net.TCPConn))
+func startProxy(t testing.TB, nodes ...string) *proxy {
+	p := &proxy{links: make(map[*link]int), refuses: make(map[int]bool)}
+	t.Cleanup(p.cut)
+	for node, addr := range nodes {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
+		t.Cleanup(func() { l.Close() })
+		p.listeners = append(p.listeners, l)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go p.connect(c.(*net.TCPConn), node, addr)
+			}
+		}()
+	}
 	return p
 }
 
-func (p *proxy) addr() string { return p.listener.Addr().String() }
+// addrs is where the proxy listens for each of the nodes.
+func (p *proxy) addrs() (all []string) {
+	for _, l := range p.listeners {
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
 
-func (p *proxy) connect(client *net.TCPConn) {
-	server, err := net.Dial("tcp", p.server)
+func (p *proxy) connect(client *net.TCPConn, node int, addr string) {
+	server, err := net.Dial("tcp", addr)
 	if err != nil {
 		reset(client)
 		return
 	}
 	l := &link{client: client, server: server.(*net.TCPConn)}
 	p.mu.Lock()
-	p.links[l] = true
+	p.links[l] = node
 	l.up.lost.Store(p.dark)
 	l.down.lost.Store(p.dark)
-	if p.refuses {
+	if p.refuses[node] {
 		l.cut()
 	}
 	p.mu.Unlock()
@@ -152,11 +158,21 @@ func (p *proxy) darken(dark bool) {
 	}
 }
 
-// refuse makes the proxy refuse new links, or take them again.
-func (p *proxy) refuse(refuse bool) {
+// refuse makes the proxy refuse new links to a node, or take them again.
+func (p *proxy) refuse(node int, refuse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refuses = refuse
+	p.refuses[node] = refuse
+}
+
+// node is one that the client has a link to; ok is false where there is none.
+func (p *proxy) node() (node int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, node := range p.links {
+		return node, true
+	}
+	return 0, false
 }
 
 // The network that fails has to fail as it says.
@@ -168,7 +184,7 @@ func TestProxy(t *testing.T) {
 	defer server.Close()
 	p := startProxy(t, server.Addr().String())
 	pair := func() (client, behind net.Conn) {
-		client, err := net.Dial("tcp", p.addr())
+		client, err := net.Dial("tcp", p.addrs()[0])
 		if err != nil {
 			t.Fatal(err)
 		}

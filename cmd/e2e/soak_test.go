@@ -57,7 +57,7 @@ func newSoak(t *testing.T) *soak {
 	t.Cleanup(raw.close)
 	n := soakMessages()
 	return &soak{
-		benchAccount{server.Addr(), server.DirectAddr(), ca, t.TempDir()}, raw, n,
+		benchAccount{server: server.Addr(), direct: server.DirectAddr(), ca: ca, state: t.TempDir()}, raw, n,
 		[]string{"listen", "-j", "juliet@localhost", "--json", "--durable", "soak", "--count", fmt.Sprint(n)},
 	}
 }
