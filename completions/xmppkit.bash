@@ -91,6 +91,9 @@ _xmppkit() {
     [[ $directive =~ ^:[0-9]+$ ]] || return
     directive=${directive:1}
     ((!(directive & 128))) || __xmppkit_commands "${all[${#all[@]} - 1]}"
+    # Of a path that begins with ${...}, or the like, readline itself would run the
+    # commands in it.
+    [[ $2 != *\`* && $2 != *\$[\(\{\[]* ]] || ((directive &= ~16, directive |= 4))
     ((!(directive & (4 | 16)))) || compopt +o default 2>/dev/null
     ((!(directive & 16))) || compopt -o dirnames 2>/dev/null
     ((!(directive & 2))) || compopt -o nospace 2>/dev/null

@@ -21,7 +21,9 @@ function __xmppkit_complete
     if test (math "bitand($directive, 16)") -ne 0
         set -g __xmppkit_offers (__fish_complete_directories (commandline -ct) '')
     else if test (math "bitand($directive, 128)") -ne 0; and not string match -q '*/*' -- "$typed"
-        set -g __xmppkit_offers (__fish_complete_command)
+        # Where a command is completed, fish itself would run those in its name.
+        string match -q '*(*' -- (commandline -ct)
+        or set -g __xmppkit_offers (__fish_complete_command)
     else if test (math "bitand($directive, 4)") -eq 0; and not set -q lines[1]
         return 1
     else

@@ -206,6 +206,14 @@ func TestCompletionTyped(t *testing.T) {
 				s.types("xmppkit send "+current+"\t\t\x15xmppkit next", "next")
 				s.types("xmppkit listen -- "+current+"\t\t\x15xmppkit next", "next")
 			}
+			for _, live := range []string{`"$(touch pwned)`, "\"`touch pwned`/", `"${x:-$(touch pwned)}/`, "$(touch pwned)/", "`touch pwned`/", "{a,$(touch pwned)}/", "<(touch pwned)/"} {
+				if name == "zsh" {
+					continue // it expands the word under the cursor itself, of whatever command
+				}
+				for _, before := range []string{"send ", "send --file ", "--state-dir=", "listen -- ", "listen -- cat ", "roster --group "} {
+					s.types("xmppkit "+before+live+"\t\t\x15xmppkit next", "next")
+				}
+			}
 		})
 	}
 }
