@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 )
 
 func newAccountCmd(env *Env) *cobra.Command {
-	list := func(cmd *cobra.Command, _ []string) error { return env.listAccounts() }
+	list := func(cmd *cobra.Command, _ []string) error { return env.listAccounts(cmd.Context()) }
 	cmd := &cobra.Command{
 		Use:  "account [flags]",
 		Args: noArgs,
@@ -25,7 +26,7 @@ func newAccountCmd(env *Env) *cobra.Command {
 	}, &cobra.Command{
 		Use:  "show [flags]",
 		Args: args(0, 0, ""),
-		RunE: func(*cobra.Command, []string) error { return env.showAccount() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.showAccount(cmd.Context()) },
 	})
 	return cmd
 }
@@ -70,8 +71,8 @@ func (env *Env) newAccountInfo(c *config, ch choice) *accountInfo {
 	return r
 }
 
-func (env *Env) showAccount() error {
-	c, ch, err := env.configured()
+func (env *Env) showAccount(ctx context.Context) error {
+	c, ch, err := env.configured(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,8 +84,8 @@ func (env *Env) showAccount() error {
 
 // listAccounts prints the account at the top of the file, if there is one, and those of the
 // sections.
-func (env *Env) listAccounts() error {
-	c, err := env.readConfig()
+func (env *Env) listAccounts(ctx context.Context) error {
+	c, err := env.readConfig(ctx)
 	if err != nil {
 		return err
 	}

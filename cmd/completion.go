@@ -1,12 +1,14 @@
 package cmd
 
 import (
+	"context"
 	"embed"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -122,7 +124,7 @@ func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
 	if f.Name == "account" {
 		return func(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			env.settle(cmd)
-			return completions(env.accountNames(), toComplete)
+			return completions(env.accountNames(cmd.Context()), toComplete)
 		}
 	}
 	if f.Name == "durable" {
@@ -229,8 +231,14 @@ func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {
 // is wrong is said when the command is run.
 func (env *Env) settle(cmd *cobra.Command) {
 	_ = env.applyEnvironment(cmd)
-	_, _ = env.configure()
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionWait)
+	defer cancel()
+	_, _ = env.configure(ctx)
 }
+
+// completionWait is how long a configuration that comes from a pipe may keep a person who
+// types.
+const completionWait = time.Second
 
 // completions returns those that begin with what there is, and can be shown: what is
 // cached came from others. Cobra would trim the spaces at their ends.
@@ -246,7 +254,9 @@ func completions(all []string, toComplete string) ([]cobra.Completion, cobra.She
 }
 
 // accountNames returns the names of the accounts in the configuration file.
-func (env *Env) accountNames() []string {
-	c, _ := env.readConfig()
+func (env *Env) accountNames(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, completionWait)
+	defer cancel()
+	c, _ := env.readConfig(ctx)
 	return slices.Sorted(maps.Keys(c.accounts))
 }

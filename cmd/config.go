@@ -2,13 +2,17 @@ package cmd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -38,19 +42,19 @@ func (s section) get(key string) string {
 
 // configure finds out which account is meant, and sets from the environment and the
 // configuration file what no flag says of it.
-func (env *Env) configure() (choice, error) {
-	_, ch, err := env.configured()
+func (env *Env) configure(ctx context.Context) (choice, error) {
+	_, ch, err := env.configured(ctx)
 	return ch, err
 }
 
 // configured is configure, and returns what the file says as well.
-func (env *Env) configured() (c config, ch choice, err error) {
+func (env *Env) configured(ctx context.Context) (c config, ch choice, err error) {
 	for name, value := range map[string]string{"jid": env.who.jid, "account": env.who.account} {
 		if value == "" && env.flagSet.Changed(name) { // a variable that a script has not set
 			return c, ch, exit.Configf("", "no account: --%s is empty", name)
 		}
 	}
-	if c, err = env.readConfig(); err != nil {
+	if c, err = env.readConfig(ctx); err != nil {
 		return c, ch, err
 	}
 	if ch, err = c.choose(env.who); err != nil {
@@ -132,10 +136,14 @@ func (env *Env) configHome() string {
 }
 
 // readConfig reads the configuration file: the one that is named, or config.toml, or
-// else what sendxmpp or go-sendxmpp has.
-func (env *Env) readConfig() (config, error) {
+// else what sendxmpp or go-sendxmpp has. The wait for a pipe is a part of --timeout.
+func (env *Env) readConfig(ctx context.Context) (config, error) {
+	ctx, cancel := withTimeout(ctx, env.flags.timeout)
+	defer cancel()
+	started := time.Now()
+	defer func() { env.spent += time.Since(started) }()
 	if env.flags.config != "" {
-		return env.readConfigFile(env.flags.config)
+		return env.readConfigFile(ctx, env.flags.config)
 	}
 	for _, file := range []string{
 		env.configFile(),
@@ -146,35 +154,60 @@ func (env *Env) readConfig() (config, error) {
 		if !filepath.IsAbs(file) { // there is no home: nothing is read from wherever we are
 			continue
 		}
-		c, err := env.readConfigFile(file)
-		if e, ok := errors.AsType[*fs.PathError](err); !ok || e.Op != "open" {
-			return c, err
+		_, err := os.Lstat(file)
+		switch {
+		case err == nil: // what cannot be read is not passed over for another account
+			return env.readConfigFile(ctx, file)
+		case !errors.Is(err, fs.ErrNotExist): // the home of another user
+			env.trace("no configuration: %v", err)
 		}
 	}
 	return config{file: env.configFile()}, nil
 }
 
-func (env *Env) readConfigFile(file string) (config, error) {
-	f, info, err := openFile(file)
+func (env *Env) readConfigFile(ctx context.Context, file string) (config, error) {
+	if isStdin(file) && env.inUsed {
+		return config{}, exit.Usagef("--config %s: standard input is the message here", file)
+	}
+	c, err := waitFor(ctx, file, func() (config, error) { return env.loadConfig(file) })
+	if err == nil {
+		env.trace("configuration from %s", file)
+	}
+	return c, err
+}
+
+// loadConfig reads and parses a configuration file. It can name a command, and the server
+// that gets the password: it must be the user's.
+func (env *Env) loadConfig(file string) (config, error) {
+	var in io.Reader = env.In
+	var f *os.File
+	if !isStdin(file) {
+		var err error
+		if f, err = openFile(file); err != nil {
+			return config{}, exit.Inputf("configuration: %w", err)
+		}
+		defer f.Close()
+		if err := trustedPath(file, f); err != nil {
+			return config{}, exit.Configf(hintOf(err), "configuration: %w", err)
+		}
+		in = f
+	}
+	text, err := readSmall(file, in)
 	if err != nil {
 		return config{}, exit.Inputf("configuration: %w", err)
 	}
-	defer f.Close()
-	text, err := readSmall(f)
-	if err != nil {
-		return config{}, exit.Inputf("configuration: %w", err)
-	}
-	env.trace("configuration from %s", file)
 	c, err := parseConfig(file, text)
 	if err != nil {
 		return config{}, exit.Configf("", "%w", err)
 	}
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o022 != 0 {
-		// It can name a command, and the server that gets the password.
-		return config{}, exit.Configf("chmod go-w "+file, "%s can be written by others", file)
+	if f != nil && c.holdsPassword() {
+		err = private(file, f)
 	}
-	if err := private(file, info); err != nil && c.holdsPassword() {
-		return config{}, exit.Configf("chmod 600 "+file, "%s holds a password and %w", file, err)
+	if e, ok := errors.AsType[*untrusted](err); ok {
+		return config{}, exit.Configf(e.hint, "%s holds a password and %s", file, e.what)
+	}
+	if err != nil {
+		return config{}, exit.Inputf("configuration: %w", err)
 	}
 	return c, nil
 }

@@ -26,11 +26,14 @@ func (env *Env) cachedRoster(account xmpp.JID) *xmpp.Roster {
 	if name == "" {
 		return nil
 	}
-	b := readState(name)
-	if b == nil {
+	b, err := readState(name)
+	if err == nil && b == nil {
 		return nil
 	}
-	r, err := parseRoster(b, account.Bare())
+	var r *xmpp.Roster
+	if err == nil {
+		r, err = parseRoster(b, account.Bare())
+	}
 	if err != nil {
 		env.trace("ignoring %s: %v", name, err)
 	}

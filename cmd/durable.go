@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -83,19 +82,16 @@ func (env *Env) openPosition(name string, account xmpp.JID) (*position, error) {
 }
 
 func stateError(err error) error {
-	return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("--durable: %w", err)}
+	return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("--durable: %w", err), Hint: hintOf(err)}
 }
 
 var errLocked = errors.New("it is locked")
 
 func openPositionFile(file string, account xmpp.JID) (*position, error) {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(file, os.O_RDWR|openFlags, 0)
+	f, err := openState(file, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = createFile(file, newState(account)); err == nil {
-			f, err = os.OpenFile(file, os.O_RDWR|openFlags, 0)
+			f, err = openState(file, os.O_RDWR)
 		}
 	}
 	if err != nil {
@@ -110,13 +106,6 @@ func openPositionFile(file string, account xmpp.JID) (*position, error) {
 }
 
 func readPosition(f *os.File, account xmpp.JID) (*position, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := private(f.Name(), info); err != nil {
-		return nil, fmt.Errorf("%s %w", f.Name(), err)
-	}
 	if err := lockFile(f); err != nil {
 		return nil, err
 	}

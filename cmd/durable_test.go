@@ -239,12 +239,6 @@ func TestPositionBroken(t *testing.T) {
 			t.Errorf("%q was changed", text)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "open"), newState(jid("romeo@localhost")), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openPositionFile(filepath.Join(dir, "open"), jid("romeo@localhost")); err == nil {
-		t.Error("others can read it")
-	}
 }
 
 func TestDurableName(t *testing.T) {

@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"io"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -11,7 +9,6 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/stdio"
 	"xmppkit/output"
-	"xmppkit/xmpp"
 )
 
 // A duration is one of Go or plain seconds.
@@ -40,79 +37,6 @@ func TestDuration(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-}
-
-// What is remembered of logins: read, written only if it changed, and never a failure.
-func TestState(t *testing.T) {
-	jid := xmpp.JID{Local: "romeo", Domain: "example.org", Resource: "r"}
-	env := func(vars map[string]string) *Env {
-		return &Env{Getenv: func(name string) string { return vars[name] }}
-	}
-	for _, test := range []struct {
-		vars  map[string]string
-		flags flags
-		dir   string
-	}{
-		{map[string]string{"XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/x/xmppkit"},
-		{map[string]string{"HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
-		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
-		{map[string]string{"XDG_STATE_HOME": "x"}, flags{}, ""},
-		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "h"}, flags{}, ""},
-		{nil, flags{}, ""},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a", "XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/var/lib/a/xmppkit"},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, flags{}, "/var/lib/a/xmppkit"},
-		{map[string]string{"STATE_DIRECTORY": "a:/b", "XDG_STATE_HOME": "/x"}, flags{}, "/x/xmppkit"},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, flags{stateDir: "s"}, "s"},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, flags{noCache: true}, ""},
-		{map[string]string{"HOME": "/h"}, flags{stateDir: "s"}, "s"},
-		{map[string]string{"HOME": "/h"}, flags{stateDir: "s", noCache: true}, ""},
-	} {
-		e := env(test.vars)
-		e.flags = test.flags
-		file := e.stateFile("login", jid)
-		if file != "" && filepath.Dir(file) != test.dir || (file == "") != (test.dir == "") {
-			t.Errorf("%+v: %s", test, file)
-		}
-		if other := e.stateFile("login", xmpp.JID{Local: "romeo2", Domain: "example.org"}); file != "" && (other == file || e.stateFile("login", jid.Bare()) != file) {
-			t.Errorf("one file for two accounts, or two for one: %s", file)
-		}
-	}
-
-	e := env(nil)
-	e.flags.stateDir = filepath.Join(t.TempDir(), "new", "state")
-	o := xmpp.Options{JID: jid, Memory: new(xmpp.Memory)}
-	before := e.remember(&o)
-	e.store(o, before) // nothing to write
-	if _, err := os.Stat(e.flags.stateDir); err == nil || before != (xmpp.Memory{}) {
-		t.Errorf("%+v, %v", before, err)
-	}
-	o.Memory.NoPlain = true
-	e.store(o, before)
-	info, err := os.Stat(e.stateFile("login", jid))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Fatalf("%v, %v", info, err)
-	}
-	if dir, err := os.Stat(e.flags.stateDir); err != nil || dir.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v", dir, err)
-	}
-	again := xmpp.Options{JID: jid.Bare(), Memory: new(xmpp.Memory)}
-	if got := e.remember(&again); got != (xmpp.Memory{NoPlain: true}) || *again.Memory != got {
-		t.Errorf("%+v", got)
-	}
-	if all, _ := os.ReadDir(e.flags.stateDir); len(all) != 1 {
-		t.Errorf("left behind: %v", all)
-	}
-	for _, broken := range []string{"", "{", "[]", `{"no_plain":"yes"}`, `{"no_plain":true,"tls_unique":7}`, "null"} {
-		if err := os.WriteFile(e.stateFile("login", jid), []byte(broken), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		o := xmpp.Options{JID: jid, Memory: new(xmpp.Memory)}
-		if got := e.remember(&o); got != (xmpp.Memory{}) || *o.Memory != got {
-			t.Errorf("%s: %+v", broken, got)
-		}
-	}
-	e.flags.stateDir = filepath.Join(e.stateFile("login", jid), "below-a-file")
-	e.store(o, xmpp.Memory{}) // not a failure
 }
 
 // What cannot be written is the answer only where there is no better one.

@@ -16,6 +16,7 @@ import (
 
 	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
+	"xmppkit/internal/aside"
 	"xmppkit/xmpp"
 )
 
@@ -48,12 +49,12 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp
 	case "password_command":
 		value, err = env.passwordCommand(bounded, value)
 	case "credential":
-		value, err = credential(value)
+		value, err = credential(ctx, value)
 	default:
 		value, err = env.askPassword(ctx, account, ch)
 	}
 	if way.key != "" { // a person's time does not count
-		env.spent = time.Since(started)
+		env.spent += time.Since(started)
 	}
 	switch {
 	case err == nil && value == "":
@@ -118,21 +119,23 @@ func (env *Env) passwordSource(ch choice) passwordWay {
 }
 
 func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
-	if file == "-" {
+	if file == "-" || isStdin(file) {
 		if env.inUsed {
-			return "", exit.Usagef("--password-file -: standard input is the message here")
+			return "", exit.Usagef("--password-file %s: standard input is the message here", file)
 		}
-		return aside(ctx, func() (string, error) { return firstLine(env.In) })
+		return waitFor(ctx, "the password", func() (string, error) { return firstLine(env.In) })
 	}
-	f, info, err := openFile(file)
-	if err != nil {
-		return "", exit.Inputf("password file: %w", err)
-	}
-	defer f.Close()
-	if err := private(file, info); err != nil {
-		return "", exit.Configf("chmod 600 "+file+"; --password-command runs a program, --password-file - reads standard input", "password file %s %w", file, err)
-	}
-	return firstLine(f)
+	return waitFor(ctx, "the password from "+file, func() (string, error) {
+		f, err := openFile(file)
+		if err != nil {
+			return "", exit.Inputf("password file: %w", err)
+		}
+		defer f.Close()
+		if err := private(file, f); err != nil {
+			return "", exit.Configf(hintOf(err), "password file %w", err)
+		}
+		return firstLine(f)
+	})
 }
 
 // passwordCommand runs a command in a process group of its own, which ends with ctx.
@@ -167,13 +170,15 @@ func (env *Env) passwordCommand(ctx context.Context, command string) (string, er
 
 // credential reads a credential of systemd, of which systemd.exec(5) says that only the
 // service can read it. That may be by an access control list, so the mode would mislead.
-func credential(file string) (string, error) {
-	f, _, err := openFile(file)
-	if err != nil {
-		return "", exit.Inputf("systemd credential: %w", err)
-	}
-	defer f.Close()
-	return firstLine(f)
+func credential(ctx context.Context, file string) (string, error) {
+	return waitFor(ctx, "the password from "+file, func() (string, error) {
+		f, err := openFile(file)
+		if err != nil {
+			return "", exit.Inputf("systemd credential: %w", err)
+		}
+		defer f.Close()
+		return firstLine(f)
+	})
 }
 
 // askPassword asks a person.
@@ -210,48 +215,43 @@ func (b *firstBytes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// aside returns what f returns, or, as soon as ctx ends, the cause of that.
-func aside(ctx context.Context, f func() (string, error)) (string, error) {
-	type result struct {
-		s   string
-		err error
+// waitFor returns what f returns, or, as soon as ctx ends, an error that says what for.
+func waitFor[T any](ctx context.Context, what string, f func() (T, error)) (T, error) {
+	v, err := aside.Run(ctx, 0, f)
+	if ctx.Err() != nil && err == context.Cause(ctx) {
+		err = fmt.Errorf("waiting for %s: %w", what, err)
 	}
-	done := make(chan result, 1)
-	go func() {
-		s, err := f()
-		done <- result{s, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return "", fmt.Errorf("waiting for the password: %w", context.Cause(ctx))
-	case r := <-done:
-		return r.s, r.err
-	}
+	return v, err
 }
 
-// openFile opens a file that is no pipe, at which it would wait for who knows what,
-// and tells of the very file that is open: the name may come to mean another.
-func openFile(file string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(file, os.O_RDONLY|openFlags, 0)
+// isStdin reports whether a file is standard input by name. To open it by that may need
+// rights that the one who gave it to us does not have.
+func isStdin(file string) bool {
+	return file == "/dev/stdin" || file == "/dev/fd/0" || file == "/proc/self/fd/0"
+}
+
+// openFile opens a file, a pipe or a terminal. It waits for the other end of a named pipe.
+func openFile(file string) (*os.File, error) {
+	f, err := os.Open(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() && info.Mode()&os.ModeCharDevice == 0 {
-		err = fmt.Errorf("%s is no regular file", file)
+	if mode := info.Mode(); err == nil && !mode.IsRegular() && mode&(fs.ModeCharDevice|fs.ModeNamedPipe) == 0 {
+		err = fmt.Errorf("%s is neither a file nor a pipe", file)
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	return f, info, nil
+	return f, nil
 }
 
 // readSmall reads a file as a whole.
-func readSmall(f *os.File) (string, error) {
-	b, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+func readSmall(name string, r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxSmall+1))
 	if err == nil && len(b) > maxSmall {
-		err = fmt.Errorf("%s is longer than %d MiB", f.Name(), maxSmall>>20)
+		err = fmt.Errorf("%s is longer than %d MiB", name, maxSmall>>20)
 	}
 	return string(b), err
 }

@@ -11,10 +11,6 @@ import (
 	"golang.org/x/term"
 )
 
-const openFlags = 0
-
-func private(string, os.FileInfo) error { return nil }
-
 func noCoreDumps() {}
 
 func readPassword(ctx context.Context, prompt string, limit time.Duration) (string, error) {
@@ -31,7 +27,7 @@ func readPassword(ctx context.Context, prompt string, limit time.Duration) (stri
 	defer term.Restore(in, before)
 	fmt.Fprint(os.Stderr, prompt)
 	defer fmt.Fprintln(os.Stderr)
-	return aside(ctx, func() (string, error) {
+	return waitFor(ctx, "the password", func() (string, error) {
 		b, err := term.ReadPassword(in)
 		return string(b), err
 	})

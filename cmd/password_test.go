@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -37,56 +35,4 @@ func TestPanicHidesPassword(t *testing.T) {
 			t.Errorf("%s: exited with %d:\n%s", verb, code, seen)
 		}
 	}
-}
-
-func TestPrivate(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	check := func(want string) {
-		t.Helper()
-		f, info, err := openFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := private(f.Name(), info); fmt.Sprint(err) != want {
-			t.Errorf("%v, want %s", err, want)
-		}
-	}
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for mode, want := range map[os.FileMode]string{0o777: "is in a directory that everybody can write into", 0o777 | os.ModeSticky: "<nil>", 0o700: "<nil>"} {
-		if err := os.Chmod(dir, mode); err != nil {
-			t.Fatal(err)
-		}
-		check(want)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for mode, want := range map[os.FileMode]string{
-		0o600: "<nil>", 0o400: "<nil>", 0o700: "<nil>",
-		0o640: "is open to others (mode 0640)", 0o604: "is open to others (mode 0604)", 0o620: "is open to others (mode 0620)",
-	} {
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(file, mode); err != nil {
-			t.Fatal(err)
-		}
-		check(want)
-		os.Remove(file)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(file, 1234, 1234); err != nil {
-			t.Skip(err)
-		}
-		check("belongs to somebody else")
-	}
-	file = os.DevNull
-	check("is no regular file")
 }

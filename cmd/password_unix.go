@@ -4,13 +4,10 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,28 +15,6 @@ import (
 
 	"xmppkit/cmd/exit"
 )
-
-// openFlags keep a named pipe without a writer from blocking.
-const openFlags = syscall.O_NONBLOCK
-
-// private tells what is wrong where others than the user and root can read an open
-// file, or could have put it there.
-func private(file string, info os.FileInfo) error {
-	owner := info.Sys().(*syscall.Stat_t).Uid
-	switch {
-	case !info.Mode().IsRegular():
-		return errors.New("is no regular file")
-	case owner != 0 && int(owner) != os.Geteuid():
-		return errors.New("belongs to somebody else")
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("is open to others (mode %04o)", info.Mode().Perm())
-	}
-	dir, err := os.Stat(filepath.Dir(file))
-	if err == nil && dir.Mode().Perm()&0o002 != 0 && dir.Mode()&os.ModeSticky == 0 {
-		return errors.New("is in a directory that everybody can write into")
-	}
-	return err
-}
 
 // noCoreDumps keeps the password out of core files, unless the user raises the limit
 // again.

@@ -11,6 +11,7 @@ import (
 
 	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/sasl"
 )
 
 // account is ownAccount for a command that does not stay: it binds RES-random where the
@@ -34,7 +35,7 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 // what a session needs. It is called before a connection is opened, so that what is
 // wrong with them is said at once.
 func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
-	ch, err := env.configure()
+	ch, err := env.configure(ctx)
 	if err != nil {
 		return xmpp.Options{}, err
 	}
@@ -166,8 +167,11 @@ func (env *Env) session(ctx context.Context, o xmpp.Options, do func(context.Con
 func (env *Env) attempt(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
 	login, cancelLogin := withTimeout(ctx, env.flags.login)
 	defer cancelLogin()
-	before := env.remember(&o)
+	before, unknown := env.remember(&o)
 	s, err := env.Dial(login, o)
+	if offer, ok := errors.AsType[*sasl.OfferError](err); ok && unknown != nil && offer.PlainForbidden {
+		return plainUnknown(env.stateFile("login", o.JID), unknown)
+	}
 	if stanza, ok := errors.AsType[*xmpp.StanzaError](err); ok && (stanza.Condition == xmpp.Conflict || stanza.Condition == xmpp.ResourceConstraint) {
 		return crowded(o, stanza.Condition, "stanza", err)
 	}

@@ -149,6 +149,10 @@ func runScripts(t *testing.T, target, kind string, prepare func(e *testscript.En
 				return cond == target, nil
 			case "required":
 				return interopRequired(), nil
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "unshare":
+				return exec.Command("unshare", "-m", "true").Run() == nil, nil
 			}
 			if file, ok := strings.CutPrefix(cond, "file:"); ok {
 				_, err := os.Stat(file)

@@ -28,6 +28,8 @@ type OfferError struct {
 	Hint    string // what to do about it, "" if there is nothing to say
 	// PlainOnly says that AllowPlain would have made PLAIN possible.
 	PlainOnly bool
+	// PlainForbidden says that PLAIN was left, and Credentials forbid it.
+	PlainForbidden bool
 }
 
 // Error lists the offered names that are ones (RFC 4422, section 3.1); others
@@ -85,8 +87,10 @@ func choose(o Offer, c Credentials, tlsVersion uint16, have []Binding, nonce str
 func (o Offer) plain(c Credentials) (*Client, error) {
 	switch {
 	case c.PlainForbidden:
-		return nil, o.refuse("PLAIN would hand over the password, and this account has logged in by a better mechanism before",
+		err := o.refuse("PLAIN would hand over the password, and this account has logged in by a better mechanism before",
 			"ask the server's operator whether SCRAM was switched off; if not, someone is between you and the server")
+		err.PlainForbidden = true
+		return nil, err
 	case !c.AllowPlain:
 		err := o.refuse("PLAIN would hand over the password", "allow PLAIN for this account if you trust the server with its password")
 		err.PlainOnly = true

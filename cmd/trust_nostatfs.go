@@ -1,0 +1,9 @@
+//go:build !(linux || darwin || freebsd || dragonfly)
+
+package cmd
+
+import "os"
+
+func readOnlyFile(*os.File) bool { return false }
+
+func readOnlyName(string) bool { return false }

@@ -1,0 +1,96 @@
+//go:build unix
+
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// openFlags keep a named pipe without a writer from blocking.
+const openFlags = syscall.O_NONBLOCK
+
+// trustedInfo is trusted for what is known of a file. What is mounted read-only is what who
+// mounted it wants it to be, whatever its numbers say: a secret of a container for instance.
+func trustedInfo(name string, info os.FileInfo, readOnly func() bool) error {
+	mode, perm := info.Mode(), info.Mode().Perm()
+	stat := info.Sys().(*syscall.Stat_t)
+	writable := perm&0o002 != 0 || perm&0o020 != 0 && !privateGroup(int(stat.Gid))
+	if mode&fs.ModeSymlink != 0 || mode.IsDir() && mode&fs.ModeSticky != 0 {
+		writable = false // nobody can change a link, or in the directory what is another's
+	}
+	switch {
+	case mode&fs.ModeCharDevice != 0: // root made it
+		return nil
+	case foreign(stat):
+		if readOnly() {
+			return nil
+		}
+		return belongs(name, stat)
+	case writable && !readOnly():
+		return &untrusted{name, "can be written by others", "chmod go-w " + shellQuote(name)}
+	}
+	return nil
+}
+
+func foreign(stat *syscall.Stat_t) bool { return stat.Uid != 0 && int(stat.Uid) != os.Geteuid() }
+
+func belongs(name string, stat *syscall.Stat_t) error {
+	hint := fmt.Sprintf("use a copy of your own, or make it yours, as root: chown %d %s", os.Geteuid(), shellQuote(name))
+	if os.Geteuid() == 0 {
+		hint = "use a copy of your own, or make it yours: chown root " + shellQuote(name)
+	}
+	return &untrusted{name, fmt.Sprintf("belongs to another user (uid %d)", stat.Uid), hint}
+}
+
+// privateGroup reports whether nobody but the user, and root, is in a group that the user
+// is in, or that is root's.
+func privateGroup(gid int) bool {
+	groups, _ := os.Getgroups()
+	if gid != 0 && gid != os.Getegid() && !slices.Contains(groups, gid) {
+		return false
+	}
+	var db accountsDatabase
+	for file, text := range map[string]*string{"/etc/passwd": &db.passwd, "/etc/group": &db.group, "/etc/nsswitch.conf": &db.nsswitch} {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a container may have none
+			return false
+		}
+		*text = string(b)
+	}
+	if runtime.GOOS != "linux" { // the files may have only some of all users
+		db.nsswitch = "group: others"
+	}
+	return db.private(strconv.Itoa(gid), strconv.Itoa(os.Geteuid()))
+}
+
+// private tells what is wrong where others than the user and root can read a secret, or
+// could have put it there. A pipe or a terminal keeps nothing.
+func private(file string, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || readOnlyFile(f) {
+		return err
+	}
+	stat, perm := info.Sys().(*syscall.Stat_t), info.Mode().Perm()
+	// What root gives to a service is readable by the group of that.
+	given := stat.Uid == 0 && os.Geteuid() != 0 && perm&0o037 == 0 && privateGroup(int(stat.Gid))
+	switch {
+	case foreign(stat):
+		return belongs(file, stat)
+	case perm&0o077 != 0 && !given:
+		return &untrusted{file, fmt.Sprintf("is open to others (mode %04o)", perm), "chmod 600 " + shellQuote(file)}
+	}
+	parent := filepath.Dir(file)
+	dir, err := os.Stat(parent)
+	if err == nil && dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0 && !readOnlyName(parent) {
+		return &untrusted{file, "is in a directory that everybody can write into", "chmod o-w " + shellQuote(parent)}
+	}
+	return err
+}
