@@ -189,6 +189,9 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (s
 		return "", exit.Configf(passwordWays, "no password for %s: none was typed", account)
 	case !errors.Is(err, errNoTerminal):
 		return p, err
+	case env.Getenv("XMPP_TRY") != "": // of a handler
+		return "", exit.Configf("set password_file or password_command in "+env.configFile(),
+			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
 	case ch.foreign:
 		return "", exit.Configf(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)
 	}
