@@ -119,7 +119,7 @@ func (d *demo) juliet(ctx context.Context) (stop func(), err error) {
 	})
 	if err == nil {
 		online := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "presence"), xmpp.NewText(xmpp.NSClient, "priority", "-1"))
-		_, err = s.Ping(ctx, s.Server(), online)
+		err = s.Flush(ctx, online)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("demo: juliet: %w", err)

@@ -382,11 +382,8 @@ func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xmpp.Contact) bool) error {
 	clear(p.pushed)
 	p.said = xmpp.NewElement(xmpp.NSClient, "presence", "to", to.String(), "type", typ, "id", xmpp.NewID())
-	err := p.meanwhile(ctx, func(ctx context.Context) error {
-		_, err := p.s.Ping(ctx, p.s.Server(), p.said)
-		return err
-	})
-	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+	err := p.meanwhile(ctx, func(ctx context.Context) error { return p.s.Flush(ctx, p.said) })
+	if err != nil {
 		return err
 	}
 	if p.refused[to.Prepared()] == nil && (to.Domain != p.s.Server().Domain || !done(p.contact(to))) {

@@ -53,6 +53,10 @@ type Options struct {
 	// Take chooses what Stanzas yields; nil takes everything. The rest is let go
 	// as it arrives.
 	Take func(*Element) bool
+	// Watch, if it is not nil, is told each message and presence when it is read, and so
+	// before the answer to a request that the server has answered after it. It is for what
+	// must be known by then, and must not wait: it is the reader that calls it.
+	Watch func(*Element)
 
 	// Manage counts stanzas by stream management (XEP-0198) where the server offers
 	// it: what Stanzas yields is the server's until Acknowledge.

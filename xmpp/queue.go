@@ -164,6 +164,9 @@ func (s *Session) route(a incoming) error {
 	if t := Attr(e, "type"); s.Deaf() && (e.Tag != "iq" || t != "result" && t != "error") {
 		return nil // it is not counted, so that a managed session is sent it again
 	}
+	if e.Tag != "iq" && s.o.Watch != nil {
+		s.o.Watch(e)
+	}
 	take := (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
 	if take && a.over != nil {
 		if e.Tag != "iq" { // that may be being answered

@@ -39,7 +39,7 @@ func TestLimits(t *testing.T) {
 		{"romeo@here.example", "romeo@here.example", xmpp.ResourceConstraint, true, false},
 		{"romeo@here.example", "romeo@here.example", xmpp.PolicyViolation, true, true},
 	} {
-		m := &Message{To: jid(test.to), by: jid(test.by), early: test.early, err: &xmpp.StanzaError{Type: "wait", Condition: test.condition}}
+		m := &Message{To: jid(test.to), bounce: &bounce{&xmpp.StanzaError{Type: "wait", Condition: test.condition}, jid(test.by), test.early}}
 		if got := d.limits(m); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}

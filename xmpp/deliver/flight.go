@@ -45,7 +45,7 @@ func newLink(ctx context.Context, s *xmpp.Session) *link {
 	go l.write()
 	go func() {
 		for _, err := range s.Stanzas(l.ctx) {
-			l.lost <- err // there is nothing else: Delivery.hear keeps all of it
+			l.lost <- err // there is nothing else: the outbox hears what it needs
 		}
 	}()
 	return l
