@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,6 +47,7 @@ func newDemoCmd(env *Env) *cobra.Command {
 type demo struct {
 	server *xmpptest.Server
 	dir    string
+	found  []string // the environment in which commands find the server
 }
 
 const (
@@ -70,7 +72,7 @@ func startDemo() (*demo, error) {
 		})
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "ca.pem"), d.server.CA(), 0o600)
+		d.found, err = d.server.Environ(dir)
 	}
 	if err == nil { // in place of the user's
 		err = os.WriteFile(filepath.Join(dir, "config.toml"), nil, 0o600)
@@ -92,7 +94,7 @@ func (d *demo) stop() {
 // environ is this process's environment with the account of one of the two, and
 // nothing of any other account.
 func (d *demo) environ(local, password string) []string {
-	var vars []string
+	vars := slices.Clone(d.found)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "XMPP_") && !strings.HasPrefix(v, "PATH=") {
 			vars = append(vars, v)
@@ -102,10 +104,7 @@ func (d *demo) environ(local, password string) []string {
 		"PATH="+d.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"XMPP_JID="+local+"@"+d.server.Domain,
 		"XMPP_PASSWORD="+password,
-		"XMPP_SERVER="+d.server.Addr(),
-		"XMPP_CA_FILE="+filepath.Join(d.dir, "ca.pem"),
-		"XMPP_CONFIG="+filepath.Join(d.dir, "config.toml"),
-		"XMPP_STATE_DIR="+filepath.Join(d.dir, "state"))
+		"XMPP_CONFIG="+filepath.Join(d.dir, "config.toml"))
 }
 
 // juliet is online until stop is called, and greets each listener of romeo. Her priority

@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -70,11 +68,15 @@ func runFlooded(t *testing.T, fault string, args ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, s.CA(), 0o600); err != nil {
+	environ, err := s.Environ(t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{dial: xmpp.Dial, vars: map[string]string{"XMPP_JID": "romeo@localhost", "XMPP_SERVER": s.Addr(), "XMPP_CA_FILE": ca}}
+	w := &world{dial: xmpp.Dial, vars: map[string]string{"XMPP_JID": "romeo@localhost"}}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		w.vars[name] = value
+	}
 	w.run(t.Context(), append([]string{"--no-cache"}, args...)...)
 	return w
 }

@@ -26,32 +26,53 @@ import (
 //
 //	go test -run '^$' -bench . -benchtime 10x ./cmd/e2e
 
-// benchAccount is where and as whom a benchmark logs in. Where it has no server, the
-// nameserver knows it.
-type benchAccount struct{ server, direct, ca, state, nameserver string }
+// access is the way to a server.
+type access struct {
+	server, direct string
+	ca             string   // a file
+	environ        []string // with which xmppkit finds it
+}
 
-func (a benchAccount) command(args ...string) *exec.Cmd {
+// startServer starts an embedded server for a test.
+func startServer(t testing.TB, c xmpptest.Config) (*xmpptest.Server, access) {
+	t.Helper()
+	server, err := xmpptest.Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	environ, err := server.Environ(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server, access{server.Addr(), server.DirectAddr(), filepath.Join(dir, "ca.pem"), environ}
+}
+
+// access is the way to a real server, with a directory for state.
+func (s *realServer) access(state string) access {
+	environ := []string{"XMPP_SERVER=" + s.starttls, "XMPP_CA_FILE=" + s.caFile, "XMPP_STATE_DIR=" + state}
+	return access{s.starttls, s.direct, s.caFile, environ}
+}
+
+// command is one of romeo, or of the account that its arguments name.
+func (a access) command(args ...string) *exec.Cmd {
 	c := exec.Command("xmppkit", args...)
 	jid := "XMPP_JID=romeo@localhost"
 	if slices.Contains(args, "-j") { // of another account the environment would not count
 		jid = "XMPP_JID="
 	}
-	c.Env = append(os.Environ(), jid, "XMPP_PASSWORD="+scriptPassword,
-		"XMPP_SERVER="+a.server, "XMPP_CA_FILE="+a.ca, "XMPP_STATE_DIR="+a.state, "XMPP_CONFIG="+os.DevNull, nameserverVar+"="+a.nameserver)
+	c.Env = append(append(os.Environ(), jid, "XMPP_PASSWORD="+scriptPassword, "XMPP_CONFIG="+os.DevNull), a.environ...)
 	c.Stderr = os.Stderr
 	return c
 }
 
-func benchEmbedded(b *testing.B, faults ...xmpptest.Fault) benchAccount {
-	env := make(map[string]string)
-	setenv := func(k, v string) { env[k] = v }
-	if _, err := startEmbedded(setenv, b.Cleanup, b.TempDir(), "romeo", "juliet", faults...); err != nil {
-		b.Fatal(err)
-	}
-	return benchAccount{server: env["XMPP_SERVER"], direct: env["DIRECT"], ca: env["XMPP_CA_FILE"], state: b.TempDir()}
+func benchEmbedded(b *testing.B, faults ...xmpptest.Fault) access {
+	_, a := startServer(b, xmpptest.Config{Accounts: map[string]string{"romeo": scriptPassword, "juliet": scriptPassword}, Faults: faults})
+	return a
 }
 
-func benchReal(b *testing.B, start func(string) (*realServer, func(), error)) benchAccount {
+func benchReal(b *testing.B, start func(string) (*realServer, func(), error)) access {
 	server, stop, err := start(b.TempDir())
 	if errors.Is(err, errNotInstalled) {
 		b.Skip(err)
@@ -65,7 +86,7 @@ func benchReal(b *testing.B, start func(string) (*realServer, func(), error)) be
 			b.Fatal(err)
 		}
 	}
-	return benchAccount{server: server.starttls, direct: server.direct, ca: server.caFile, state: b.TempDir()}
+	return server.access(b.TempDir())
 }
 
 // usage adds up what processes took.
@@ -127,11 +148,11 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-func benchTargets() map[string]func(*testing.B) benchAccount {
-	return map[string]func(*testing.B) benchAccount{
-		"embedded": func(b *testing.B) benchAccount { return benchEmbedded(b) },
-		"prosody":  func(b *testing.B) benchAccount { return benchReal(b, startProsody) },
-		"ejabberd": func(b *testing.B) benchAccount { return benchReal(b, startEjabberd) },
+func benchTargets() map[string]func(*testing.B) access {
+	return map[string]func(*testing.B) access{
+		"embedded": func(b *testing.B) access { return benchEmbedded(b) },
+		"prosody":  func(b *testing.B) access { return benchReal(b, startProsody) },
+		"ejabberd": func(b *testing.B) access { return benchReal(b, startEjabberd) },
 	}
 }
 
@@ -239,7 +260,7 @@ func delay(to io.WriteCloser, from io.Reader, by time.Duration) {
 func BenchmarkDiscoTree(b *testing.B) {
 	const items, rtt = 1000, 50 * time.Millisecond
 	a := benchEmbedded(b, xmpptest.Fault(fmt.Sprintf("disco-tree=%dx1", items)))
-	a.server = startLink(b, a.server, rtt)
+	a.environ = append(a.environ, "XMPP_SERVER="+startLink(b, a.server, rtt))
 	var u usage
 	for b.Loop() {
 		var out bytes.Buffer
@@ -328,7 +349,7 @@ func BenchmarkSendLines(b *testing.B) {
 	}
 }
 
-func flood(b *testing.B, a benchAccount, messages int) {
+func flood(b *testing.B, a access, messages int) {
 	s := benchSession(b, a)
 	defer s.Close()
 	for i := 0; i < messages; {
@@ -344,7 +365,7 @@ func flood(b *testing.B, a benchAccount, messages int) {
 	}
 }
 
-func benchSession(b *testing.B, a benchAccount) *xmpp.Session {
+func benchSession(b *testing.B, a access) *xmpp.Session {
 	roots, err := os.ReadFile(a.ca)
 	if err != nil {
 		b.Fatal(err)
@@ -413,7 +434,7 @@ func BenchmarkRoster(b *testing.B) {
 	}
 }
 
-func befriend(b *testing.B, a benchAccount, contacts int) {
+func befriend(b *testing.B, a access, contacts int) {
 	s := benchSession(b, a)
 	defer s.Close()
 	for i := 0; i < contacts; {
@@ -450,23 +471,15 @@ const throughputMessages = 10_000
 
 // throughput is a server that is measured.
 type throughput struct {
-	benchAccount
+	access
 	register func(user, password string) error
 	accounts int
 }
 
 func newThroughput(b *testing.B, name string) *throughput {
 	if name == "embedded" {
-		server, err := xmpptest.Start(xmpptest.Config{Mechanisms: []string{"SCRAM-SHA-256", "PLAIN"}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(server.Close)
-		ca := filepath.Join(b.TempDir(), "ca.pem")
-		if err := os.WriteFile(ca, server.CA(), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		return &throughput{benchAccount: benchAccount{server: server.Addr(), direct: server.DirectAddr(), ca: ca, state: b.TempDir()}, register: server.AddAccount}
+		server, a := startServer(b, xmpptest.Config{Mechanisms: []string{"SCRAM-SHA-256", "PLAIN"}})
+		return &throughput{access: a, register: server.AddAccount}
 	}
 	server, stop, err := map[string]func(string) (*realServer, func(), error){"prosody": startProsody, "ejabberd": startEjabberd}[name](b.TempDir())
 	if errors.Is(err, errNotInstalled) {
@@ -476,7 +489,7 @@ func newThroughput(b *testing.B, name string) *throughput {
 		b.Fatal(err)
 	}
 	b.Cleanup(stop)
-	return &throughput{benchAccount: benchAccount{server: server.starttls, direct: server.direct, ca: server.caFile, state: b.TempDir()}, register: server.register}
+	return &throughput{access: server.access(b.TempDir()), register: server.register}
 }
 
 // account makes one that keeps no archive (XEP-0313, section 6), and returns a session

@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,16 +49,11 @@ func (h *host) addrs() (all []string) {
 }
 
 func openEmbedded(t *testing.T) (*host, error) {
-	server, err := xmpptest.Start(xmpptest.Config{})
-	if err != nil {
-		return nil, err
-	}
-	t.Cleanup(server.Close)
-	ca := filepath.Join(t.TempDir(), "ca.pem")
+	server, a := startServer(t, xmpptest.Config{})
 	return &host{
-		domain: "localhost", caFile: ca, remembers: true,
+		domain: "localhost", caFile: a.ca, remembers: true,
 		nodes: []node{{server.Addr(), server.AddAccount, server.Restart, func() error { return nil }}},
-	}, os.WriteFile(ca, server.CA(), 0o600)
+	}, nil
 }
 
 func openProsody(t *testing.T) (*host, error)  { return openReal(t, startProsody) }
@@ -193,11 +187,11 @@ func (c *cell) archive(user xmpp.JID) (map[string]string, error) {
 
 // A program is one of the commands of a cell, in all its incarnations.
 type program struct {
-	c       *cell
-	name    string
-	account benchAccount
-	args    []string
-	take    func(line []byte) // is given each line of its output
+	c      *cell
+	name   string
+	access access
+	args   []string
+	take   func(line []byte) // is given each line of its output
 
 	// Of the sender alone.
 	input       func(line int) string
@@ -214,15 +208,15 @@ type program struct {
 	written int // lines
 }
 
-func (c *cell) newProgram(name string, account benchAccount, take func([]byte), args ...string) *program {
-	return &program{c: c, name: name, account: account, args: args, take: take}
+func (c *cell) newProgram(name string, access access, take func([]byte), args ...string) *program {
+	return &program{c: c, name: name, access: access, args: args, take: take}
 }
 
 // start starts it, and gives a sender what it has not confirmed before.
 func (p *program) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cmd, p.done = p.account.command(p.args...), make(chan struct{})
+	p.cmd, p.done = p.access.command(p.args...), make(chan struct{})
 	p.leaving.Store(false)
 	if p.patience > 0 { // of each wait: the flag would bound all of it
 		p.cmd.Env = append(p.cmd.Env, "XMPP_TIMEOUT="+p.patience.String())

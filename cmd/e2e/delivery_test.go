@@ -222,7 +222,7 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 		}
 	}
 	state := t.TempDir()
-	c.listener = c.newProgram("listen", c.account(c.listenerLink, state), c.arrive,
+	c.listener = c.newProgram("listen", c.through(c.listenerLink, state), c.arrive,
 		"listen", "-v", "-j", c.juliet.String(), "--json", "--durable", "delivery", "--keepalive", keepAlive.String())
 	args := []string{"send", "-v", "-j", c.romeo.String(), "--json", "--retry", "20"}
 	if f.ids {
@@ -230,7 +230,7 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 	} else {
 		args = append(args, "--lines", c.juliet.String())
 	}
-	c.sender = c.newProgram("send", c.account(c.senderLink, state), c.confirm, args...)
+	c.sender = c.newProgram("send", c.through(c.senderLink, state), c.confirm, args...)
 	c.sender.patience = attempt
 	c.sender.input = func(line int) string {
 		if f.ids {
@@ -242,15 +242,15 @@ func newCell(t *testing.T, h *host, f fault, seed uint64, instants int) *cell {
 	return c
 }
 
-// account is where a client comes to the server.
-func (c *cell) account(through *proxy, state string) benchAccount {
-	a := benchAccount{ca: c.host.caFile, state: state}
-	if addrs := through.addrs(); len(addrs) == 1 {
-		a.server = addrs[0]
+// through is the way of a client to the server. The nodes of a cluster are found by DNS.
+func (c *cell) through(p *proxy, state string) access {
+	environ := []string{"XMPP_CA_FILE=" + c.host.caFile, "XMPP_STATE_DIR=" + state}
+	if addrs := p.addrs(); len(addrs) == 1 {
+		environ = append(environ, "XMPP_SERVER="+addrs[0])
 	} else {
-		a.nameserver = startNameserver(c.t, c.host.domain, addrs...)
+		environ = append(environ, nameserverVar+"="+startNameserver(c.t, c.host.domain, addrs...))
 	}
-	return a
+	return access{environ: environ}
 }
 
 // fail says why the cell cannot go on.

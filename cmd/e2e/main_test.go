@@ -197,11 +197,13 @@ func startEmbedded(setenv func(k, v string), later func(func()), dir, romeo, jul
 		return nil, err
 	}
 	later(server.Close)
-	ca := filepath.Join(dir, "ca.pem")
-	setenv("XMPP_SERVER", server.Addr())
+	environ, err := server.Environ(dir)
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		setenv(name, value)
+	}
 	setenv("DIRECT", server.DirectAddr())
-	setenv("XMPP_CA_FILE", ca)
-	return server, os.WriteFile(ca, server.CA(), 0o600)
+	return server, err
 }
 
 // server FAULT... replaces the embedded server by one that misbehaves. A fault in

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ const canary = "Canary, 'tis a \"bird\" 7f3a"
 // A canaryAccount is romeo, whose password is the canary, and all that may have seen
 // it.
 type canaryAccount struct {
-	*xmpptest.Server
+	access
 	dir string
 
 	mu     sync.Mutex
@@ -31,9 +32,8 @@ type canaryAccount struct {
 
 func newCanaryAccount(t *testing.T, password string, mechanisms ...string) *canaryAccount {
 	t.Helper()
-	a := &canaryAccount{dir: t.TempDir()}
-	var err error
-	a.Server, err = xmpptest.Start(xmpptest.Config{
+	a := new(canaryAccount)
+	_, a.access = startServer(t, xmpptest.Config{
 		Accounts: map[string]string{"romeo": password}, Mechanisms: mechanisms,
 		Trace: func(_ int, _ bool, b []byte) {
 			a.mu.Lock()
@@ -41,12 +41,8 @@ func newCanaryAccount(t *testing.T, password string, mechanisms ...string) *cana
 			a.stream.Write(b)
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.Close)
+	a.dir = filepath.Dir(a.ca)
 	for file, text := range map[string]string{
-		"ca.pem":           string(a.CA()),
 		"password":         canary + "\n",
 		"xmppkit.password": canary,
 		"sendxmpprc":       "username: romeo@localhost\npassword: " + canary + "\n",
@@ -63,10 +59,8 @@ func newCanaryAccount(t *testing.T, password string, mechanisms ...string) *cana
 }
 
 func (a *canaryAccount) environ(more ...string) []string {
-	return append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + a.dir, "XMPP_JID=romeo@localhost", "XMPP_SERVER=" + a.Addr(),
-		"XMPP_CA_FILE=" + filepath.Join(a.dir, "ca.pem"), "XMPP_STATE_DIR=" + filepath.Join(a.dir, "state"),
-	}, more...)
+	mine := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + a.dir, "XMPP_JID=romeo@localhost"}
+	return slices.Concat(mine, a.access.environ, more)
 }
 
 // run returns everything that a command has shown to anybody.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -31,33 +30,25 @@ func soakMessages() int {
 
 // soak is a listener under a flood.
 type soak struct {
-	benchAccount
+	access
 	from     *rawClient
 	messages int
 	args     []string
 }
 
 func newSoak(t *testing.T) *soak {
-	server, err := xmpptest.Start(xmpptest.Config{
+	server, a := startServer(t, xmpptest.Config{
 		Accounts:   map[string]string{"romeo": scriptPassword, "juliet": scriptPassword},
 		Mechanisms: []string{"SCRAM-SHA-256", "PLAIN"},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, server.CA(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := dialRaw(server.DirectAddr(), ca, "romeo")
+	raw, err := dialRaw(server.DirectAddr(), a.ca, "romeo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(raw.close)
 	n := soakMessages()
 	return &soak{
-		benchAccount{server: server.Addr(), direct: server.DirectAddr(), ca: ca, state: t.TempDir()}, raw, n,
+		a, raw, n,
 		[]string{"listen", "-j", "juliet@localhost", "--json", "--durable", "soak", "--count", fmt.Sprint(n)},
 	}
 }

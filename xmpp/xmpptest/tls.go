@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -67,6 +69,15 @@ func (c *conn) tlsConfig() (*tls.Config, error) {
 		config.NextProtos = []string{"xmpp-client"} // XEP-0368
 	}
 	return config, nil
+}
+
+// Environ writes ca.pem into a directory, and returns the environment in which xmppkit finds
+// the server, trusts it, and keeps its state below the directory. The account is the caller's
+// to add.
+func (s *Server) Environ(dir string) ([]string, error) {
+	ca := filepath.Join(dir, "ca.pem")
+	return []string{"XMPP_SERVER=" + s.Addr(), "XMPP_CA_FILE=" + ca, "XMPP_STATE_DIR=" + filepath.Join(dir, "state")},
+		os.WriteFile(ca, s.CA(), 0o600)
 }
 
 // CA returns, as PEM, the authority whose certificates the server shows.
