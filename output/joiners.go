@@ -13,11 +13,11 @@ const (
 	vs16 = 0xfe0f // emoji style
 )
 
-// joins reports whether r, one of the four above, does what it is there for between what
-// is before and behind it. Elsewhere nobody sees it, and two names look alike.
-func joins(before string, r rune, behind string) bool {
+// joins reports whether r, one of the four above, has an effect between the texts before
+// and after it. Without an effect it is invisible, and two names look alike.
+func joins(before string, r rune, after string) bool {
 	last, _ := utf8.DecodeLastRuneInString(before)
-	next, _ := utf8.DecodeRuneInString(behind)
+	next, _ := utf8.DecodeRuneInString(after)
 	switch r {
 	case vs15, vs16:
 		return unicode.Is(pictographs, last) || strings.ContainsRune("0123456789#*", last) && next == 0x20e3 // a keycap
@@ -32,14 +32,14 @@ func joins(before string, r rune, behind string) bool {
 	return false
 }
 
-// endsInEmoji looks over the style and the colour of skin (Unicode, UAX #29, rule GB11).
+// endsInEmoji ignores the style and the colour of skin (Unicode, UAX #29, rule GB11).
 func endsInEmoji(s string) bool {
 	s = strings.TrimRightFunc(s, func(r rune) bool { return r == vs16 || 0x1f3fb <= r && r <= 0x1f3ff })
 	last, _ := utf8.DecodeLastRuneInString(s)
 	return unicode.Is(pictographs, last)
 }
 
-// endsInJoining looks over marks that several scripts have, such as vowel signs.
+// endsInJoining ignores marks that several scripts have, such as vowel signs.
 func endsInJoining(s string) bool {
 	s = strings.TrimRightFunc(s, func(r rune) bool { return unicode.Is(unicode.Mn, r) && unicode.Is(unicode.Inherited, r) })
 	last, _ := utf8.DecodeLastRuneInString(s)

@@ -45,8 +45,8 @@ func NewPrinter(w io.Writer, asJSON, terminal bool) *Printer {
 	return p
 }
 
-// Print appends r to what the next Flush writes, and flushes by itself where
-// that has passed 32 KiB. A text form without a final line break gets one.
+// Print appends r to what the next Flush writes, and flushes by itself beyond
+// 32 KiB. A text form without a final line break gets one.
 // The error is that Flush or, for a record that has no JSON form (a NaN, a
 // channel), one that leaves nothing of the record behind.
 func (p *Printer) Print(r Record) error {

@@ -14,7 +14,7 @@ import (
 const maxColumn = 64
 
 // Row appends a line of cells, strings or Words, each cleaned, with tabs between them.
-// So they stay for programs. On a terminal consecutive rows, of one record or of
+// Programs get the tabs. On a terminal consecutive rows, of one record or of
 // many, form a table, whose columns Flush aligns by display width, cutting
 // nothing. Rows after a Flush go on in these columns, which can only grow.
 func (t *Text) Row(cells ...any) {

@@ -57,15 +57,15 @@ func (t *Text) Block(prefix, s string) {
 	}
 }
 
-// endLine breaks the line, where it is open.
+// endLine breaks the line if it is open.
 func (t *Text) endLine() {
 	if n := len(t.buf); n > 0 && t.buf[n-1] != '\n' {
 		t.buf = append(t.buf, '\n')
 	}
 }
 
-// guard returns arg as fmt may have it: as it is where that is harmless with
-// every verb, else guarded.
+// guard returns arg as fmt may have it: unchanged if it is harmless with every
+// verb, otherwise guarded.
 func guard(arg any) any {
 	switch v := arg.(type) {
 	case nil, bool, int, float64:
@@ -84,7 +84,7 @@ func guard(arg any) any {
 
 // Words are what a person has written, such as a subject or a name, as an argument or a
 // cell. They are cleaned as all others, but keep what their script or their emoji are
-// joined with. Addresses are no Words: in them that would make two look alike.
+// joined with. Addresses are no Words: two of them could look alike.
 type Words string
 
 // guarded is an argument that is cleaned after fmt has formatted it, whatever
@@ -99,9 +99,10 @@ func (g guarded) Format(f fmt.State, verb rune) {
 
 // Clean returns s fit for the middle of a line on a terminal: control
 // characters, line breaks and tabs among them, bidi controls, separators, tag
-// characters and all others without width show as \u{..} with their code in hexadecimal, a byte that is not UTF-8 as \u{fffd}. Such a
-// sequence typed by the sender looks the same: this form is for people, JSON
-// is the exact one. So cleaning twice changes nothing.
+// characters and all others without width show as \u{..} with their code in
+// hexadecimal, a byte that is not UTF-8 as \u{fffd}. Such a sequence typed by the
+// sender looks the same: this form is for people, JSON is the exact one. So
+// cleaning twice changes nothing.
 func Clean(s string) string {
 	if dirtyAt(s, plain) < 0 {
 		return s
@@ -151,9 +152,9 @@ type class int
 
 const (
 	plain     class = iota // anywhere
-	phrase                 // of none: in Words, what joins something stands as well
+	phrase                 // in Words, between two characters that it joins
 	textual                // in a body, where text is written with them
-	invisible              // in JSON; elsewhere two different names could look the same
+	invisible              // only in JSON: in text two different names could look the same
 	control                // nowhere: it moves the cursor, the direction, or text out of sight
 )
 

@@ -29,8 +29,8 @@ func (n *negotiation) bind(features, request *Element) (*Session, error) {
 }
 
 // refusesResource reports whether an answer to a request to bind is about the resource: it
-// is taken or, by the rules of the server, none (RFC 6120, section 7.7.2). Ejabberd 23.01
-// takes no Arabic one that ends in a letter of ours.
+// is in use or, to the server, malformed (RFC 6120, section 7.7.2). Ejabberd 23.01 refuses
+// an Arabic resource that ends in a Latin letter.
 func refusesResource(c Condition) bool {
 	return c == Conflict || c == BadRequest || c == "not-acceptable" || c == "jid-malformed"
 }
@@ -43,9 +43,9 @@ func (n *negotiation) bindRequest(resource string) *Element {
 	return NewIQ("set", JID{}, b)
 }
 
-// boundJID reads the address that the server gave, which is the truth (RFC 6120,
-// section 4.3.6) as long as it is of the domain, and the account the one that was asked
-// for: whoever has logged in by its name, however the server spells that.
+// boundJID reads the address that the server bound. It stands (RFC 6120, section 4.3.6) as
+// long as the domain is right. Where a certificate has chosen the account, that must be
+// right, too; after a login by name it is, however the server spells it.
 func (n *negotiation) boundJID(result *Element) (JID, error) {
 	account := n.o.JID.Bare()
 	text, _ := Text(Child(result, NSBind, "bind"), NSBind, "jid")
@@ -56,8 +56,8 @@ func (n *negotiation) boundJID(result *Element) (JID, error) {
 	return j, nil
 }
 
-// legacySession establishes the session that RFC 3921 had and RFC 6121 dropped,
-// where the server does not call it optional.
+// legacySession establishes a session as in RFC 3921, which RFC 6121 has dropped, unless
+// the server calls that optional.
 func (n *negotiation) legacySession(features *Element) error {
 	session := Child(features, NSSession, "session")
 	if session == nil || Child(session, NSSession, "optional") != nil {
@@ -73,7 +73,7 @@ func (n *negotiation) legacySession(features *Element) error {
 	return nil
 }
 
-// answerTo waits for the server's answer to a request; nothing else matters yet.
+// answerTo waits for the server's answer to a request, and skips everything else.
 func (n *negotiation) answerTo(request *Element) (*Element, error) {
 	for {
 		e, err := n.next()

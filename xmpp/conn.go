@@ -32,7 +32,8 @@ func (c *connReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// writeWithin is every write: one, with a deadline of its own, as TLS writes as well.
+// writeWithin writes b by one call of Write, within a budget. Every write of
+// ours is made here.
 func writeWithin(c net.Conn, b []byte, budget time.Duration) error {
 	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
 		return err

@@ -30,11 +30,11 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "***") }
 // Options tell Dial who logs in and where. JID and either Password or Certificate
 // are required.
 type Options struct {
-	JID      JID // the account; a resource in it is asked for
+	JID      JID // the account, with the resource to bind if it has one
 	Password Secret
 
-	// OwnResource says that the resource in JID is to be bound, and none instead: where
-	// the server says that it is taken, Dial fails. Else the server's choice does.
+	// OwnResource makes Dial fail if the server refuses the resource in JID, because it is
+	// in use for example. Otherwise Dial accepts one that the server chooses.
 	OwnResource bool
 
 	Server string  // HOST[:PORT] to connect to instead of asking DNS; the certificate must still name the JID's domain
@@ -47,49 +47,48 @@ type Options struct {
 
 	// HandleIQ answers an incoming request: by Result, by Refusal, or nil for
 	// service-unavailable. It runs on one of a few goroutines, which Close waits
-	// for. Pings from the own server and account are answered without it.
+	// for. The session itself answers pings from the account and its server.
 	HandleIQ func(context.Context, *Element) *Element
 
-	// Take chooses what Stanzas yields; nil takes everything. The rest is let go
-	// as it arrives.
+	// Take chooses what Stanzas yields; nil chooses everything. The rest is dropped as it
+	// arrives.
 	Take func(*Element) bool
 	// Watch, if it is not nil, is told each message and presence when it is read, and so
 	// before the answer to a request that the server has answered after it. It is for what
 	// must be known by then, and must not wait: it is the reader that calls it.
 	Watch func(*Element)
 
-	// Manage counts stanzas by stream management (XEP-0198) where the server offers
-	// it: what Stanzas yields is the server's until Acknowledge.
+	// Manage counts stanzas by stream management (XEP-0198) if the server offers it. The
+	// server keeps what Stanzas yields until Acknowledge.
 	Manage bool
-	// Resumable is how long the server is asked to keep a managed session whose
-	// connection is lost; 0 for not at all. Some servers keep it longer.
+	// Resumable asks the server to keep a managed session for so long after its connection
+	// is lost; 0 is not at all. Some servers keep it longer.
 	Resumable time.Duration
-	// Resume is a session to go on with. Where the server refuses that, a new one is
-	// bound: see Session.Resumed. Dial brings it up to date where it fails.
+	// Resume is a session to resume. If the server refuses, Dial opens a new one: see
+	// Session.Resumed. If Dial fails, it brings Resume up to date.
 	Resume *Resumption
 
-	// Acknowledging is told what the session can be resumed from each time that the
-	// server asks for an acknowledgement, before it gets that. It is called by a
-	// goroutine of its own, which Close waits for.
+	// Acknowledging is called before each acknowledgement that the server asks for, with
+	// what the session can be resumed from. It runs on a goroutine of its own, which Close
+	// waits for.
 	Acknowledging func(*Resumption)
 
-	// Pause makes the reader wait for room where more arrives than is read, instead of
-	// losing the session. It is for who keeps taking Stanzas. Where such a session is
-	// resumed, the proof that it is of use waits with the rest, and the session ends by
-	// ErrUseless if there is none.
+	// Pause makes the reader wait for room if more arrives than is read; without it the
+	// session is lost. It is for programs that keep ranging over Stanzas. In a resumed
+	// session the proof that the session works waits in the same queue; without a proof
+	// the session ends with ErrUseless.
 	Pause bool
 
 	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
 	KeepAlive time.Duration
 
-	// Memory carries from one login to the next what makes that one safer and
-	// shorter. Dial reads and updates it.
+	// Memory makes the next login safer and shorter. Dial reads and updates it.
 	Memory *Memory
 
-	// Trace is told each step of the connection.
+	// Trace reports each step of the connection.
 	Trace func(format string, args ...any)
-	// TraceXML is shown what is sent (out) and received, element by element, with
-	// *** for what is secret in it. It is called by several goroutines.
+	// TraceXML shows what is sent (out) and received, element by element, with *** for
+	// secrets. Several goroutines call it.
 	TraceXML func(out bool, xml string)
 
 	// Resolver asks DNS; nil is net.DefaultResolver.
@@ -99,18 +98,17 @@ type Options struct {
 	// and the host of Server as it is.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// another says that there is another way to try where this one is too slow.
+	// another is set if there is another way to try when this one is too slow.
 	another bool
 }
 
-// Memory is what is worth knowing of an account's earlier logins. It holds no
-// secret.
+// Memory is what earlier logins of an account have shown. It holds no secret.
 type Memory struct {
-	// NoPlain: the account has logged in by something better than PLAIN, so a
-	// server that offers only PLAIN is not the one it was (XEP-0474).
+	// NoPlain: the account has logged in by something better than PLAIN. A server that
+	// then offers only PLAIN may not be the same one (XEP-0474).
 	NoPlain bool `json:"no_plain"`
-	// TLSUnique: the server offers channel binding by names that only say
-	// tls-unique, which TLS 1.3 does not have.
+	// TLSUnique: the server supports channel binding, but only tls-unique, which TLS 1.3
+	// does not have.
 	TLSUnique bool `json:"tls_unique"`
 }
 
@@ -118,9 +116,9 @@ type Memory struct {
 // address that is slow gets all the time of ctx, unless there is another one to try.
 //
 // Its errors are *DialError, *StreamError, *AuthError, *StanzaError (of the
-// resource binding), ErrLost, or the context's, wrapped with what was waited for.
-// Where several addresses have failed it is the most serious of their errors, and
-// its text has them all.
+// resource binding), ErrLost, or the context's, wrapped with what Dial was waiting for.
+// If several addresses have failed, the error is the most serious one, and its text names
+// them all.
 func Dial(ctx context.Context, o Options) (*Session, error) {
 	o.prepare()
 	if o.Resume != nil {
@@ -145,17 +143,17 @@ func (o *Options) prepare() {
 	}
 }
 
-// dial logs in to where the options say, and on to where the server there says.
+// dial logs in at the server that the options name, and follows its redirects.
 func dial(ctx context.Context, o Options) (s *Session, err error) {
 	err = reach(ctx, o, func(n *negotiation) (err error) { s, err = n.start(); return err })
 	return s, err
 }
 
-// maxRedirections bounds the see-other-host errors that are followed, which come with
-// the certificate of the domain (RFC 6120, section 4.9.3.19).
+// maxRedirections is how many redirects are followed. Only a see-other-host error from a
+// server with the domain's certificate is one (RFC 6120, section 4.9.3.19).
 const maxRedirections = 2
 
-// reach connects to where the options say, and on to where the server there says.
+// reach connects to the server that the options name, and follows its redirects.
 func reach(ctx context.Context, o Options, t talk) error {
 	err := reachServer(ctx, o, t)
 	for range maxRedirections {
@@ -170,7 +168,7 @@ func reach(ctx context.Context, o Options, t talk) error {
 	return err
 }
 
-// reachServer connects to where the options say.
+// reachServer connects to the server that the options name.
 func reachServer(ctx context.Context, o Options, t talk) error {
 	targets, failed := resolve(ctx, o)
 	first := o

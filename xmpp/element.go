@@ -55,8 +55,8 @@ func NewElement(ns, name string, attrs ...string) *Element {
 	return e
 }
 
-// Add appends children to e and returns e. A child of the same namespace needs no
-// declaration of its own any more.
+// Add appends children to e and returns e. A child in the namespace of e loses its own
+// declaration of that.
 func Add(e *Element, children ...*Element) *Element {
 	ns := Namespace(e)
 	for _, c := range children {
@@ -168,7 +168,7 @@ func lookUpAttr(e *Element, name string) (value string, ok bool) {
 	return "", false
 }
 
-// Lang returns the xml:lang that holds for e, its own or the nearest parent's
+// Lang returns the xml:lang of e: its own, or the nearest parent's
 // (RFC 6120, section 8.1.5).
 func Lang(e *Element) string {
 	for ; e != nil; e = e.Parent() {
@@ -202,8 +202,8 @@ func InLang(e *Element, ns, name string) *Element {
 	return all[0]
 }
 
-// XML returns e as it would be written to a stream. It fails on characters and
-// names that XML cannot carry.
+// XML returns e as it is written to a stream. It fails on characters and names that XML
+// cannot carry.
 func XML(e *Element) ([]byte, error) { return wire.Append(nil, e) }
 
 // ownXML is XML for elements that this package has made of what XML can carry.

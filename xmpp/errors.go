@@ -45,28 +45,28 @@ const (
 	RecipientUnavailable   Condition = "recipient-unavailable"
 )
 
-// ErrLost says that the connection ended without the stream being closed by an
-// error that names a reason. What was sent and not confirmed may or may not have
-// been taken.
+// ErrLost says that the connection ended, and no stream error gave a reason. What was
+// sent and not confirmed may or may not have arrived.
 var ErrLost = errors.New("connection lost")
 
-// ErrNotXMPP says that the peer is no XMPP server for clients.
+// ErrNotXMPP says that the peer is not an XMPP server for clients.
 var ErrNotXMPP = errors.New("it does not speak XMPP with clients")
 
-// ErrDirectTLS and ErrStartTLS say that TLS begins otherwise on that port.
+// ErrDirectTLS and ErrStartTLS say that TLS begins differently on that port.
 var (
 	ErrDirectTLS = errors.New("the port is for direct TLS")
 	ErrStartTLS  = errors.New("the port is for STARTTLS")
 )
 
-// ErrUseless says, beside ErrLost, that a session was resumed and the server does not
-// understand what is said in it. Only a new one is of use.
+// ErrUseless says, together with ErrLost, that the server resumed a session and then did not
+// answer in it. Only a new session helps.
 var ErrUseless = errors.New("the resumed session does not work")
 
-// ErrTooLarge says that a stanza was not sent, as the server does not take its size.
+// ErrTooLarge says that a stanza was not sent, because it is larger than the server
+// accepts.
 var ErrTooLarge = errors.New("stanza too large")
 
-// ErrNotSent says, beside the reason, that nothing was sent.
+// ErrNotSent says, together with the reason, that nothing was sent.
 var ErrNotSent = errors.New("not sent")
 
 type notSent struct{ error }
@@ -74,8 +74,8 @@ type notSent struct{ error }
 func (e notSent) Unwrap() error        { return e.error }
 func (e notSent) Is(target error) bool { return target == ErrNotSent }
 
-// A LimitError says that a stanza, which somebody wrote and the server relayed, is over a
-// limit of ours, or has names that no namespace explains. It says nothing of the stream.
+// A LimitError says that a stanza is over a limit of ours, or has names that XML namespaces
+// do not allow. Its author is to blame, not the server that relayed it: the stream goes on.
 type LimitError struct {
 	Reason string // such as "nested too deeply (more than 32 levels)"
 }
@@ -86,9 +86,9 @@ func (e *LimitError) Error() string { return e.Reason }
 type StanzaError struct {
 	Condition Condition
 	Type      string // auth, cancel, continue, modify or wait
-	Text      string // what the other side says about it; not to be trusted
-	By        string // the entity that raised it, where it says so
-	Address   string // of gone and redirect: the new address or URI, where there is one
+	Text      string // the other side's explanation; not to be trusted
+	By        string // the entity that raised it, if the error names it
+	Address   string // of gone and redirect: the new address or URI, if there is one
 }
 
 func (e *StanzaError) Error() string {
@@ -102,7 +102,7 @@ func (e *StanzaError) Error() string {
 // A StreamError ended the stream (RFC 6120, section 4.9).
 type StreamError struct {
 	Condition Condition
-	Text      string // what the peer, or the local check, says about it
+	Text      string // the explanation of the peer, or of the local check
 	Sent      bool   // raised by this side, about what the peer sent
 	Host      string // of see-other-host inside TLS: HOST[:PORT] to connect to
 
@@ -119,14 +119,14 @@ func (e *StreamError) Error() string {
 	return withText("stream error "+string(e.Condition), e.Text)
 }
 
-// An AuthError is a login that the server refused, or that this side broke off.
+// An AuthError is a login that the server refused, or that this side gave up.
 type AuthError struct {
 	Mechanism string
-	Condition Condition // what the server answered (RFC 6120, section 6.5); "" where this side broke off
+	Condition Condition // the server's answer (RFC 6120, section 6.5); "" if this side gave up
 	Text      string
-	Err       error // why this side broke off: see package sasl
+	Err       error // why this side gave up: see package sasl
 
-	guessed bool // it may be about a channel binding that had to be guessed
+	guessed bool // the reason may be a channel binding that had to be guessed
 }
 
 func (e *AuthError) Error() string {
@@ -138,10 +138,10 @@ func (e *AuthError) Error() string {
 
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// A DialError is a connection, its TLS layer or its first stream that did not come about.
+// A DialError is the failure of a connection, of its TLS layer or of its first stream.
 type DialError struct {
 	Op   string // "dns", "connect", "tls" or "stream"
-	Addr string // host:port that was tried, with the address in parentheses where the host was looked up; or the name that was looked up
+	Addr string // host:port that was tried, with the address in parentheses if the host was looked up; or the name that was looked up
 	Pin  string // for a certificate that did not verify: the pin that accepts it
 	Err  error
 }
@@ -160,7 +160,7 @@ func (e *DialError) Error() string {
 
 func (e *DialError) Unwrap() error { return e.Err }
 
-// withText adds what the other side says.
+// withText adds the other side's explanation.
 func withText(s, text string) string {
 	s = Clip(s, 2*shown) // a condition is a name that the other side has chosen
 	if text = oneLine(text); text == "" {
@@ -217,8 +217,8 @@ func KeptErrorOf(stanza *Element) *StanzaError {
 	return err
 }
 
-// newAddress returns where the entity is to be found now (RFC 6120, sections 8.3.3.5 and
-// 8.3.3.14), if that is an address or a URI.
+// newAddress returns the new address of an entity (RFC 6120, sections 8.3.3.5 and
+// 8.3.3.14), if it is a JID or a URI.
 func newAddress(e *Element, condition Condition) string {
 	if condition != Gone && condition != Redirect {
 		return ""
@@ -237,7 +237,7 @@ func newAddress(e *Element, condition Condition) string {
 	return text
 }
 
-// stanzaConditions are those of RFC 6120, section 8.3.3, and what it took over from
+// stanzaConditions are those of RFC 6120, section 8.3.3, and those that it took over from
 // XEP-0086.
 func stanzaConditions() []Condition {
 	return []Condition{
@@ -255,7 +255,7 @@ func conditionOf(e *Element, ns string) (Condition, string) {
 	for c := range Elements(e) {
 		switch {
 		case Namespace(c) != ns:
-			specific = c.Tag // what the application calls it
+			specific = c.Tag // the application's own name for it
 		case c.Tag != "text" && condition == UndefinedCondition:
 			condition = Condition(c.Tag)
 		}
@@ -286,8 +286,8 @@ func isLost(err error) bool {
 		errors.As(err, &op) && (op.Op == "read" || op.Op == "write")
 }
 
-// streamErrorOf reads a stream error. One that comes before TLS is from whoever is
-// there, so it cannot send us elsewhere (RFC 6120, section 4.9.3.19).
+// streamErrorOf reads a stream error. Before TLS anybody can send one, so it cannot
+// redirect (RFC 6120, section 4.9.3.19).
 func streamErrorOf(e *Element, secured bool) error {
 	condition, text := conditionOf(e, NSStreams)
 	err := &StreamError{Condition: condition, Text: text}

@@ -16,36 +16,36 @@ type call struct {
 
 type reply struct {
 	iq   *Element
-	over *LimitError // nil where it is whole
+	over *LimitError // nil if it is whole
 	at   time.Time
 }
 
-// IQ sends a request and waits for the answer, which must be of the same id and
-// from whom the request went to, as of Answers: others are ignored (RFC 6120, sections
-// 8.1.3 and 8.2.3). An answer of type error is returned as a *StanzaError, and one that
-// is over a limit as a *LimitError.
+// IQ sends a request and waits for the answer. The answer must have the same id and come
+// from the recipient, by the rules of Answers; IQ ignores others (RFC 6120, sections 8.1.3
+// and 8.2.3). It returns an answer of type error as a *StanzaError, and one over a limit
+// as a *LimitError.
 //
-// A request without an id is given one; any other must be of NewID as well. Elements go
-// out before it, in the same flight.
+// IQ gives an id to a request that has none; other ids must be of NewID as well. It sends
+// the elements before the request, in the same flight.
 func (s *Session) IQ(ctx context.Context, iq *Element, before ...*Element) (*Element, error) {
 	answer, _, err := s.call(ctx, iq, before...)
 	return answer, err
 }
 
 // Ping sends elements and an XEP-0199 ping to an entity in one flight, and waits
-// for the answer. As a server works a stream off in order (RFC 6120, section 10.1),
-// an answer of the own server, be it an error, proves that it has processed the
-// elements, and that its bounces of them have arrived: what Stanzas holds then.
+// for the answer. A server processes a stream in order (RFC 6120, section 10.1). So an
+// answer of the account's server, even an error, proves that the server has processed the
+// elements, and that its bounces of them are queued for Stanzas.
 //
-// The time is from the write to the read. An error answer comes as a *StanzaError,
-// with the time.
+// The time is from the write to the read. An answer of type error comes as a
+// *StanzaError, with the time.
 func (s *Session) Ping(ctx context.Context, to JID, before ...*Element) (time.Duration, error) {
 	_, rtt, err := s.call(ctx, NewIQ("get", to, NewElement(NSPing, "ping")), before...)
 	return rtt, err
 }
 
-// Exchange sends a request and, behind it in the same flight, elements and a ping as
-// Ping does. It returns the answer to the request once that to the ping is there too.
+// Exchange sends a request, elements and a ping in one flight, in this order. It returns
+// the answer to the request when the ping has been answered as well: see Ping.
 func (s *Session) Exchange(ctx context.Context, iq *Element, after ...*Element) (*Element, error) {
 	c, forget, err := s.expect(iq)
 	if err != nil {
@@ -60,10 +60,10 @@ func (s *Session) Exchange(ctx context.Context, iq *Element, after ...*Element) 
 	return answer, err
 }
 
-// Fence writes elements and a ping to the own server in one flight, as Ping does, and
-// returns when they are written, so that more can follow before the answer is there.
-// wait, to be called once, waits for that. An error is ErrNotSent where nothing has been
-// sent, nor will be by resuming the session.
+// Fence writes elements and a ping to the account's server in one flight, and returns when
+// they are written, so that more can follow before the answer comes. wait, to be called
+// once, waits for the answer as Ping does. An error is ErrNotSent if nothing has been
+// sent, nor will be when the session is resumed.
 func (s *Session) Fence(ctx context.Context, before ...*Element) (wait func(context.Context) (time.Duration, error), err error) {
 	flight, answer, err := s.begin(ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping")), before...)
 	if err != nil && flight == 0 {
@@ -84,8 +84,8 @@ type Answer struct {
 	Err error
 }
 
-// Ask is IQ for who goes on taking Stanzas until the answer is there. What the server
-// sent before it has arrived by then.
+// Ask is IQ for a caller that keeps ranging over Stanzas until the answer comes. By then
+// all that the server sent before the answer is queued.
 func (s *Session) Ask(ctx context.Context, iq *Element) <-chan Answer {
 	answers := make(chan Answer, 1)
 	go func() {
@@ -97,8 +97,8 @@ func (s *Session) Ask(ctx context.Context, iq *Element) <-chan Answer {
 
 type asideKey struct{}
 
-// Aside marks the context of a request during which somebody takes Stanzas: with
-// Options.Pause the reader may wait for that, and the answer with it.
+// Aside marks the context of a request during which somebody ranges over Stanzas. With
+// Options.Pause the reader may then wait for room, which delays the answer.
 func Aside(ctx context.Context) context.Context { return context.WithValue(ctx, asideKey{}, true) }
 
 // confirm notes that the server has processed a flight: every answer comes through it, in
@@ -117,8 +117,8 @@ func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*E
 	return answer(ctx)
 }
 
-// begin sends a request behind elements. It returns the number of the flight, 0 where
-// nothing was sent, and what waits for the answer.
+// begin sends elements and a request. It returns the number of the flight, 0 if nothing
+// was sent, and a function that waits for the answer.
 func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (number int, wait func(context.Context) (*Element, time.Duration, error), err error) {
 	c, forget, err := s.expect(iq)
 	if err != nil {
@@ -147,8 +147,8 @@ func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (n
 	}, nil
 }
 
-// expect registers a request, which is about to be sent, for its answer. forget is
-// to be called when nobody waits for it any more.
+// expect registers a request that is about to be sent, so that its answer is found. The
+// caller calls forget when it no longer waits.
 func (s *Session) expect(iq *Element) (c *call, forget func(), err error) {
 	id := Attr(iq, "id")
 	if id == "" {
@@ -171,8 +171,8 @@ func (s *Session) expect(iq *Element) (c *call, forget func(), err error) {
 	}, nil
 }
 
-// answered waits for the answer to a request that has been sent. It returns when that
-// was read, which is also known of an answer of type error.
+// answered waits for the answer to a request that has been sent. It also returns when the
+// answer was read, even if that is of type error.
 func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, error) {
 	var r reply
 	select {
@@ -195,8 +195,8 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 	return r.iq, r.at, nil
 }
 
-// hinder counts those who take no stanzas until they have an answer. A reader that waits
-// for them to do so would wait for ever.
+// hinder counts the calls that wait for an answer and meanwhile range over no stanzas. A
+// reader that waits for room then would wait for ever.
 func (s *Session) hinder(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +204,7 @@ func (s *Session) hinder(n int) {
 	s.resumeReading()
 }
 
-// asked names whom a call went to.
+// asked returns the entity that a call went to.
 func (s *Session) asked(c *call) JID {
 	if c.to.IsZero() {
 		return s.jid.Bare()
@@ -212,8 +212,8 @@ func (s *Session) asked(c *call) JID {
 	return c.to
 }
 
-// dispatch gives an iq to whom it belongs and reports whether it is a request, and
-// so of interest to Stanzas as well.
+// dispatch gives an iq to the call that waits for it, or has it answered. It reports
+// whether it is a request, which Stanzas yields as well.
 func (s *Session) dispatch(a incoming) bool {
 	iq := a.stanza
 	switch Attr(iq, "type") {
@@ -251,9 +251,9 @@ func (s *Session) deliver(iq *Element, over *LimitError) {
 	}
 }
 
-// answersFor reports whether an answer from an entity can be the one to a request
-// to another. Your server answers in the account's name, in its own, or in none
-// (RFC 6120, sections 8.1.2.1 and 10.3.3).
+// answersFor reports whether an entity may answer a request to another. The account's
+// server answers in the account's name, in its own, or in none (RFC 6120, sections 8.1.2.1
+// and 10.3.3).
 func (s *Session) answersFor(from, to JID) bool {
 	switch to {
 	case JID{}, s.jid.Bare(), s.jid:
@@ -264,14 +264,13 @@ func (s *Session) answersFor(from, to JID) bool {
 	return Answers(from, to, s.jid, true)
 }
 
-// Answers reports whether an entity may answer, or bounce, what the account own has sent
-// to another: the recipient, its account or server, or your server, in its own name or
-// the account's.
+// Answers reports whether from may answer, or bounce, what the account own has sent to
+// another entity. That entity may, its account and its server, and own's server, in its
+// own name or the account's.
 //
-// Servers prepare addresses by other rules than ours, so that what was sent to
-// nobodyß is bounced by nobodyss, and gateways answer from addresses of their own.
-// Where the id is a secret, made by NewID for this recipient alone, any address of the
-// recipient's domain may answer.
+// Servers prepare addresses by other rules than ours: nobodyss bounces what was sent to
+// nobodyß. And gateways answer from addresses of their own. If the id is a secret, made by
+// NewID for this recipient alone, any address of the recipient's domain may answer.
 func Answers(from, to, own JID, secret bool) bool {
 	switch from {
 	case JID{Domain: to.Domain}, JID{Domain: own.Domain}, own.Bare():

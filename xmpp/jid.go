@@ -15,8 +15,8 @@ import (
 )
 
 // A JID is an XMPP address (RFC 7622). Two JIDs are the same address if they are ==:
-// parts are compared as bytes, and domains have no case. Make one with ParseJID, of what
-// a user has typed, or with SplitJID, of what has arrived.
+// parts are compared as bytes, and domains are in lower case. ParseJID makes one of what a
+// user has typed, SplitJID of what has arrived.
 //
 // Each part is at most 1023 bytes. The domain is empty only in the zero JID.
 type JID struct {
@@ -25,13 +25,13 @@ type JID struct {
 
 const maxPart = 1023 // RFC 7622, sections 3.2 to 3.4
 
-// SplitJID splits s at its separators and keeps the parts as they are: what was relayed
-// to us is an address, whatever our profiles have against it. Servers prepare addresses
-// by other rules (RFC 6122), and by other versions of Unicode. Of the domain, case and a
-// trailing dot are no part of the name.
+// SplitJID splits s at its separators and keeps the parts as they are. What a server
+// relayed is an address, even if our profiles refuse it: servers prepare addresses by other
+// rules (RFC 6122) and by other versions of Unicode. Only the domain changes: it becomes
+// lower case, without a trailing dot.
 //
-// What is refused is not of the form of an address: a separator without its part, a second
-// @, or a part that is longer than any may be (RFC 7622, sections 3.2 to 3.4).
+// SplitJID refuses a separator without its part, a second @, and a part that is too long
+// (RFC 7622, sections 3.2 to 3.4).
 func SplitJID(s string) (JID, error) {
 	j, err := split(s)
 	if err != nil {
@@ -44,8 +44,8 @@ func SplitJID(s string) (JID, error) {
 	return j, nil
 }
 
-// split checks the form of an address. The separators are looked for before anything is
-// mapped, so that no compatibility character becomes one (RFC 7622, section 3.1).
+// split checks the form of an address. It looks for separators before anything is mapped,
+// so that no compatibility character becomes one (RFC 7622, section 3.1).
 func split(s string) (JID, error) {
 	bare, resource, hasResource := strings.Cut(s, "/")
 	local, domain, hasLocal := strings.Cut(bare, "@")
@@ -67,8 +67,9 @@ func split(s string) (JID, error) {
 
 // ParseJID parses an address that somebody has typed. It normalises the parts: the local
 // part by PRECIS UsernameCaseMapped, the domain by IDNA, the resource by PRECIS
-// OpaqueString. A local part or resource that its profile refuses is kept as it is, as
-// it may be one that was shown: see Profile. A domain is looked up, and has to be right.
+// OpaqueString. It keeps a local part or resource that the profile refuses, as the user may
+// have copied it from what a server sent: see Profile. A domain goes to DNS and must be
+// valid.
 func ParseJID(s string) (JID, error) {
 	j, err := split(s)
 	if err == nil {
@@ -89,8 +90,8 @@ func ParseJID(s string) (JID, error) {
 	return j, nil
 }
 
-// Profile returns what RFC 7622 has against an address, or nil. Such an address can exist
-// all the same.
+// Profile returns why RFC 7622 refuses an address, or nil. Such an address can exist all
+// the same.
 func (j JID) Profile() error {
 	if j.Local != "" {
 		if _, err := localpart(j.Local); err != nil {
@@ -106,20 +107,20 @@ func (j JID) Profile() error {
 	return err
 }
 
-// Alike reports whether two addresses are one to a server that prepares them by
-// stringprep (RFC 6122), as Prosody and ejabberd do: it takes strasse for straße,
-// which RFC 7622 keeps apart. The profiles of stringprep only refuse more.
+// Alike reports whether two addresses are the same to a server that prepares them by
+// stringprep (RFC 6122), as Prosody and ejabberd do: to it strasse is straße, while RFC 7622
+// keeps the two apart.
 func (j JID) Alike(other JID) bool { return j == other || j.Prepared() == other.Prepared() }
 
-// Prepared returns an address as such a server has it. It is what addresses that are Alike
-// have in common.
+// Prepared returns an address in the form that such a server stores: addresses that are
+// Alike have the same.
 func (j JID) Prepared() JID {
 	j.Local, j.Resource = prepared(j.Local, true), prepared(j.Resource, false)
 	return j
 }
 
-// prepared is a part as Nodeprep maps it, which folds case, or Resourceprep (RFC 6122,
-// appendix A.3 and B.3).
+// prepared maps a part by Nodeprep, which folds case, or by Resourceprep (RFC 6122,
+// appendixes A and B).
 func prepared(s string, fold bool) string {
 	if plainPart(s) {
 		return s
@@ -136,9 +137,9 @@ func prepared(s string, fold bool) string {
 	return norm.NFKC.String(s)
 }
 
-// foldDomain brings a domain that has arrived into the form that ParseJID gives one, if
-// it is a name. A name in other characters is not taken for one in ASCII, as IDNA would:
-// who relayed it did not.
+// foldDomain brings a domain that has arrived into the form that ParseJID produces, if it
+// is a name. It does not map other characters to ASCII, as IDNA would: the server that
+// relayed the name did not either.
 func foldDomain(s string) string {
 	lower := strings.Map(func(r rune) rune {
 		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
@@ -147,7 +148,7 @@ func foldDomain(s string) string {
 		return r
 	}, s)
 	if one := strings.TrimSuffix(lower, "."); !strings.HasSuffix(one, ".") {
-		lower = one // else it is no name, and stays what it is
+		lower = one // otherwise it is no name, and remains as it is
 	}
 	if plainDomain(lower) {
 		return lower
@@ -243,9 +244,9 @@ func toUnicode(s string) (string, error) {
 	return u, nil
 }
 
-// notInName reports whether a character belongs to no name. IDNA lets through, to look old
-// names up, what can be taken for a separator, such as U+2044 for a slash; RFC 5892 allows
-// none of these but in its appendix A. Names of hosts have no _, but hosts do.
+// notInName reports whether a character belongs to no name. For the sake of old names IDNA
+// allows some that look like separators, such as U+2044, a slash. RFC 5892 allows only those
+// of its appendix A. The underscore is allowed: no host name may have it, but some do.
 func notInName(r rune) bool {
 	if r < utf8.RuneSelf {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(".-_", r))
@@ -263,8 +264,8 @@ func checkLength(part, s string) error {
 	return nil
 }
 
-// plainPart reports whether s is of characters that no profile maps, the common
-// case, which then costs no tables.
+// plainPart reports whether s has only characters that no profile maps. This is the common
+// case, and needs no tables.
 func plainPart(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -334,7 +335,7 @@ func (j JID) asciiDomain() string {
 // MarshalText returns the String form.
 func (j JID) MarshalText() ([]byte, error) { return []byte(j.String()), nil }
 
-// UnmarshalText splits what MarshalText has written.
+// UnmarshalText reads the String form, as SplitJID does.
 func (j *JID) UnmarshalText(b []byte) error {
 	parsed, err := SplitJID(string(b))
 	if err != nil {

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// whitespaceAfter is how long nothing is written before a space is, for what stands in
-// between and forgets connections (RFC 6120, section 4.6.4).
+// whitespaceAfter is how long nothing is written before a space is written, so that no NAT
+// or proxy forgets the connection (RFC 6120, section 4.6.4).
 const whitespaceAfter = 5 * time.Minute
 
-// keepAlive ends the session where the peer is dead: nothing has come for a time, and
-// nothing does when it is pinged (XEP-0199).
+// keepAlive ends the session if the peer is dead: nothing has come for a time, not even the
+// answer to a ping (XEP-0199).
 //
 // It counts eighths of that time without a sign of life, so that a program that was
-// stopped for longer does not take its own absence for the peer's. As the silence may
-// have begun an eighth before the first count, seven are all of it.
+// stopped for longer does not mistake its own absence for the peer's. The silence may
+// have begun an eighth before the first count, so seven are all of it.
 func (s *Session) keepAlive(bound time.Duration) {
 	ticker := time.NewTicker(bound / 8)
 	defer ticker.Stop()
@@ -47,12 +47,12 @@ func (s *Session) keepAlive(bound time.Duration) {
 	}
 }
 
-// keepOpen writes a space where nothing was written for long.
+// keepOpen writes a space if nothing was written for long.
 func (s *Session) keepOpen() {
 	select {
 	case s.writing <- struct{}{}:
 	default:
-		return // somebody does write
+		return // somebody is writing
 	}
 	defer func() { <-s.writing }()
 	if !s.closed && time.Since(s.wrote) >= whitespaceAfter {

@@ -41,9 +41,8 @@ func (n *negotiation) login(features *Element) error {
 	return nil
 }
 
-// namesBinding reports whether a refusal can be about the channel binding. Where
-// the server says that it is about the password, another attempt only counts
-// against the account.
+// namesBinding reports whether a refusal can be about the channel binding. If it is
+// about the password, another attempt only counts against the account.
 func namesBinding(a *AuthError) bool {
 	return a.Condition == NotAuthorized && (a.Text == "" || strings.Contains(strings.ToLower(a.Text), "binding"))
 }
@@ -104,8 +103,8 @@ func (n *negotiation) exchange(client *sasl.Client) error {
 	}
 }
 
-// compute runs the key derivation, which a server can make take seconds, aside, so
-// that the context still ends the login.
+// compute answers a challenge. The server chooses how long deriving the key takes, which
+// may be seconds; the context still ends the login.
 func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, error) {
 	data, err := sasl.Decode(TextOf(challenge))
 	if err != nil {

@@ -36,16 +36,16 @@ type negotiation struct {
 	conn   net.Conn    // raw, or TLS over it
 	in     *connReader // of conn
 	r      *wire.Reader
-	doing  string // what is being waited for, for errors
+	doing  string // what the negotiation waits for, for errors
 	opened bool   // our stream header is out, so an error can be sent
 	chosen bool   // the server has chosen the account, by a certificate
 
-	hurried bool // there is another address to try: TLS gets no more than tlsBudget
+	hurried bool // there is another address to try, so TLS gets no more than tlsBudget
 }
 
-// NewSession logs in over an open connection: by STARTTLS, or by direct TLS where
-// o.TLS says so. It takes the connection over, and closes it if it fails. ctx
-// bounds the login, not the session. The errors are those of Dial.
+// NewSession logs in over an open connection, by STARTTLS unless o.TLS is TLSDirect. It
+// takes the connection over, and closes it if it fails. ctx bounds the login, not the
+// session. The errors are those of Dial.
 func NewSession(ctx context.Context, c net.Conn, o Options) (*Session, error) {
 	s, err := newNegotiation(ctx, c, o, c.RemoteAddr().String()).start()
 	if err == nil {
@@ -120,8 +120,8 @@ func (n *negotiation) run() (*Session, error) {
 	return n.bind(features, request)
 }
 
-// restart opens the stream after the login, with a first element behind it in the same
-// flight (RFC 6120, section 6.4.6).
+// restart opens the stream after the login (RFC 6120, section 6.4.6), and sends a first
+// element in the same flight.
 func (n *negotiation) restart(doing string, first *Element) (features *Element, err error) {
 	if features, err = n.open(doing, n.o.JID.Bare(), first); err == nil {
 		n.r.SetLimits(sessionLimits)
@@ -145,9 +145,9 @@ func (n *negotiation) header(from JID) string {
 	return tag
 }
 
-// open writes a stream header, with elements behind it in the same flight, and
-// returns the features that answer it. Every stream has a parser of its own, so
-// nothing that came before it is left (RFC 6120, section 5.4.3.3).
+// open writes a stream header, with elements after it in the same flight, and returns
+// the features that answer it. Every stream has a parser of its own, so nothing from
+// before it is left (RFC 6120, section 5.4.3.3).
 func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element, error) {
 	n.doing = doing
 	n.in = &connReader{Reader: n.conn}
@@ -171,8 +171,8 @@ func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element,
 	case !strings.HasPrefix(v, "1."):
 		return nil, n.violation(&StreamError{Condition: UnsupportedVersion, Text: fmt.Sprintf("stream version %q", v), Sent: true})
 	}
-	// A server that does not know the domain may answer in another name, and
-	// then say so: hear it out before judging the name.
+	// A server that does not know the domain may answer in another name, and then send
+	// an error that explains it: read that before the name is checked.
 	features, err := n.next()
 	if err != nil {
 		return nil, err
@@ -191,12 +191,12 @@ func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element,
 	return features, nil
 }
 
-// violation says whose stream it is that is wrong from its beginning.
+// violation names the server whose stream is wrong from its beginning.
 func (n *negotiation) violation(err *StreamError) error {
 	return &DialError{Op: "stream", Addr: n.addr, Err: err}
 }
 
-// A strange error is that of a peer that is no XMPP server.
+// A strange error reports a peer that is no XMPP server.
 type strange struct {
 	sign string // that it is none
 	err  *StreamError
@@ -209,7 +209,7 @@ func (n *negotiation) stranger(sign string, err *StreamError) error {
 	return &DialError{Op: "stream", Addr: n.addr, Err: strange{sign, err}}
 }
 
-// noHeader is the error of what is not XML where the header of a stream has to be.
+// noHeader is the error of a peer that did not send a stream header.
 func (n *negotiation) noHeader(err error) error {
 	violation, ok := errors.AsType[*StreamError](err)
 	switch {
@@ -235,13 +235,13 @@ func (n *negotiation) next() (*Element, error) {
 	switch flaw := n.r.Flaw(); {
 	case Is(e, NSStream, "error"):
 		return nil, streamErrorOf(e, n.secured())
-	case flaw != "": // so far the server says all of this itself
+	case flaw != "": // before the login nothing is relayed: the server made this itself
 		return nil, &StreamError{Condition: PolicyViolation, Text: flaw, Sent: true}
 	}
 	return e, nil
 }
 
-// write writes elements, behind what has to come first, in one flight.
+// write appends elements to a flight and writes that at once.
 func (n *negotiation) write(flight []byte, elements ...*Element) error {
 	for _, e := range elements {
 		var err error
@@ -265,8 +265,8 @@ func (n *negotiation) silent() error { return n.lost(errSlow) }
 
 var errSlow = fmt.Errorf("no answer within %s", tlsBudget)
 
-// close ends a stream that came to nothing. The server is told what is wrong with
-// what it sent, except one that may not be the server at all.
+// close ends a stream without a session. It tells the server what was wrong with its
+// XML, unless the peer may not be the server at all.
 func (n *negotiation) close(err error) {
 	defer time.AfterFunc(closeBudget, func() { n.raw.Close() }).Stop()
 	stream, violated := errors.AsType[*StreamError](err)
@@ -275,7 +275,7 @@ func (n *negotiation) close(err error) {
 		n.raw.Close()
 	case violated && stream.Sent:
 		_ = n.o.end(n.conn, streamErrorXML(stream))
-	case n.secured(): // in the clear nothing more is said
+	case n.secured(): // in the clear nothing more is sent
 		_ = n.o.end(n.conn, endOfStream)
 	}
 	n.conn.Close()

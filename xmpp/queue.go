@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// queueBudget bounds, in bytes of memory, the stanzas that nobody has taken
-	// yet. Past it the reader pauses, or the session is lost once they are taken.
+	// queueBudget bounds the memory, in bytes, of the stanzas that Stanzas has not yielded
+	// yet. Beyond it the reader pauses, or the session is lost after they are yielded.
 	queueBudget = 32 << 20
 	// partSize is what a part of a stanza takes in memory besides its text.
 	partSize = 100
@@ -18,18 +18,18 @@ const (
 // An incoming stanza waits for Stanzas.
 type incoming struct {
 	stanza *Element
-	over   *LimitError // nil where the stanza is whole
+	over   *LimitError // nil if the stanza is whole
 	cost   int64       // in memory, in bytes, about
-	number uint64      // by the count of XEP-0198; 0 where nothing is counted
+	number uint64      // by the count of XEP-0198; 0 if nothing is counted
 }
 
 // Stanzas yields what arrives: messages, presences and requests, in their order.
-// Where the session ends, or ctx does, it yields what has arrived by then, and
-// at last the reason with a nil element.
+// When the session or ctx ends, it yields what has arrived by then, and at last a nil
+// element with the reason.
 //
-// A stanza over a limit comes with a *LimitError, and is not whole: it has its
-// addresses, its id and what else is within the limits, so that it can be reported
-// and its place in an archive passed. More follows.
+// A stanza over a limit comes with a *LimitError, and is not whole. It has its
+// addresses, its id and the parts within the limits, so that it can be reported and
+// skipped in an archive. More stanzas follow.
 func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
 	return func(yield func(*Element, error) bool) {
 		for {
@@ -47,7 +47,7 @@ func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
 	}
 }
 
-// await waits until something is queued, or returns why nothing more is to come.
+// await waits until something is queued, or returns why nothing more will be.
 func (s *Session) await(ctx context.Context) error {
 	for {
 		select {
@@ -60,7 +60,7 @@ func (s *Session) await(ctx context.Context) error {
 		if s.Queued() > 0 {
 			return nil
 		}
-		if s.Deaf() { // and what it had taken has been handled
+		if s.Deaf() { // and all that was queued has been yielded
 			s.abort(errTooMuch)
 		}
 		select {
@@ -85,7 +85,7 @@ func (a incoming) yield(yield func(*Element, error) bool) bool {
 	return yield(a.stanza, nil)
 }
 
-// dequeue returns the next that waits, if there is one.
+// dequeue returns the next stanza of the queue, if there is one.
 func (s *Session) dequeue() incoming {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (s *Session) dequeue() incoming {
 	return a
 }
 
-// resumeReading lets the reader go on, or decide anew. The session is locked.
+// resumeReading wakes a reader that pauses, to look for room again. The session is locked.
 func (s *Session) resumeReading() {
 	if !s.paused {
 		return
@@ -112,17 +112,17 @@ func (s *Session) resumeReading() {
 	}
 }
 
-// Deaf reports whether more has arrived than there was room for. What Stanzas has left is
-// whole, and then the session is lost.
+// Deaf reports whether more has arrived than there was room for. Stanzas yields what is
+// queued, and then the session is lost.
 func (s *Session) Deaf() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deaf
 }
 
-// admit waits until there is room for a stanza, and reports whether there is. One always
-// has room, however large it is: whoever wrote it must not end the session. The session
-// is locked.
+// admit waits until there is room for a stanza, and reports whether there is. An empty
+// queue has room for any stanza: its author must not be able to end the session. The
+// session is locked.
 func (s *Session) admit(cost int64) bool {
 	full := func() bool { return s.queued > 0 && s.queued+cost > queueBudget }
 	for full() && s.err == nil && !s.deaf {
@@ -144,8 +144,8 @@ func (s *Session) admit(cost int64) bool {
 
 var errTooMuch = fmt.Errorf("more arrives than is read: over %d MiB of stanzas wait", queueBudget>>20)
 
-// wake hands over what has been queued. It is called when the reader is about to
-// wait, not for each stanza: those that arrive together are handled together.
+// wake wakes Stanzas if something is queued. The reader calls it when it is about to
+// wait, not for each stanza: stanzas that arrive together are handled together.
 func (s *Session) wake() {
 	if s.Queued() == 0 {
 		return
@@ -154,22 +154,22 @@ func (s *Session) wake() {
 	case s.ready <- struct{}{}:
 	default:
 	}
-	// Whoever takes them goes first, or a burst would pile up here.
+	// The loop over Stanzas goes first, or a burst would pile up here.
 	runtime.Gosched()
 }
 
-// route counts a stanza and gives it to whom it is for.
+// route counts a stanza, and gives it to the call or the queue that it is for.
 func (s *Session) route(a incoming) error {
 	e := a.stanza
 	if t := Attr(e, "type"); s.Deaf() && (e.Tag != "iq" || t != "result" && t != "error") {
-		return nil // it is not counted, so that a managed session is sent it again
+		return nil // it is not counted, so the server sends it again if the session is resumed
 	}
 	if e.Tag != "iq" && s.o.Watch != nil {
 		s.o.Watch(e)
 	}
 	take := (e.Tag != "iq" || s.dispatch(a)) && (s.o.Take == nil || s.o.Take(e))
 	if take && a.over != nil {
-		if e.Tag != "iq" { // that may be being answered
+		if e.Tag != "iq" { // which another goroutine may be answering
 			prune(e)
 		}
 		a.cost = prunedCost
@@ -190,7 +190,7 @@ func (s *Session) route(a incoming) error {
 	return nil
 }
 
-// isPaused reports whether it is this side that does not read.
+// isPaused reports whether the reader waits for room.
 func (s *Session) isPaused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

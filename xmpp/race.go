@@ -26,10 +26,10 @@ const (
 // the connection.
 type talk func(*negotiation) error
 
-// connect talks to the first target that it gets a TLS connection to. Targets of
-// a lower priority are asked only when those before them have failed. failed is
-// what has failed already. Those that were given up as too slow for a chance of the
-// others get another one at the end.
+// connect talks to the first target that it gets a TLS connection to. It tries targets
+// of a lower priority only when those before them have failed. failed holds the errors so
+// far. A target that was given up because others were left to try gets a second chance
+// at the end.
 func connect(ctx context.Context, o Options, targets []target, failed []error, t talk) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -93,10 +93,10 @@ type race struct {
 	patient bool        // these are tried once more: none is given up again
 }
 
-// hurried reports whether the next step is limited, for the sake of others to try.
+// hurried reports whether the next step has a time limit, because others are left to try.
 func (r *race) hurried() bool { return !r.patient && (r.others || len(r.queue) > 0) }
 
-// ended is the error of a context that has ended, with what had failed before.
+// ended is the error of a context that has ended, with the failures before it.
 func (r *race) ended(err error) error {
 	if err == nil || len(r.failed) == 0 {
 		return err
@@ -127,7 +127,7 @@ type candidate struct {
 	name   string // the same for people
 }
 
-// An attempt is a connection to a candidate, or why there is none.
+// An attempt is a connection to a candidate, or the reason why there is none.
 type attempt struct {
 	candidate
 	conn net.Conn
@@ -139,7 +139,7 @@ type attempt struct {
 func (r *race) begin(group []target) {
 	r.group, r.queue, r.begun, r.at = group, nil, false, time.Time{}
 	r.pending, r.unknown = make(map[question]bool), make(map[int][]error)
-	r.answers = make(chan addresses, len(group)*len(families)) // it may be that nobody waits for them
+	r.answers = make(chan addresses, len(group)*len(families)) // room for all: perhaps nobody receives
 	for i, t := range group {
 		if !strings.HasSuffix(t.host, ".") {
 			r.queue = append(r.queue, candidate{question{i, 0}, 0, t.direct, t.addr(), t.addr()})
@@ -204,8 +204,8 @@ func (r *race) add(a addresses) {
 	}
 }
 
-// settled reports whether no lookup can bring an address before the first of the
-// queue (RFC 8305, section 3; XEP-0495, section 4.2).
+// settled reports whether the first address of the queue stays the first, whatever the
+// pending lookups bring (RFC 8305, section 3; XEP-0495, section 4.2).
 func (r *race) settled() bool {
 	first := r.queue[0].q
 	for q := range r.pending {
@@ -216,10 +216,9 @@ func (r *race) settled() bool {
 	return true
 }
 
-// next returns the next connection that comes about. Where none does, it has no
-// conn. The attempts that it leaves behind are given up, to be made again if this
-// one is of no use: only one at a time gets as far as TLS. Its error is that of the
-// context.
+// next returns the next connection that succeeds, or an attempt without a conn if none
+// does. It gives up the other attempts, and queues them to be made again: only one
+// connection at a time gets as far as TLS. Its error is that of the context.
 func (r *race) next() (attempt, error) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
@@ -246,13 +245,13 @@ func (r *race) next() (attempt, error) {
 			r.queue, running = r.queue[1:], append(running, c)
 			r.begun, r.at = true, time.Now().Add(attemptDelay)
 			budget := time.Duration(0)
-			if !r.patient && (r.others || len(r.slow) > 0) { // those of the group run beside it
+			if !r.patient && (r.others || len(r.slow) > 0) { // the others of the group run in parallel
 				budget = tcpBudget
 			}
 			go func() { results <- c.connect(ctx, r.o, budget) }()
 		case a := <-results:
 			if a.err != nil && r.ctx.Err() != nil {
-				break // it has noticed first
+				break // the attempt has noticed the end of the context first
 			}
 			running = slices.DeleteFunc(running, func(c candidate) bool { return c == a.candidate })
 			if a.err == nil {
@@ -275,14 +274,14 @@ func discard(results <-chan attempt, n int) {
 	}
 }
 
-// fail notes why a candidate is none any more; the next one need not wait.
+// fail notes why a candidate has failed; the next one need not wait.
 func (r *race) fail(err error) {
 	r.o.trace("%v", err)
 	r.failed = append(r.failed, err)
 	r.at = time.Now()
 }
 
-// aborted is the error of a context that has ended, and says what was waited for.
+// aborted is the error of a context that has ended. It names what the race waited for.
 func (r *race) aborted(running []candidate) error {
 	doing, names := "connect to", []string(nil)
 	for _, c := range running {
@@ -318,23 +317,23 @@ func (c candidate) connect(ctx context.Context, o Options, budget time.Duration)
 		d.Err = errno // without the addresses, which Addr has
 	}
 	if ranOut(err) {
-		// A dialer has a clock of its own. And this is not the caller's deadline, so
-		// it must not be taken for it.
+		// A dialer has a clock of its own. And this is not the caller's deadline, so the
+		// error must not look like it.
 		<-tcp.Done()
 		d.Err = fmt.Errorf("no answer within %s", budget)
 	}
 	return attempt{candidate: c, err: d}
 }
 
-// ranOut reports whether err is that of a deadline, by whichever clock: a dialer also gives
-// it to the connection itself.
+// ranOut reports whether err is that of a deadline: the context's, or the one that a dialer
+// sets on the connection.
 func ranOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// dialHost dials for who has no dialer. The host of Options.Server may still have several
-// addresses, among which net.Dialer divides the time. So that is short at first, or one
-// that does not answer would keep the next waiting for half of what there is.
+// dialHost is the default of Options.DialContext. The host of Options.Server may have several
+// addresses, and net.Dialer divides the time among them. The time is short at first:
+// otherwise an address that does not answer would use up half of it.
 func dialHost(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{FallbackDelay: attemptDelay}
 	short, cancel := context.WithTimeout(ctx, tcpBudget)
@@ -350,10 +349,10 @@ func dialHost(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// talk goes on from TCP. final reports that the outcome stands: a login that was
-// refused would be refused at another address too, and lock the account. What
-// comes before TLS is not from the domain, but from that address (RFC 6120,
-// section 4.9.3.19). hurried limits what comes before it.
+// talk runs t on the TCP connection. final reports that the outcome stands: a server
+// that refused a login would refuse it at another address too, and lock the account. A
+// failure before TLS is not final, as it comes from that address and not from the domain
+// (RFC 6120, section 4.9.3.19). hurried limits the time before TLS.
 func (a attempt) talk(ctx context.Context, o Options, hurried bool, t talk) (final bool, err error) {
 	o.TLS = TLSStartTLS
 	if a.direct {
@@ -368,7 +367,7 @@ func (a attempt) talk(ctx context.Context, o Options, hurried bool, t talk) (fin
 	return n.secured() || ctx.Err() != nil, err
 }
 
-// speaksTLS tries direct TLS, and says nothing inside it.
+// speaksTLS tries direct TLS, and sends nothing inside it.
 func (c candidate) speaksTLS(ctx context.Context, o Options) bool {
 	o.TLS = TLSDirect
 	ctx, cancel := within(ctx, tcpBudget)
@@ -392,7 +391,7 @@ func failure(failed []error) error {
 	return &attemptsError{failed, worst(failed)}
 }
 
-// An attemptsError names every attempt, and is what the worst of them is.
+// An attemptsError names every attempt, and unwraps to the worst of their errors.
 type attemptsError struct {
 	failed []error
 	worst  error
@@ -408,8 +407,8 @@ func (e *attemptsError) Error() string {
 
 func (e *attemptsError) Unwrap() error { return e.worst }
 
-// worst returns the most serious error: one that somebody has to look into comes
-// before one that may pass.
+// worst returns the most serious error: one that a person has to fix outranks one that
+// may pass.
 func worst(errs []error) error {
 	return slices.MaxFunc(errs, func(a, b error) int { return cmp.Compare(severity(a), severity(b)) })
 }

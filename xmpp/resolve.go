@@ -18,8 +18,8 @@ import (
 const (
 	dnsBudget = 10 * time.Second // for a lookup: a resolver asks its second server after 5 s
 
-	// srvPatience is how much longer than one SRV lookup with a result the other
-	// may take.
+	// srvPatience is how much longer the second SRV lookup may take than the first that
+	// has a result.
 	srvPatience = 200 * time.Millisecond
 
 	// maxAttempts bounds what a domain can make a client do.
@@ -28,7 +28,7 @@ const (
 
 // A target is a host that offers the service.
 type target struct {
-	host             string // with a dot at its end where its addresses are to be looked up; else the dialer takes it as it is
+	host             string // ends with a dot if its addresses are to be looked up; otherwise the dialer gets it as it is
 	port             string
 	direct           bool
 	priority, weight uint16
@@ -38,8 +38,7 @@ type target struct {
 func (t target) addr() string { return net.JoinHostPort(strings.TrimSuffix(t.host, "."), t.port) }
 
 // resolve returns the targets of the account's domain in the order to try them, at
-// most maxAttempts. Lookups that failed are in failed, whether there are targets
-// or not.
+// most maxAttempts. The errors of lookups are in failed, even if there are targets.
 func resolve(ctx context.Context, o Options) (targets []target, failed []error) {
 	host, port := o.JID.asciiDomain(), ""
 	if o.Server != "" { // RFC 6120, section 3.2.3
@@ -54,9 +53,9 @@ func resolve(ctx context.Context, o Options) (targets []target, failed []error) 
 }
 
 // inHosts reports whether a name without a dot, such as localhost, is in the hosts
-// file. It is not for DNS then (RFC 6761, section 6.3), and cannot be looked up as
-// others are: package net finds it there only without a dot at the end, and what
-// it does not find there it would ask for in the search domains of the network.
+// file. Such a name is not for DNS (RFC 6761, section 6.3) and needs a lookup of its own:
+// package net finds it in the file only without a dot at the end, and asks the search
+// domains of the network for names that are not in the file.
 func inHosts(ctx context.Context, name string) bool {
 	if strings.Contains(name, ".") {
 		return false
@@ -68,7 +67,7 @@ func inHosts(ctx context.Context, name string) bool {
 	return err == nil
 }
 
-// withoutSRV is the target that a host without SRV records is.
+// withoutSRV returns the target for a host without SRV records.
 func withoutSRV(host, port string, mode TLSMode) target {
 	direct := mode == TLSDirect || mode != TLSStartTLS && (port == "5223" || port == "443")
 	if port == "" {
@@ -117,9 +116,8 @@ type service struct {
 	took     string
 }
 
-// lookupServices asks for both services of a domain, or for the one that o.TLS
-// restricts it to. A service that DNS does not have has no error. Its own error is
-// that of ctx.
+// lookupServices asks for both services of a domain, or only for the one that o.TLS
+// allows. A service that is not in DNS is no error. The error it returns is that of ctx.
 func lookupServices(ctx context.Context, o Options, domain string) ([]service, error) {
 	ask := map[string]bool{}
 	if o.TLS != TLSStartTLS {
@@ -142,7 +140,7 @@ func lookupServices(ctx context.Context, o Options, domain string) ([]service, e
 			o.trace("looked up %s in %s: %s", s.name, s.took, s)
 			services = append(services, s)
 			// Only an answer with targets makes the other one dispensable: a domain
-			// that lacks one service may have the other.
+			// without one service may have the other.
 			if len(s.targets) > 0 && late == nil {
 				late = time.After(srvPatience)
 			}
@@ -168,8 +166,7 @@ func lookupService(ctx context.Context, o Options, name string, direct bool) ser
 			s.targets = append(s.targets, target{r.Target, strconv.Itoa(int(r.Port)), direct, r.Priority, r.Weight})
 		}
 	}
-	// Where some of the records are malformed, package net returns an error and
-	// the others.
+	// If some of the records are malformed, package net returns the others and an error.
 	if err != nil && len(s.targets) == 0 && !isNotFound(err) {
 		s.err = dnsError(name, err)
 	}
@@ -188,9 +185,9 @@ func (s service) String() string {
 	return count(len(s.targets), "record", "records")
 }
 
-// order sorts targets by their priority; those of one priority are in the order of
-// RFC 2782's choice by weight, direct TLS first, as XEP-0368, section 3, allows. It
-// drops repetitions, and what is beyond maxAttempts.
+// order sorts targets by priority. Within a priority direct TLS comes first, as XEP-0368,
+// section 3, allows, and the weights choose as in RFC 2782. It drops repetitions, and all
+// targets beyond maxAttempts.
 func order(targets []target, r *rand.Rand) []target {
 	r.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
 	rank := func(a, b target) int {
@@ -202,7 +199,7 @@ func order(targets []target, r *rand.Rand) []target {
 		}
 		return cmp.Compare(a.priority, b.priority)
 	}
-	// Without weight first, so that a small chance is theirs and not none.
+	// Targets without a weight come first, so that their chance is small but not zero.
 	slices.SortStableFunc(targets, func(a, b target) int {
 		return cmp.Or(rank(a, b), cmp.Compare(min(a.weight, 1), min(b.weight, 1)))
 	})
@@ -237,8 +234,8 @@ func draw(targets []target, r *rand.Rand) int {
 	return 0 // not reached: n was at most the sum
 }
 
-// agree waits for ctx to end where its deadline has passed by the clock of package
-// net, so that the two agree on why a lookup has failed.
+// agree waits for ctx to end if its deadline has passed. Package net has a clock of its
+// own; so the two agree on why a lookup has failed.
 func agree(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()
@@ -252,8 +249,8 @@ func (o *Options) resolver() *net.Resolver {
 	return net.DefaultResolver
 }
 
-// dnsError is the failure of a lookup of package net. Its time limit is not the
-// caller's deadline, and so must not be taken for it.
+// dnsError is the failure of a lookup of package net. It hides the lookup's own time
+// limit, which is not the caller's deadline.
 func dnsError(name string, err error) *DialError {
 	d := net.DNSError{Err: err.Error(), Name: name}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {

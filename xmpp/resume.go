@@ -23,25 +23,25 @@ type Resumption struct {
 	Location string `json:"location"` // HOST[:PORT] where the server wants it to be resumed; "" for anywhere
 	Handled  uint32 `json:"handled"`  // stanzas received and acknowledged, modulo 2^32
 
-	counted  bool         // this process has sent them, so that the following is known
+	counted  bool         // this process has sent the stanzas, so the following is known
 	sent     uint32       // stanzas sent
-	acked    uint32       // of those, the first ones, which the server has acknowledged
-	unproven []sentStanza // of those, the last ones, of which it is not known that they came
+	acked    uint32       // of those, how many the server has acknowledged, from the first
+	unproven []sentStanza // of those, the last ones, which may not have arrived
 }
 
-// resource is the one to bind where the session cannot be resumed: binding it again
-// ends what is left of that.
+// resource returns the resource to bind if the session cannot be resumed: binding it again
+// ends what is left of the session.
 func (r *Resumption) resource(account JID) string {
 	return cmp.Or(account.Resource, r.JID.Resource)
 }
 
-// Resumed reports whether the session goes on where Options.Resume stopped. All that
-// had been sent then, but requests, has arrived or been sent again; of what another
-// process had sent, that is not known.
+// Resumed reports whether the session continues that of Options.Resume. All that this
+// process had sent in that one, except requests, has arrived or is sent again. About what
+// another process had sent nothing is known.
 func (s *Session) Resumed() bool { return s.m.resumed }
 
-// Resumption returns what it takes to go on with this session once it is lost, or nil
-// where the server does not offer that, or has not acknowledged too much to keep. It
+// Resumption returns what it takes to resume this session after it is lost. It is nil if
+// the server does not offer that, or if too many stanzas are unacked to keep them. It
 // changes with each stanza that is sent or acknowledged.
 func (s *Session) Resumption() *Resumption {
 	s.mu.Lock()
@@ -60,8 +60,8 @@ func (s *Session) Resumption() *Resumption {
 	return r
 }
 
-// Lacking returns how many of the stanzas that had been sent the server had not got when
-// it resumed the session.
+// Lacking returns how many of the stanzas sent before had not arrived when the server
+// resumed the session.
 func (s *Session) Lacking() int { return s.m.unacked }
 
 const (
@@ -71,7 +71,8 @@ const (
 	maxLocation = 300
 )
 
-// resumeBy returns what a session can be resumed by: no id where it cannot.
+// resumeBy returns the id and the location to resume a session with, or no id if it cannot
+// be resumed.
 func (s *Session) resumeBy(enabled *Element) (id, location string) {
 	if resume := Attr(enabled, "resume"); resume != "true" && resume != "1" {
 		return "", ""
@@ -87,13 +88,12 @@ func (s *Session) resumeBy(enabled *Element) (id, location string) {
 	return id, location
 }
 
-// resumedBudget is how long nothing may come before the first answer in a session that
-// was resumed.
+// resumedBudget is how long a resumed session may be silent before its first answer.
 const resumedBudget = 5 * time.Second
 
-// resume is Dial for a session to go on with. It does not stop at the word of the server:
-// where the old connection was cut inside of a stanza, Prosody 0.12 takes what comes on
-// the new one for the rest of that.
+// resume is Dial for a session to resume. It does not trust <resumed/> alone, and waits for
+// an answer in the session: if the old connection was cut inside a stanza, Prosody 0.12
+// reads what comes on the new one as the rest of that stanza.
 func resume(ctx context.Context, o Options) (s *Session, err error) {
 	tried := false
 	if there := o; isServer(o.Resume.Location) {
@@ -124,7 +124,7 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	}
 	s.abort(err)
 	<-s.done
-	s.serving.Wait() // or it is told of this one after the next
+	s.serving.Wait() // or Options.Acknowledging may be called for this session after the next one
 	if r := s.Resumption(); r != nil {
 		*o.Resume = *r // the ping has been counted
 	}
@@ -134,8 +134,9 @@ func resume(ctx context.Context, o Options) (s *Session, err error) {
 	return nil, resumeRefused{fmt.Errorf("the resumed session does not work: %w", err)}
 }
 
-// proof returns once the server has answered in a resumed session, or why it will not: all
-// that it sends again comes before the answer, so this is the time that nothing comes.
+// proof waits until the server has answered a ping in a resumed session, or has been silent
+// for too long. All that the server sends again comes before the answer, so only silence
+// has a limit.
 func (s *Session) proof(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -159,8 +160,8 @@ func (s *Session) proof(ctx context.Context) error {
 	}
 }
 
-// resume goes on with a session (XEP-0198, section 5), or binds a resource where the
-// server does not have it any more.
+// resume asks to resume a session (XEP-0198, section 5), and binds a resource if the server
+// no longer has the session.
 func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	e := NewElement(NSManage, "resume", "previd", r.ID, "h", strconv.FormatUint(uint64(r.Handled), 10))
 	features, err := n.restart("resuming a session", e)
@@ -201,8 +202,8 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	return s, nil
 }
 
-// resumedBy checks that a <resumed/> is of this session, and returns how many stanzas
-// the server says it has got. What it cannot have got is no confirmation of anything.
+// resumedBy checks that a <resumed/> is of this session, and returns the server's count of
+// stanzas. It refuses a count that cannot be right.
 func (r *Resumption) resumedBy(e *Element, account JID) (uint32, error) {
 	h, err := strconv.ParseUint(Attr(e, "h"), 10, 32)
 	switch {
@@ -218,13 +219,13 @@ func (r *Resumption) resumedBy(e *Element, account JID) (uint32, error) {
 	return uint32(h), nil
 }
 
-// resumeRefused says that only a new session is of use. Prosody 0.12 ends the stream
-// where it has forgotten a part of the old one.
+// resumeRefused says that only a new session helps. Prosody 0.12 ends the stream if it has
+// forgotten a part of the old one.
 type resumeRefused struct{ error }
 
 func (e resumeRefused) Unwrap() error { return e.error }
 
-// resumeFrom makes a session that is new go on with another.
+// resumeFrom makes a new session continue another.
 func (s *Session) resumeFrom(r *Resumption, h uint32) {
 	s.jid = r.JID
 	n := uint64(r.Handled)
@@ -232,24 +233,25 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
 		received: n, handled: n, told: n, sent: h, acked: h,
 	}
-	// What is kept can be less than what the server lacks, or older than what it has.
+	// The stanzas that were kept can be fewer than those that have not arrived, and some of
+	// them may have arrived.
 	lost := max(0, min(int(int32(r.sent-h)), len(r.unproven)))
 	for _, u := range r.unproven[len(r.unproven)-lost:] {
 		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
-			continue // who asked was told that the connection was lost
+			continue // its caller knows that the connection was lost
 		}
 		s.m.again = append(s.m.again, u.stanza)
 	}
 	s.m.unacked = len(s.m.again)
 }
 
-// recordSize is what fits into one record of TLS. Where a connection is cut between two,
-// and no stanza is in both, Prosody 0.12 can resume the session once more.
+// recordSize is what fits into one TLS record. If a connection is cut between two records,
+// and no stanza spans both, Prosody 0.12 can resume the session once more.
 const recordSize = 16 << 10
 
-// resend sends again what the server of a resumed session has not got. Nobody waits for
-// it, but nothing is written before it has: where it fails the session has ended, and
-// says so to whoever uses it.
+// resend sends the unacked stanzas of a resumed session again. It does not wait, but
+// nothing else is written before them. If it fails, the session ends, and its users learn
+// that.
 func (s *Session) resend() {
 	if len(s.m.again) == 0 {
 		return
@@ -265,14 +267,13 @@ func (s *Session) resend() {
 	}()
 }
 
-// someAgain takes the next flight of what is to be sent again. It is for who holds the
-// token.
+// someAgain returns the next flight to be sent again. It is for the holder of the token.
 func (s *Session) someAgain() (b []byte) {
 	s.mu.Lock()
 	s.sent++
 	n := 0
 	for n < len(s.m.again) {
-		more, _ := wire.Append(b, s.m.again[n]) // as before
+		more, _ := wire.Append(b, s.m.again[n]) // it did not fail the first time
 		if n > 0 && len(more) > recordSize {
 			break
 		}

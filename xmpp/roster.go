@@ -19,7 +19,7 @@ type Contact struct {
 	Name         string   `json:"name,omitempty"`
 	Subscription string   `json:"subscription"`       // none, to, from or both; remove in a change
 	Ask          bool     `json:"ask,omitempty"`      // the contact has not answered a request yet
-	Approved     bool     `json:"approved,omitempty"` // a request of the contact will be granted
+	Approved     bool     `json:"approved,omitempty"` // the contact is pre-approved: its request will be granted
 	Groups       []string `json:"groups,omitempty"`   // sorted, each once
 }
 
@@ -32,9 +32,9 @@ func (c Contact) From() bool { return c.Subscription == "from" || c.Subscription
 // A Roster is the contacts of an account.
 type Roster struct {
 	Account  JID    // bare
-	Version  string // "" where the server has no versions
+	Version  string // "" if the server has no versions
 	Contacts map[JID]Contact
-	Unnamed  int // items that the server has listed without an address
+	Unnamed  int // items without a valid address
 }
 
 // Sorted returns the contacts in the order of their addresses, part by part.
@@ -47,13 +47,13 @@ func (r *Roster) Sorted() []Contact {
 	})
 }
 
-// Roster asks for the roster, sends elements behind that, and returns when the
-// server has processed both, as of Exchange. From then on the server pushes changes:
-// see Apply.
+// Roster asks for the roster, sends elements after the request, and returns when the
+// server has processed both: see Exchange. From then on the server pushes changes: see
+// Apply.
 //
-// known is what an earlier session knew, or nil. A server that has versions and finds
-// that nothing has changed since sends nothing, and what has changed as pushes or
-// the roster as a whole (RFC 6121, section 2.6.3). known itself is not changed.
+// known is the roster of an earlier session, or nil. A server with versions sends only
+// what has changed since: nothing, pushes, or the whole roster (RFC 6121, section 2.6.3).
+// Roster does not change known.
 func (s *Session) Roster(ctx context.Context, known *Roster, after ...*Element) (*Roster, error) {
 	r := &Roster{Account: s.jid.Bare(), Contacts: make(map[JID]Contact)}
 	query := NewElement(NSRoster, "query")
@@ -86,8 +86,8 @@ func (s *Session) Roster(ctx context.Context, known *Roster, after ...*Element) 
 	return r, nil
 }
 
-// SetContact makes the request that adds or changes a contact's name and groups or,
-// where its subscription is remove, removes it.
+// SetContact makes the request that adds a contact or changes its name and groups, or
+// removes it if its subscription is remove.
 func SetContact(c Contact) *Element {
 	item := NewElement(NSRoster, "item", "jid", c.JID.String())
 	if c.Subscription == "remove" {
@@ -105,8 +105,8 @@ func SetContact(c Contact) *Element {
 // is made (RFC 6121, section 3.4).
 func (s *Session) PreApproves() bool { return s.Feature(nsPreApproval, "sub") != nil }
 
-// Apply brings the roster up to date if e is a roster push, and returns what has
-// changed. Those of others than the own server change nothing.
+// Apply brings the roster up to date if e is a roster push, and returns the change. It
+// ignores pushes that do not come from the account's server.
 func (r *Roster) Apply(e *Element) (Contact, bool) {
 	c, version, ok := rosterPush(e, r.Account)
 	if !ok {
@@ -137,8 +137,8 @@ func rosterPush(e *Element, account JID) (c Contact, version string, ok bool) {
 	return c, Attr(query, "ver"), ok
 }
 
-// contactOf reads a roster item. A subscription that is none of the defined ones is
-// none (RFC 6121, section 2.1.2.5).
+// contactOf reads a roster item. An undefined subscription counts as none (RFC 6121,
+// section 2.1.2.5).
 func contactOf(item *Element) (Contact, bool) {
 	jid, err := SplitJID(Attr(item, "jid"))
 	if err != nil || !Is(item, NSRoster, "item") {

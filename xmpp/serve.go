@@ -2,18 +2,18 @@ package xmpp
 
 import "time"
 
-// Requests arrive as fast as a peer likes, and an answer may have to wait until the
-// server reads. So what works on answers is bounded, and what waits for that is
-// bounded; the requests beyond stay unanswered.
+// Peers send requests as fast as they like, and an answer may have to wait until the
+// server reads. So the number of goroutines that answer and the backlog are bounded;
+// requests beyond that get no answer.
 const (
 	maxServing = 8       // goroutines that answer
-	maxOthers  = 7       // of them, those that answer others than the own server
-	maxBacklog = 4 << 20 // bytes of memory in requests of the own server, and in those of others; one may have more
+	maxOthers  = 7       // of them, those that answer others than the account's server
+	maxBacklog = 4 << 20 // bytes of memory in requests of the server, and in those of others; a single one may have more
 	maxAnswers = 20      // to others, a second: a flood is not echoed
-	maxEcho    = 8 << 10 // bytes in the id and the sender of a request, which its answer repeats and is kept with
+	maxEcho    = 8 << 10 // bytes in the id and the sender of a request, which its answer repeats
 )
 
-// requests are those that have no answer yet. Those of the own server, pings and
+// requests are those that have no answer yet. Those of the account's server, pings and
 // roster pushes, do not wait for those of others.
 type requests struct {
 	own, others backlog
@@ -31,12 +31,12 @@ type backlog struct {
 
 type request struct {
 	iq   *Element
-	over bool // a limit, so that what is asked is not known
+	over bool // it is over a limit, so its payload is not known
 	cost int64
 	of   *backlog
 }
 
-// requested is told of a request that has arrived.
+// requested queues a request that has arrived to be answered.
 func (s *Session) requested(a incoming) {
 	own := fromServer(a.stanza, s.jid)
 	s.mu.Lock()
@@ -71,7 +71,7 @@ func (r *requests) add(q request, own bool) bool {
 	return true
 }
 
-// next takes the request to answer next, if there is one.
+// next removes the request to answer next, if there is one.
 func (r *requests) next() (q request, ok bool) {
 	b := &r.own
 	if len(b.waiting) == 0 {
@@ -105,8 +105,8 @@ func (s *Session) serveAll() {
 	}
 }
 
-// serve answers a request, each exactly once (RFC 6120, section 8.2.3). Who wants to
-// know of a roster push finds it among the Stanzas.
+// serve answers a request, each exactly once (RFC 6120, section 8.2.3). Stanzas yields
+// roster pushes, too.
 func (s *Session) serve(q request) {
 	iq := q.iq
 	var answer *Element
@@ -124,7 +124,7 @@ func (s *Session) serve(q request) {
 		answer = Result(iq)
 	case Is(payload, NSRoster, "query") && Attr(iq, "type") == "set":
 		if _, _, ok := rosterPush(iq, s.jid); !ok {
-			return // RFC 6121, section 2.1.6: of a forged push nothing is said
+			return // a forged push gets no answer (RFC 6121, section 2.1.6)
 		}
 		answer = Result(iq)
 	case s.o.HandleIQ != nil:
@@ -133,7 +133,7 @@ func (s *Session) serve(q request) {
 	if answer == nil {
 		answer = Refusal(iq, "cancel", ServiceUnavailable)
 	}
-	// If it cannot be written, the session ends and says so to whoever uses it.
+	// If the write fails, the session ends and its users learn that.
 	_ = s.Send(s.ctx, answer)
 }
 

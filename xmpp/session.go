@@ -16,12 +16,11 @@ const closeBudget = 500 * time.Millisecond
 
 // A Session is a bound stream. Its methods may be called from several goroutines.
 //
-// One goroutine reads. Answers to IQ go to whom they belong, requests to
-// Options.HandleIQ, and everything queues up for Stanzas. So a loop over Stanzas may
-// call IQ. The queue is bounded: when it is full, the reader takes no more stanzas.
-// What is in the queue is still handed on, and then the session is lost; with
-// Options.Pause the reader waits for room instead, unless somebody waits for an
-// answer, who could not take anything meanwhile.
+// One goroutine reads. It gives answers to the calls of IQ that wait for them, requests to
+// Options.HandleIQ, and queues everything else for Stanzas. So a loop over Stanzas may
+// call IQ. The queue is bounded. When it is full, the reader drops what comes; Stanzas
+// yields what is queued, and then the session is lost. With Options.Pause the reader
+// waits for room instead, unless a call waits for an answer: then nobody can make room.
 type Session struct {
 	o        Options
 	jid      JID
@@ -31,27 +30,27 @@ type Session struct {
 	conn     net.Conn
 	in       *connReader // of conn
 	r        *wire.Reader
-	maxSize  int             // of a stanza that the server takes, in bytes; 0 where it does not say
+	maxSize  int             // of a stanza that the server accepts, in bytes; 0 if it announces none
 	ctx      context.Context // ends with the session; for HandleIQ
 	cancel   context.CancelFunc
 
-	ignored int // stanzas that were not what they had to be; belongs to the reader
+	ignored int // elements that are no stanzas, and answers to no request; belongs to the reader
 
-	writing chan struct{} // holds a token while somebody writes: a mutex to wait for beside a context
-	closed  bool          // </stream:stream> is out; belongs to who writes
-	wrote   time.Time     // when something was written last; belongs to who writes
+	writing chan struct{} // holds a token while somebody writes: a mutex whose wait a context can end
+	closed  bool          // </stream:stream> is out; belongs to the holder of the token
+	wrote   time.Time     // when something was written last; belongs to the holder of the token
 
 	mu       sync.Mutex
 	sent     int // flights
-	proven   int // of them, those that the answer to a later request has confirmed
+	proven   int // of them, those that the answer to a later request has confirmed, from the first
 	m        management
 	queue    []incoming
 	queued   int64         // what the queue takes
 	ready    chan struct{} // holds a token when the queue may have got something
 	room     chan struct{} // holds a token when the reader may go on
 	paused   bool          // the reader waits for room
-	deaf     bool          // the queue is the last: no more stanzas are taken
-	waiting  int           // requests that keep somebody from taking stanzas
+	deaf     bool          // the queue has overflowed: no more stanzas are accepted
+	waiting  int           // calls that wait for an answer, so that nobody empties the queue
 	pending  map[string]*call
 	requests requests
 	serving  sync.WaitGroup
@@ -78,19 +77,18 @@ func newSession(n *negotiation, bound JID, features *Element) *Session {
 // JID returns the full address that the server bound.
 func (s *Session) JID() JID { return s.jid }
 
-// Server returns the address of the own server.
+// Server returns the address of the account's server.
 func (s *Session) Server() JID { return JID{Domain: s.jid.Domain} }
 
-// Feature returns a feature of the stream, or nil where the server does not
-// announce it.
+// Feature returns a feature of the stream, or nil if the server does not announce it.
 func (s *Session) Feature(ns, name string) *Element { return Child(s.features, ns, name) }
 
-// MaxSize returns how many bytes a stanza may have for the server to take it, or 0
-// where it does not say (XEP-0478).
+// MaxSize returns how many bytes a stanza may have (XEP-0478), or 0 if the server
+// announces no limit.
 func (s *Session) MaxSize() int { return s.maxSize }
 
-// From returns the sender of a stanza, as of Sender. The error is of one whose from is
-// no address.
+// From returns the sender of a stanza: see Sender. It fails if the stanza's from is no
+// address.
 func (s *Session) From(stanza *Element) (JID, error) {
 	return Sender(stanza, s.jid)
 }
@@ -174,15 +172,14 @@ func (s *Session) lost(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrLost, s.addr, err)
 }
 
-// Drop ends the session without closing its stream, as if the connection was lost: the
-// server keeps it for Options.Resume where it does that.
+// Drop ends the session without closing its stream, as if the connection was lost: a
+// server that keeps sessions keeps this one for Options.Resume.
 func (s *Session) Drop() { s.abort(errors.New("given up")) }
 
-// Close closes the stream, with a last acknowledgement of what was handled. Where
-// something that was sent is unconfirmed, or the server would keep the session for a
-// resumption, it waits, at most half a second, for the server to have read that and to
-// close its side (RFC 6120, section 4.4): a session that is kept takes the messages
-// that come next.
+// Close closes the stream, with a last acknowledgement of what was handled. If something
+// that was sent is unconfirmed, or the server would keep the session for a resumption,
+// Close waits for the server to close its side (RFC 6120, section 4.4), at most half a
+// second: a session that the server keeps would receive the messages that come next.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	if s.err == nil {

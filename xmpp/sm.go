@@ -26,26 +26,26 @@ type management struct {
 	location string
 
 	received uint64 // stanzas that arrived
-	handled  uint64 // of them, those that nobody has to look at any more
-	told     uint64 // of them, those that the server was told
-	held     bool   // Stanzas has yielded something that is not acknowledged
+	handled  uint64 // of them, those that are done with
+	told     uint64 // of them, those that were acknowledged to the server
+	held     bool   // Stanzas has yielded something that is not handled yet
 
 	toldAt  time.Time
-	telling bool // it will be told very soon
+	telling bool // an acknowledgement is due very soon
 
 	sent      uint32
 	acked     uint32
 	unproven  []sentStanza
-	again     []*Element // what is to be sent again, of a session that was resumed
-	unacked   int        // how much that was
-	forgotten bool       // more than unproven was not proven: the session cannot be resumed
+	again     []*Element // what is to be sent again, in a session that was resumed
+	unacked   int        // how many stanzas that were
+	forgotten bool       // unproven would have been too long: the session cannot be resumed
 }
 
 const (
 	// manyUnproven is how many stanzas are kept before the server is asked to
-	// acknowledge them. Mostly the answer to some request has proven them before.
+	// acknowledge them. Usually the answer to some request confirms them earlier.
 	manyUnproven = 100
-	// maxUnproven is how many are kept for a server that does not acknowledge any.
+	// maxUnproven is how many are kept for a server that acknowledges none.
 	maxUnproven = 20_000
 )
 
@@ -57,10 +57,11 @@ func (s *Session) Handled() {
 	s.handle()
 }
 
-// Acknowledge is Handled, and tells the server so where Options.Manage is set: it need
-// not deliver it again. It tells at once, or very soon where it has just told something.
-// Who keeps Resumption somewhere does so in between, as a server need not take it well
-// when a count goes backwards; see also Options.Acknowledging.
+// Acknowledge is Handled, and with Options.Manage it also acknowledges to the server, which
+// then does not deliver those stanzas again. It does so at once, or very soon if it has
+// just acknowledged others. A caller that stores Resumption calls Handled, stores, and then
+// calls Acknowledge: a count that goes backwards can upset a server. See also
+// Options.Acknowledging.
 func (s *Session) Acknowledge(ctx context.Context) error {
 	s.Handled()
 	s.mu.Lock()
@@ -78,7 +79,7 @@ func (s *Session) Acknowledge(ctx context.Context) error {
 	return s.writeAck(ctx)
 }
 
-// tellSoon sees to it that the server is told very soon. The session is locked.
+// tellSoon schedules an acknowledgement. The session is locked.
 func (s *Session) tellSoon() {
 	if s.m.telling {
 		return
@@ -93,12 +94,12 @@ func (s *Session) tellSoon() {
 	})
 }
 
-// verySoon is how long an acknowledgement may wait for others, or for a stanza that is
-// just being handled. Each of them costs the server about as much as a message.
+// verySoon is how long an acknowledgement may wait, so that it covers more stanzas. An
+// acknowledgement costs the server about as much as a message.
 const verySoon = 20 * time.Millisecond
 
-// handle counts as handled all that arrived before the first stanza that waits for
-// somebody. The session is locked.
+// handle counts as handled all that arrived before the first stanza of the queue, unless
+// something is held. The session is locked.
 func (s *Session) handle() {
 	switch {
 	case s.m.held:
@@ -109,7 +110,7 @@ func (s *Session) handle() {
 	}
 }
 
-// writeAck tells the server what has been handled.
+// writeAck acknowledges to the server what has been handled.
 func (s *Session) writeAck(ctx context.Context) error {
 	select {
 	case s.writing <- struct{}{}:
@@ -124,7 +125,7 @@ func (s *Session) writeAck(ctx context.Context) error {
 	return err
 }
 
-// lastAck is the acknowledgement that a stream ends with, nothing where there is no news.
+// lastAck is the acknowledgement at the end of a stream, or nothing if it would be no news.
 func (s *Session) lastAck() []byte {
 	s.mu.Lock()
 	s.handle()
@@ -136,7 +137,7 @@ func (s *Session) lastAck() []byte {
 	return s.ackXML()
 }
 
-// ackXML is the acknowledgement of what is known to be handled.
+// ackXML is an acknowledgement of what has been handled.
 func (s *Session) ackXML() []byte {
 	s.mu.Lock()
 	s.m.told, s.m.toldAt, s.m.telling = s.m.handled, time.Now(), false
@@ -146,8 +147,8 @@ func (s *Session) ackXML() []byte {
 	return ownXML([]*Element{a})
 }
 
-// manage numbers a flight and notes its stanzas. It returns what stream management
-// wants in front of them and behind them. It is for who holds the token.
+// manage numbers a flight and notes its stanzas. It returns the elements of XEP-0198 to
+// send before and after them. It is for the holder of the token.
 func (s *Session) manage(elements []*Element) (flight int, before, after []*Element) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +185,8 @@ func (o *Options) enable() *Element {
 	return e
 }
 
-// prove forgets the stanzas of flights that have arrived. The session is locked.
+// prove forgets the stanzas up to a flight that the server has processed. The session is
+// locked.
 func (s *Session) prove(flight int) {
 	s.proven = max(s.proven, flight)
 	n := 0
@@ -210,7 +212,7 @@ func (s *Session) managed(e *Element) error {
 		s.m.counting, s.m.id, s.m.location = true, id, location
 	case "failed":
 		if s.m.asked && !s.m.counting {
-			s.m.unproven = nil // it goes without
+			s.m.unproven = nil // the session goes on without XEP-0198
 			s.m.asked, s.o.Manage = false, false
 		}
 	case "r":
@@ -229,7 +231,7 @@ func (s *Session) managed(e *Element) error {
 	return nil
 }
 
-// tell tells the server what is handled now.
+// tell acknowledges to the server what is handled now.
 func (s *Session) tell() {
 	s.mu.Lock()
 	s.handle()
@@ -237,19 +239,19 @@ func (s *Session) tell() {
 	if r := s.Resumption(); r != nil && s.o.Acknowledging != nil {
 		s.o.Acknowledging(r)
 	}
-	// If it cannot be written, the session ends and says so to whoever uses it. The end of
-	// the session is to be written behind it, so it does not break this off.
+	// If the write fails, the session ends and its users learn that. The end of the session
+	// does not interrupt this write: the end of the stream has to follow it.
 	_ = s.writeAck(context.Background())
 }
 
-// acknowledged notes what the server has taken. The session is locked.
+// acknowledged notes what the server has acknowledged. The session is locked.
 func (s *Session) acknowledged(h string) error {
 	n, err := strconv.ParseUint(h, 10, 32)
 	if err != nil || !s.m.asked {
 		return nil
 	}
 	if err := checkCount(uint32(n), s.m.acked, s.m.sent); err != nil && err.specific == nil {
-		return nil // it says less than before, which takes nothing back
+		return nil // a count that is lower than before takes nothing back
 	} else if err != nil {
 		return err
 	}
@@ -261,8 +263,8 @@ func (s *Session) acknowledged(h string) error {
 	return nil
 }
 
-// checkCount refuses a count of what the server has handled that is beyond what it was
-// sent, or behind what it has acknowledged (XEP-0198, section 4). All are modulo 2^32.
+// checkCount refuses a server's count that is higher than what was sent, or lower than what
+// the server has acknowledged before (XEP-0198, section 4). All are modulo 2^32.
 func checkCount(h, acked, sent uint32) *StreamError {
 	if sent-h <= sent-acked {
 		return nil

@@ -16,8 +16,8 @@ func IsStanza(e *Element) bool {
 	return false
 }
 
-// NewIQ makes a request of type get or set with a fresh id. The zero JID as to
-// addresses the own account.
+// NewIQ makes a request of type get or set with a fresh id. If to is the zero JID, the
+// request is for the account itself.
 func NewIQ(typ string, to JID, payload *Element) *Element {
 	iq := NewElement(NSClient, "iq", "type", typ, "id", NewID())
 	if !to.IsZero() {
@@ -48,16 +48,15 @@ func answer(request *Element, typ string) *Element {
 	return a
 }
 
-// fromServer reports whether a stanza comes from the account's server or, in
-// its name, from the account.
+// fromServer reports whether a stanza comes from the account's server, in its own name or
+// in the account's.
 func fromServer(e *Element, account JID) bool {
 	from, err := Sender(e, account)
 	return err == nil && (from == JID{Domain: account.Domain} || from == account.Bare())
 }
 
-// Sender returns whom a stanza is from that has come to an account: the account itself
-// where it names nobody (RFC 6120, section 8.1.2.1). A from that is empty is not one that
-// is absent.
+// Sender returns the sender of a stanza that an account has received: the account itself if
+// the stanza has no from (RFC 6120, section 8.1.2.1). An empty from is an error.
 func Sender(stanza *Element, account JID) (JID, error) {
 	from, ok := lookUpAttr(stanza, "from")
 	if !ok {
@@ -66,7 +65,7 @@ func Sender(stanza *Element, account JID) (JID, error) {
 	return SplitJID(from)
 }
 
-// AddressIn returns the JID in an attribute, the zero one where there is none.
+// AddressIn returns the JID in an attribute, or the zero one if there is none.
 func AddressIn(e *Element, attr string) JID {
 	jid, _ := SplitJID(Attr(e, attr))
 	return jid
@@ -75,16 +74,15 @@ func AddressIn(e *Element, attr string) JID {
 const (
 	nsForward = "urn:xmpp:forward:0" // XEP-0297
 
-	// What is kept of an element that is not whole: so many children from its beginning,
-	// and as many from its end, where a server puts its own.
+	// keptChildren is how many children of an element that is not whole are kept from its
+	// beginning, and as many from its end, where servers add theirs.
 	keptChildren = 64
-	// prunedCost is about what that takes in memory.
+	// prunedCost is about how much memory those take.
 	prunedCost = 64 << 10
 )
 
-// prune reduces a stanza that is not whole to what tells whom it is from and what its id
-// is: the start tags of its children, and those in its error and in a stanza that is
-// forwarded in it.
+// prune reduces a stanza that is not whole to what identifies it: the start tags of its
+// children, and those in its error and in a stanza that it forwards.
 func prune(e *Element) {
 	for _, c := range keepTags(e) {
 		switch {

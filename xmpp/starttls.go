@@ -12,8 +12,8 @@ import (
 // STARTTLS and does not refuse it either.
 const startTLSBudget = 2 * time.Second
 
-// startTLS asks for TLS whether it is offered or not, and goes on with nothing
-// else (RFC 7590, section 3.1).
+// startTLS asks for TLS whether the server offers it or not, and fails without it
+// (RFC 7590, section 3.1).
 func (n *negotiation) startTLS() error {
 	var late atomic.Bool
 	timer := time.AfterFunc(tlsBudget, func() { late.Store(true); n.raw.Close() })
@@ -48,16 +48,16 @@ func (n *negotiation) startTLS() error {
 	case !Is(e, NSTLS, "proceed"):
 		return unexpected(e, "instead of the answer to STARTTLS")
 	}
-	// RFC 6120, section 5.4.2.3: what follows <proceed/> is TLS. Anything that was
-	// read ahead came in the clear, from whomever.
+	// RFC 6120, section 5.4.2.3: what follows <proceed/> is TLS. What was read ahead came
+	// in the clear, and anybody may have sent it.
 	if n.r.Buffered() > 0 {
 		return &DialError{Op: "tls", Addr: n.addr, Err: errors.New("the server sent data before TLS was established")}
 	}
 	return nil
 }
 
-// mute is a connection that was lost before the server had said anything: it may be for
-// direct TLS, or be a server that is just going.
+// mute is a connection that was lost before the server sent anything: the port may be for
+// direct TLS, or the server may be shutting down.
 type mute struct{ error }
 
 func (e mute) Unwrap() error { return e.error }

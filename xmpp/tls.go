@@ -17,13 +17,13 @@ type TLSMode string
 
 // The modes. There is none without TLS.
 const (
-	TLSAuto     TLSMode = "auto"     // both, as DNS has them; with Server direct on the ports 5223 and 443, else STARTTLS
+	TLSAuto     TLSMode = "auto"     // both, in the order of DNS; with Server direct on ports 5223 and 443, otherwise STARTTLS
 	TLSDirect   TLSMode = "direct"   // XEP-0368
 	TLSStartTLS TLSMode = "starttls" // RFC 6120, section 5
 )
 
 // tlsConfig is the one place that makes a client's TLS configuration. The name to
-// verify is the JID's domain, whatever was connected to (RFC 6120, section 13.7.2.1).
+// verify is the JID's domain, whatever host was dialed (RFC 6120, section 13.7.2.1).
 func (o *Options) tlsConfig() *tls.Config {
 	c := &tls.Config{
 		ServerName: o.JID.asciiDomain(),
@@ -42,8 +42,8 @@ func (o *Options) tlsConfig() *tls.Config {
 		c.Certificates = []tls.Certificate{*o.Certificate}
 	}
 	if len(o.Pins) > 0 {
-		// A pin replaces the chain of trust. VerifyConnection also runs where a
-		// session is resumed, VerifyPeerCertificate does not.
+		// A pin replaces the chain of trust. VerifyConnection also runs when a TLS
+		// session is resumed; VerifyPeerCertificate does not.
 		c.InsecureSkipVerify = true
 		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyPins(cs, o.Pins) }
 	}
@@ -77,7 +77,7 @@ func verifyPins(cs tls.ConnectionState, pins []string) error {
 	return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: errPin}
 }
 
-// tlsError says what is wrong with the peer's TLS in terms of whom it belongs to.
+// tlsError explains why TLS with a peer has failed, with the names in its certificate.
 func tlsError(addr string, domain JID, err error) error {
 	d := &DialError{Op: "tls", Addr: addr, Err: err}
 	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
@@ -102,7 +102,8 @@ func tlsError(addr string, domain JID, err error) error {
 	return d
 }
 
-// noRecord is the error of what is no TLS. It begins with that.
+// noRecord is the error of a peer that does not speak TLS. b is the beginning of what it
+// sent.
 func noRecord(b string) error {
 	if b == "<?xml" || b == "<stre" {
 		return ErrStartTLS
@@ -110,6 +111,7 @@ func noRecord(b string) error {
 	return fmt.Errorf("it does not speak TLS: what it sent begins with %q", b)
 }
 
+// certNames returns the host names of a certificate, for an error.
 func certNames(c *x509.Certificate) string {
 	names := c.DNSNames
 	for _, ip := range c.IPAddresses {

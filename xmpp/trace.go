@@ -28,14 +28,14 @@ func (o *Options) traceElement(out bool, e *Element) {
 	}
 }
 
-// traceTag is for what is a part of an element: the stream's tags.
+// traceTag shows the tags of the stream, which are no whole elements.
 func (o *Options) traceTag(out bool, tag string) {
 	if o.TraceXML != nil {
 		o.TraceXML(out, tag)
 	}
 }
 
-// traceStart is for the header of the server's stream.
+// traceStart shows the header of the server's stream.
 func (o *Options) traceStart(header *Element) {
 	if o.TraceXML == nil {
 		return
@@ -45,7 +45,7 @@ func (o *Options) traceStart(header *Element) {
 	}
 }
 
-// startTag writes an element that has no end yet: the stream.
+// startTag returns the start tag of an element that has no end yet: the stream.
 func startTag(e *Element) (string, error) {
 	b, err := wire.Append(nil, e)
 	return strings.TrimSuffix(string(b), "/>") + ">", err
@@ -63,10 +63,10 @@ func (o *Options) receive(r *wire.Reader) (*Element, int64, error) {
 	return e, size, err
 }
 
-// hideSecrets replaces in e what would let who reads it log in, take the session
-// over, or guess the password at leisure, for which a challenge and its response
-// are enough. It goes by the elements, before anything is formatted: no encoding
-// or spelling of a secret can slip through.
+// hideSecrets replaces what would let a reader of the trace log in, take the session
+// over, or guess the password offline, for which a challenge and its response are enough.
+// It works on elements before they are formatted, so no encoding or spelling of a secret
+// slips through.
 func hideSecrets(e *Element) {
 	if holdsSecret(e) && len(e.Child) > 0 {
 		e.Child = nil
@@ -82,8 +82,8 @@ func hideSecrets(e *Element) {
 	}
 }
 
-// holdsSecret goes by the name alone where a name says it: of passwords there are
-// those of XEP-0077, XEP-0078 and XEP-0045, and more to come.
+// holdsSecret looks at the name alone if the name is clear: XEP-0077, XEP-0078 and XEP-0045
+// have passwords, and others will.
 func holdsSecret(e *Element) bool {
 	switch e.Tag {
 	case "password", "secret", "digest", "key", "token":

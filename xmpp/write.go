@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// lastWord is how long a server's reason for closing the connection under a
-	// write is waited for.
+	// lastWord is how long a write that failed waits for the server's reason for closing
+	// the connection.
 	lastWord = 200 * time.Millisecond
 	// writeBudget bounds a write to a peer that has stopped reading.
 	writeBudget = 30 * time.Second
 )
 
-// Send writes elements in one flight. That they are written does not say that the
-// server took them: see Ping.
+// Send writes elements in one flight. It does not wait for the server to accept them: see
+// Ping.
 func (s *Session) Send(ctx context.Context, elements ...*Element) error {
 	_, _, err := s.flight(ctx, elements...)
 	return err
 }
 
-// flight writes elements at once. It returns the flight's number, from 1, and when
-// it began.
+// flight writes elements in one flight. It returns the number of the flight, from 1, and
+// the time of the write.
 func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.Time, error) {
 	b, err := s.encode(elements)
 	if err != nil {
@@ -54,10 +54,10 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	return number, started, err
 }
 
-// safeSize is what every server takes as one stanza (RFC 6120, section 13.12).
+// safeSize is how large a stanza every server accepts (RFC 6120, section 13.12).
 const safeSize = 10_000
 
-// encode refuses what the server has announced that it does not take (XEP-0478).
+// encode refuses a stanza that is larger than the server accepts (XEP-0478).
 func (s *Session) encode(elements []*Element) ([]byte, error) {
 	var b []byte
 	for _, e := range elements {
@@ -87,7 +87,7 @@ func maxSize(features *Element) int {
 	return n
 }
 
-// writeBytes is for who holds the token. A write that was broken off has broken the
+// writeBytes is for the holder of the token. A write that is interrupted breaks the
 // stream.
 func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	stop := context.AfterFunc(ctx, func() { s.raw.Close() })

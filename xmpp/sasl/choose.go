@@ -52,8 +52,8 @@ func (e *OfferError) Error() string {
 }
 
 // Choose picks the mechanism and prepares a login by it, on a connection of
-// the given TLS version that can bind to what is in have. Without any binding
-// the server is told that the client supports none.
+// the given TLS version that has the bindings in have. Without any the client
+// tells the server that it supports none.
 //
 // EXTERNAL comes first, then SCRAM with channel binding, then SCRAM without,
 // the stronger hash first: binding outranks the size of the hash. PLAIN comes

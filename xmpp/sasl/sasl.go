@@ -45,7 +45,7 @@ type Credentials struct {
 	Username string // the localpart as it is, unescaped
 	Password string
 
-	// AllowPlain permits PLAIN where the server offers no SCRAM at all.
+	// AllowPlain permits PLAIN if the server offers no SCRAM at all.
 	AllowPlain bool
 	// PlainForbidden says the account has logged in by SCRAM or EXTERNAL
 	// before: it never falls back to PLAIN (XEP-0474, section 7).
@@ -67,8 +67,8 @@ type Client struct {
 
 	// Guessed says that the server offers -PLUS on TLS 1.3 without naming its
 	// types (XEP-0440), so that tls-exporter is only the default of RFC 9266,
-	// section 3. Where the server refuses it, the login may be tried once more
-	// on TLS 1.2, with tls-unique: ejabberd 23.01 needs that.
+	// section 3. If the server refuses it, the login may be tried once more on
+	// TLS 1.2, with tls-unique: ejabberd 23.01 needs that.
 	Guessed bool
 
 	started bool
@@ -100,7 +100,7 @@ func (c *Client) Start() ([]byte, error) {
 
 // Next returns the answer to a challenge. An error wraps ErrServer and ends
 // the login. Next may take seconds, as the server sets the cost of deriving
-// the keys, and it cannot be interrupted: run it aside.
+// the keys, and it cannot be interrupted: run it on a goroutine of its own.
 func (c *Client) Next(challenge []byte) ([]byte, error) {
 	if !c.started {
 		return nil, serverError("a challenge came before the login began")
@@ -154,7 +154,7 @@ func (c Credentials) prepare() (user, password string, err error) {
 }
 
 // saslprep prepares a string as a query, not as one to be stored: code points that are
-// unassigned in Unicode 3.2, such as emoji, stay what they are (RFC 3454, section 7).
+// unassigned in Unicode 3.2, such as emoji, are not mapped (RFC 3454, section 7).
 // It never passes on an error of stringprep: those name the character.
 func saslprep(what, s string) (string, error) {
 	prepared, err := mapped(s)

@@ -40,7 +40,7 @@ const (
 )
 
 func newSCRAM(o Offer, c Credentials, tlsVersion uint16, have []Binding, nonce string) (*Client, error) {
-	// The library takes a binding without data for none.
+	// To the library a binding without data is none.
 	have = slices.DeleteFunc(slices.Clone(have), func(b Binding) bool { return len(b.Data) == 0 })
 	p, err := o.plan(tlsVersion, have)
 	if err != nil {
@@ -120,8 +120,8 @@ func (l *login) finish(data []byte) error {
 	return serverError("it declared success before the login was complete")
 }
 
-// take returns what is expected now and leaves nothing expected after it,
-// so that an error on the way ends the login.
+// take returns what is expected now, and expects nothing from then on, so that an
+// error ends the login.
 func (l *login) take() state {
 	now := l.expects
 	l.expects = nothing

@@ -89,8 +89,8 @@ func isNameExtra(c rune) bool {
 
 // ValidText reports why s cannot be sent as text: it is not UTF-8, or contains
 // a character that XML 1.0 has no way to express. The error names the
-// character and its offset in bytes. What cannot be sent is to be refused:
-// nobody wants to sign a text and send another.
+// character and its offset in bytes. Such a text has to be refused, not
+// repaired: the user wants to send this text and no other.
 func ValidText(s string) error {
 	for i, c := range s {
 		if c == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {

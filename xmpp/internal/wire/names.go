@@ -63,8 +63,8 @@ type frame struct {
 	forwards bool // its children are stanzas (XEP-0297)
 }
 
-// name reads a qualified name, which is the zero one where it cannot be kept. The sum is
-// that of the whole name, and is taken only then.
+// name reads a qualified name. It returns the zero one if the name cannot be kept, and only
+// then the sum of the whole name.
 func (r *Reader) name() (q qname, sum uint64) {
 	b, ok := r.span()
 	if !ok {
@@ -133,7 +133,7 @@ func (r *Reader) resolve(prefix string) (decl, bool) {
 }
 
 // openElement makes an element of the start tag that was read, in canonical form, and
-// opens it. It returns nil where the element cannot be kept.
+// opens it. It returns nil if the element cannot be kept.
 func (r *Reader) openElement(name qname, scope int) *etree.Element {
 	depth := len(r.stack)
 	if depth == 0 {
@@ -180,8 +180,8 @@ func btoi(b bool) int {
 	return 0
 }
 
-// count counts the parts of a stanza, and reports whether there may be so many. What is
-// kept beyond the limit is bounded otherwise.
+// count counts the parts of a stanza, and reports whether there may be so many. Other limits
+// bound what is kept beyond this one.
 func (r *Reader) count(n int) bool {
 	if r.nodes += n; r.nodes <= r.limits.Nodes || r.full {
 		return r.err == nil
@@ -191,8 +191,8 @@ func (r *Reader) count(n int) bool {
 	return r.err == nil && len(r.stack) <= r.baseDepth()+2
 }
 
-// elementNS returns the namespace of an element, unless it cannot be kept. What has no name
-// is no stanza, so in a first-level child that is the end.
+// elementNS returns the namespace of an element, unless it cannot be kept. A first-level
+// child without a name is no stanza, so the stream fails.
 func (r *Reader) elementNS(name qname) (ns string, ok bool) {
 	if name.full != "" {
 		ns, ok = r.namespace(name)

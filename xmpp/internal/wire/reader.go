@@ -95,14 +95,14 @@ func (e *SyntaxError) Error() string {
 // their element declares it; declarations nobody uses are gone. Adjacent text
 // and CDATA are one CharData.
 //
-// What is well-formed but over a limit, or has names that no namespace explains,
-// ends nothing: a server relays what others wrote. The part in question is left
-// out, the rest is read as usual, and Flaw tells why the stanza is not whole. Who
-// wants whole stanzas only still learns whom it is from, and what its id is.
+// A part that is well-formed but over a limit, or that has names which XML
+// namespaces do not allow, does not end the stream: a server relays what others
+// wrote. The Reader leaves that part out and reads the rest as usual, and Flaw
+// tells why the stanza is not whole. The stanza still has its sender and its id.
 //
 // Inside, the first error sticks: it ends the readable part of the buffer, and
-// every method returns zero values from then on. As a NUL byte is never legal,
-// peek needs no second result to say so.
+// every method returns zero values from then on. A NUL byte is never legal, so
+// peek needs no second result to report the end.
 type Reader struct {
 	src     io.Reader
 	readErr error // of src, to be reported once its bytes are used up
@@ -172,9 +172,9 @@ func (r *Reader) Buffered() int { return r.filled - r.pos }
 func (r *Reader) Parts() int { return r.nodes }
 
 // Flaw returns why the stanza that Next returned last is not whole, or "": a
-// phrase such as "nested too deeply (more than 32 levels)". What is left of it are
-// all parts within the limits. Of a stanza that is too large these are those that
-// came before it was, and of its later children the start tags.
+// phrase such as "nested too deeply (more than 32 levels)". All parts within the
+// limits are left. If the stanza is too large, these are the parts before the
+// limit, and the start tags of its later children.
 func (r *Reader) Flaw() string { return r.flaw }
 
 // Header reads the start tag of the stream, and the XML declaration if there
@@ -268,7 +268,7 @@ func (r *Reader) fail(condition, reason string) {
 }
 
 // cut leaves out what is being read, which is over a limit or has a name that cannot be
-// kept. In the stream header, and for Parse, that is the end.
+// kept. In the stream header, and for Parse, it is an error.
 func (r *Reader) cut(condition, reason string) {
 	if len(r.stack) == 0 || r.strict {
 		r.fail(condition, reason)
@@ -277,7 +277,7 @@ func (r *Reader) cut(condition, reason string) {
 	}
 }
 
-// die makes err the reader's last word, unless it has spoken it.
+// die makes err the reader's final error, unless it has one.
 func (r *Reader) die(err error) {
 	if r.err == nil {
 		r.err = err
@@ -285,7 +285,7 @@ func (r *Reader) die(err error) {
 	}
 }
 
-// dead returns that word and lets go of the unfinished stanza.
+// dead returns the final error and frees the unfinished stanza.
 func (r *Reader) dead() error {
 	r.stack, r.attrs, r.val, r.storage = nil, nil, nil, storage{}
 	return r.err
@@ -311,8 +311,8 @@ func (r *Reader) clip() {
 	}
 }
 
-// overrun is what happens at the limit: from here on nothing is kept or, at the hard
-// end, the reader dies. It reports whether more may be read.
+// overrun handles the limit: from here on nothing is kept, or the reader dies if the limit
+// is hard. It reports whether more may be read.
 func (r *Reader) overrun() bool {
 	reason := cmp.Or(r.cause, tooLarge(r.limits.Stanza))
 	if !r.soft {

@@ -2,11 +2,11 @@ package wire
 
 import "hash/maphash"
 
-// An element that cannot be kept is read past. It has to be well-formed, and nothing of
-// it is remembered but what its end tags have to match.
+// An element that cannot be kept is skipped. It has to be well-formed, and the reader
+// remembers only what its end tags have to match.
 
-// maxGhosts is how many open elements are told apart. Of what is nested deeper the end
-// tags are only counted.
+// maxGhosts is how many open elements are told apart. The end tags of elements nested deeper
+// are only counted.
 const maxGhosts = 1 << 16
 
 // ghosts are the open elements of one that is being skipped.

@@ -61,7 +61,7 @@ type slab[T any] struct {
 	used, hint int // items taken, and those the last stanza took
 }
 
-// take returns n zero items. What is appended to them goes elsewhere.
+// take returns n zero items. Appending to them moves them, so no neighbour is overwritten.
 func (s *slab[T]) take(n int) []T {
 	if n > len(s.free) {
 		s.free = make([]T, max(n, min(max(s.used, s.hint-s.used), maxSlab)))

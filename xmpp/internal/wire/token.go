@@ -111,8 +111,8 @@ func (r *Reader) content() {
 	}
 }
 
-// startTag reads a start tag after its '<' and opens the element, or skips it where it
-// cannot be kept.
+// startTag reads a start tag after its '<' and opens the element, or skips it if it cannot
+// be kept.
 func (r *Reader) startTag() *etree.Element {
 	if !r.keeps() {
 		r.skipElement()
@@ -206,9 +206,9 @@ func (r *Reader) attributes(scope int, keep bool) (empty bool) {
 	return false
 }
 
-// attribute reads an attribute, and keeps it where there is room or it says what the stanza
-// is. It reports whether it counts: where the declaration of the default namespace stands
-// must not matter.
+// attribute reads an attribute, and keeps it if there is room or if it identifies the
+// stanza. It reports whether it counts. The declaration of the default namespace does not
+// count, as it depends on where the element stands.
 func (r *Reader) attribute(scope int, room bool) (counts bool) {
 	name, _ := r.name()
 	counts = name.full != "xmlns"
@@ -389,8 +389,8 @@ func (r *Reader) keep(n int) {
 	r.pos += n
 }
 
-// write adds p to val. A large val quadruples: what append leaves behind when
-// it grows by a quarter is several times the limit.
+// write adds p to val. A large val quadruples: if it grew by a quarter each time, as with
+// append, the garbage would be several times the limit.
 func (r *Reader) write(p []byte) {
 	if r.full && len(r.val) > maxKept {
 		r.crop()
@@ -493,8 +493,8 @@ func charReference(s string) (c rune, ok bool) {
 	return rune(n), err == nil && n <= utf8.MaxRune && isChar(rune(n))
 }
 
-// span consumes the bytes of a name, unless they are too many, which is not ok. They
-// are valid until more is called, which peeking at the byte after them does not do.
+// span consumes the bytes of a name; ok is false if they are too many. They are valid until
+// more is called, which peeking at the byte after them does not do.
 func (r *Reader) span() (name []byte, ok bool) {
 	n := 0
 	for r.err == nil {

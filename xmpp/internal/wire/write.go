@@ -13,9 +13,9 @@ import (
 // peer to normalise: all five special characters, CR, and in attributes TAB
 // and LF are written as references.
 //
-// It refuses names that are none, text that ValidText refuses, and tokens
-// other than elements and text, and then returns dst as it was. It does not
-// check that prefixes are declared.
+// It refuses invalid names, text that ValidText refuses, and tokens other than
+// elements and text, and then returns dst as it was. It does not check that
+// prefixes are declared.
 func Append(dst []byte, e *etree.Element) ([]byte, error) {
 	type cursor struct {
 		e    *etree.Element
