@@ -158,16 +158,31 @@ func (s section) of(owner string, account xmpp.JID) section {
 func (s section) resolvePaths(file, home string) (section, error) {
 	s = maps.Clone(s)
 	for _, key := range []string{"ca_file", "password_file"} {
-		path := s.get(key)
-		switch below, atHome := strings.CutPrefix(path, "~/"); {
-		case path == "" || path == "-" || filepath.IsAbs(path):
-		case atHome && !filepath.IsAbs(home):
-			return nil, exit.Configf("set HOME, or write the whole path", "%s: %s: there is no home directory for %s", file, key, path)
-		case atHome:
-			s[key] = []string{filepath.Join(home, below)}
+		path, err := belowHome(file+": "+key, s.get(key), home)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case path == "":
+		case path == "-" || filepath.IsAbs(path):
+			s[key] = []string{path}
 		default:
 			s[key] = []string{filepath.Join(filepath.Dir(file), path)}
 		}
 	}
 	return s, nil
+}
+
+// belowHome returns a path with the home directory in the place of ~: a shell leaves that
+// alone after --flag= and between quotes, and a service has no shell. Without a home
+// directory it is nothing in the current one.
+func belowHome(what, path, home string) (string, error) {
+	below, atHome := strings.CutPrefix(path, "~/")
+	switch {
+	case !atHome:
+		return path, nil
+	case !filepath.IsAbs(home):
+		return "", exit.Configf("set HOME, or write the whole path", "%s: there is no home directory for %s", what, path)
+	}
+	return filepath.Join(home, below), nil
 }

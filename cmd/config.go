@@ -79,7 +79,7 @@ func (env *Env) configured(ctx context.Context) (c config, ch choice, err error)
 
 // noAccount is the error where nothing says who.
 func (env *Env) noAccount() error {
-	return exit.Configf("set XMPP_JID, pass --jid, or set jid in "+env.configFile(), "no account configured")
+	return exit.Configf("set XMPP_JID, pass --jid, or set jid in "+env.configName(), "no account configured")
 }
 
 // traceForeign says what is not used, as it is another account's.
@@ -124,6 +124,14 @@ func (env *Env) configFile() string {
 		return env.flags.config
 	}
 	return filepath.Join(env.configHome(), "xmppkit", "config.toml")
+}
+
+// configName is configFile for a hint: without a home directory there is none.
+func (env *Env) configName() string {
+	if file := env.configFile(); env.flags.config != "" || filepath.IsAbs(file) {
+		return file
+	}
+	return "a file for --config"
 }
 
 // configHome is the directory of configuration files, by the XDG Base Directory

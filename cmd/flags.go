@@ -82,12 +82,23 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 	if err := env.applyVariables(environment[:]); err != nil {
 		return err
 	}
+	var err error
+	if f.config, err = env.belowHome("--config", f.config); err != nil {
+		return err
+	}
+	if f.stateDir, err = env.belowHome("--state-dir", f.stateDir); err != nil {
+		return err
+	}
 	env.bound(cmd.Context())
 	if env.flags.json {
 		env.wholeLines()
 	}
 	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
 	return nil
+}
+
+func (env *Env) belowHome(flag, path string) (string, error) {
+	return belowHome(flag, path, env.Getenv("HOME"))
 }
 
 // applyVariables sets the flags that are not set yet.

@@ -119,6 +119,10 @@ func (env *Env) passwordSource(ch choice) passwordWay {
 }
 
 func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
+	file, err := env.belowHome("--password-file", file)
+	if err != nil {
+		return "", err
+	}
 	if file == "-" || isStdin(file) {
 		if env.inUsed {
 			return "", exit.Usagef("--password-file %s: standard input is the message here", file)
@@ -190,7 +194,7 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (s
 	case !errors.Is(err, errNoTerminal):
 		return p, err
 	case env.Getenv("XMPP_TRY") != "": // of a handler
-		return "", exit.Configf("set password_file or password_command in "+env.configFile(),
+		return "", exit.Configf("set password_file or password_command in "+env.configName(),
 			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
 	case ch.foreign:
 		return "", exit.Configf(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)

@@ -71,6 +71,9 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	}
 	wait, cancel := withTimeout(ctx, f.timeout)
 	defer cancel()
+	if f.caFile, err = env.belowHome("--ca-file", f.caFile); err != nil {
+		return o, err
+	}
 	if o.RootCAs, err = readRoots(wait, f.caFile); err != nil {
 		return o, err
 	}

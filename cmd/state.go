@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -47,6 +48,9 @@ func (env *Env) stateFile(what string, account xmpp.JID) string {
 func openStateDir(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
+		if info, e := os.Stat(dir); e == nil && !info.IsDir() { // OpenRoot says so only in English
+			err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+		}
 		return nil, err
 	}
 	d, err := root.Open(".")
@@ -165,9 +169,9 @@ func parseMemory(b []byte) (xmpp.Memory, error) {
 // plainUnknown is the error of a login for which only PLAIN was left, where it is not known
 // whether the account has done better before.
 func plainUnknown(file string, memory error) error {
-	hint := hintOf(memory)
-	if hint == "" {
-		hint = "if this server never had anything better than PLAIN: rm " + shellQuote(file)
+	hint := cmp.Or(hintOf(memory), "if this server never had anything better than PLAIN: rm "+shellQuote(file))
+	if errors.Is(memory, fs.ErrPermission) {
+		hint = "name a directory of your own with --state-dir"
 	}
 	return &exit.Error{Code: exit.NotAllowed, Class: "auth", Hint: hint,
 		Err: fmt.Errorf("login: the server offers nothing better than PLAIN, and it is not known whether it did before: %w", memory)}

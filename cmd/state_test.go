@@ -78,6 +78,10 @@ func TestState(t *testing.T) {
 	if before, err := e.remember(&o); err != nil || before != (xmpp.Memory{}) {
 		t.Errorf("%+v, %v", before, err)
 	}
+	e.flags.stateDir = os.DevNull // which some give for none
+	if before, err := e.remember(&o); err != nil || before != (xmpp.Memory{}) {
+		t.Errorf("%+v, %v", before, err)
+	}
 }
 
 // What is remembered of logins allows nothing where it cannot be read, and is repaired by
