@@ -20,7 +20,7 @@ type meter struct {
 	log []string
 }
 
-// Write notes what kind of TLS record begins a write. In TLS 1.3 all that comes behind
+// Write notes what kind of TLS record begins a write. In TLS 1.3 all that comes after
 // the handshake looks like data.
 func (m *meter) Write(b []byte) (int, error) {
 	kind := "clear"

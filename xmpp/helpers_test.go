@@ -174,7 +174,7 @@ func newAuthority(parent *authority, change func(*x509.Certificate)) *authority 
 	return &authority{&xmpptest.Authority{Certificate: parent.sign(root.Certificate, root.Key).Leaf, Key: root.Key}}
 }
 
-// sign issues a certificate for a key; others stand behind it in its chain.
+// sign issues a certificate for a key; others follow it in its chain.
 func (a *authority) sign(t *x509.Certificate, key crypto.Signer, chain ...*authority) tls.Certificate {
 	c, err := a.Issue(t, key)
 	if err != nil {

@@ -61,20 +61,20 @@ func TestIQAnswers(t *testing.T) {
 					}
 					p.write("<iq type='" + typ + "' id='" + id + "'" + attr + "><q xmlns='u'>first</q></iq>")
 					synctest.Wait()
-					taken := len(answer) > 0
-					if taken != slices.Contains(accepted, from) {
-						t.Errorf("%s from %q to a request to %q: taken is %v", typ, from, to, taken)
+					isAnswer := len(answer) > 0
+					if isAnswer != slices.Contains(accepted, from) {
+						t.Errorf("%s from %q to a request to %q: is an answer: %v", typ, from, to, isAnswer)
 					}
 					right := accepted[0]
 					p.write(strings.Replace("<iq type='result' id='"+id+"' from='"+right+"'><q xmlns='u'>second</q></iq>", " from='-'", "", 1))
 					r := <-answer
 					got, _ := xmpp.Text(orEmpty(r.value), "u", "q")
 					switch {
-					case taken && typ == "result" && (r.err != nil || got != "first"):
+					case isAnswer && typ == "result" && (r.err != nil || got != "first"):
 						t.Errorf("%q answers %q by %v", from, got, r.err)
-					case taken && typ == "error" && !errors.As(r.err, new(*xmpp.StanzaError)):
+					case isAnswer && typ == "error" && !errors.As(r.err, new(*xmpp.StanzaError)):
 						t.Errorf("%q answers %q by %v", from, got, r.err)
-					case !taken && (r.err != nil || got != "second"):
+					case !isAnswer && (r.err != nil || got != "second"):
 						t.Errorf("after the forgery: %q, %v", got, r.err)
 					}
 				}
@@ -108,7 +108,7 @@ func TestNoAnswers(t *testing.T) {
 			p.write(e)
 			synctest.Wait()
 			if len(answer) > 0 {
-				t.Fatalf("%s is taken for the answer", e)
+				t.Fatalf("%s is accepted as the answer", e)
 			}
 		}
 		p.expect("<iq xmlns='jabber:client' type='error' id='" + id + "' to='juliet@localhost/x'><error type='cancel'><service-unavailable xmlns='" + stanzasNS + "'/></error></iq>") // of the set

@@ -163,8 +163,8 @@ func TestNoAddress(t *testing.T) {
 	}
 }
 
-// Stanzas that nobody takes are kept up to a budget of memory. Past it no more are taken:
-// what is kept is handed on, answers still come, and then the session is lost.
+// Stanzas that nobody reads are kept up to a budget of memory. Beyond it no more are accepted:
+// what is kept is yielded, answers still come, and then the session is lost.
 func TestQueueBudget(t *testing.T) {
 	const size = 1 << 20
 	message := "<message id='1'><body>" + strings.Repeat("x", size) + "</body></message>"

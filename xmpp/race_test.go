@@ -39,7 +39,7 @@ type internet struct {
 //	starttls, direct   the server
 //	refuse             a closed port
 //	unreachable        no route
-//	close              closes at once
+//	close              closes immediately
 //	silent             says nothing
 //	slow               the server, which says nothing for 12 s
 //	stranger           the server's name, from an authority that nobody trusts
@@ -48,7 +48,7 @@ type internet struct {
 //	no-tls             STARTTLS is refused
 //	host-unknown       the domain is not known, as far as can be said before TLS
 //
-// A duration behind it is how long TCP takes.
+// A duration after it is how long TCP takes.
 func newInternet(t testing.TB, config xmpptest.Config, zone, hosts string) *internet {
 	t.Helper()
 	config.Domain = "example.org"
@@ -225,7 +225,7 @@ func TestHappyEyeballs(t *testing.T) {
 		"AAAA is too late, but of use": {"one.example.org. AAAA DELAY 100ms\none.example.org. AAAA 2001:db8::1\none.example.org. A 192.0.2.1",
 			"[2001:db8::1]:5222 starttls", "50ms 192.0.2.1:5222, 300ms [2001:db8::1]:5222", 300 * time.Millisecond},
 		"AAAA is dropped": {"one.example.org. AAAA DROP\none.example.org. A 192.0.2.1", "192.0.2.1:5222 starttls", "50ms 192.0.2.1:5222", 50 * time.Millisecond},
-		"no AAAA, said late": {"one.example.org. AAAA DELAY 30ms\none.example.org. AAAA NODATA\none.example.org. A 192.0.2.1",
+		"no AAAA, reported late": {"one.example.org. AAAA DELAY 30ms\none.example.org. AAAA NODATA\none.example.org. A 192.0.2.1",
 			"192.0.2.1:5222 starttls", "30ms 192.0.2.1:5222", 30 * time.Millisecond},
 		"A is late": {"one.example.org. AAAA 2001:db8::1\none.example.org. A DELAY 1s\none.example.org. A 192.0.2.1",
 			"[2001:db8::1]:5222 starttls\n192.0.2.1:5222 starttls", "0s [2001:db8::1]:5222", 0},

@@ -60,9 +60,9 @@ func (s *Session) Resumption() *Resumption {
 	return r
 }
 
-// Lacking returns how many of the stanzas sent before had not arrived when the server
+// Unacked returns how many of the stanzas sent before had not arrived when the server
 // resumed the session.
-func (s *Session) Lacking() int { return s.m.unacked }
+func (s *Session) Unacked() int { return s.m.unacked }
 
 const (
 	// maxID is how long the server's name for a session may be, in bytes (XEP-0198, section

@@ -100,7 +100,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// A connection that is lost right behind the resumption leaves the counts right, whether
+// A connection that is lost right after the resumption leaves the counts right, whether
 // or not anything has been sent again by then.
 func TestResumeTwice(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -109,10 +109,10 @@ func TestResumeTwice(t *testing.T) {
 		want     []string
 	}{
 		"before the ping":   {false, "1", []string{"1", "2", "3"}},
-		"behind the ping":   {false, "2", []string{"1", "2", "3"}},
+		"after the ping":    {false, "2", []string{"1", "2", "3"}},
 		"before the others": {true, "2", []string{"1", "2", "3"}},
 		"in the others":     {true, "4", []string{"3"}},
-		"behind the others": {true, "5", nil},
+		"after the others":  {true, "5", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestResumeNoPing(t *testing.T) {
 
 // Where a session is to be resumed the server can redirect, too (RFC 6120, section
 // 4.9.3.19).
-func TestResumeElsewhere(t *testing.T) {
+func TestResumeRedirect(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var dialed []string
 		s, _ := connectBy(t, func(p *peer) {

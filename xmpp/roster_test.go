@@ -29,7 +29,7 @@ func TestRosterPush(t *testing.T) {
 		"own bare, mapped":  {push(" from='romeo@LOCALHOST'", juliet), true},
 		"another case":      {push(" from='ROMEO@localhost'", juliet), false},
 		"own full":          {push(" from='romeo@localhost/r'", juliet), false},
-		"own server":        {push(" from='localhost'", juliet), false},
+		"the server":        {push(" from='localhost'", juliet), false},
 		"contact":           {push(" from='juliet@localhost'", juliet), false},
 		"lookalike":         {push(" from='romeo@localhost.evil'", juliet), false},
 		"empty from":        {push(" from=''", juliet), false},
@@ -43,7 +43,7 @@ func TestRosterPush(t *testing.T) {
 		"type result":       {strings.Replace(push("", juliet), "'set'", "'result'", 1), false},
 		"message":           {strings.NewReplacer("<iq ", "<message ", "</iq>", "</message>").Replace(push("", juliet)), false},
 		"another namespace": {strings.Replace(push("", juliet), ":roster", ":private", 1), false},
-		"query elsewhere":   {"<iq type='set' id='1'><x xmlns='y'><query xmlns='jabber:iq:roster'>" + juliet + "</query></x></iq>", false},
+		"query in another":  {"<iq type='set' id='1'><x xmlns='y'><query xmlns='jabber:iq:roster'>" + juliet + "</query></x></iq>", false},
 	} {
 		r := &xmpp.Roster{Account: mustJID("romeo@localhost"), Version: "v1", Contacts: map[xmpp.JID]xmpp.Contact{}}
 		_, ok := r.Apply(parse(t, test.push))
@@ -177,7 +177,7 @@ func TestRosterUnnamed(t *testing.T) {
 	})
 }
 
-// Of pushes the true ones are answered, and of the forged ones nothing is said.
+// Of pushes the true ones are answered, and the forged ones get no answer.
 func TestRosterPushAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connect(t)

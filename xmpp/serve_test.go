@@ -24,10 +24,10 @@ func TestRequestFloodBounded(t *testing.T) {
 		n                   int
 		wait                time.Duration // between two, for the rate
 	}{
-		{"own server", "localhost", "<ping xmlns='urn:xmpp:ping'/>", 100_000, 0},
+		{"server", "localhost", "<ping xmlns='urn:xmpp:ping'/>", 100_000, 0},
 		{"stranger", "mallory@evil.example/x", "<q xmlns='u'/>", 100_000, 0},
 		{"slow stranger", "mallory@evil.example/x", "<q xmlns='u'/>", 500, 51 * time.Millisecond},
-		{"own server, large", "localhost", big, 200, 0},
+		{"server, large", "localhost", big, 200, 0},
 		{"stranger, large", "mallory@evil.example/x", big, 200, 51 * time.Millisecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,7 +57,7 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// The own server is answered whatever the requests of others wait for, and what waited
+// The server is answered whatever the requests of others wait for, and what waited
 // is answered in the end, each once.
 func TestRequestsOwnServerFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -225,14 +225,14 @@ func TestRequestFlood(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		// The own server is no stranger.
+		// The server is no stranger.
 		p.write(flood)
 		before := count()
 		for range 50 {
 			p.write("<iq type='get' id='2' from='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
 		}
 		if n := count() - before; n != 50 {
-			t.Errorf("%d of the own server's 50 pings were answered", n)
+			t.Errorf("%d of the server's 50 pings were answered", n)
 		}
 		if n := s.Queued(); n != 7050 {
 			t.Errorf("%d of 7050 requests are in Stanzas", n)

@@ -130,7 +130,7 @@ func TestStreamErrors(t *testing.T) {
 }
 
 // What is no XML that XMPP allows ends the stream, the server is told why, and nothing
-// behind it counts.
+// after it counts.
 func TestMalformed(t *testing.T) {
 	for in, condition := range map[string]string{
 		"<message><body>a</message>":                          "not-well-formed",
@@ -223,7 +223,7 @@ func TestClose(t *testing.T) {
 			p.write("<iq type='result' from='localhost' id='" + id + "'/>")
 			<-call
 		}, 0, 500 * time.Millisecond},
-		"answered by another": {func(s *xmpp.Session, p *peer) { // it came through the own server
+		"answered by another": {func(s *xmpp.Session, p *peer) { // it came through the server
 			call := async(ping(s, mustJID("juliet@localhost/x")))
 			p.write("<iq type='result' from='juliet@localhost/x' id='" + xmpp.Attr(p.next(), "id") + "'/>")
 			<-call

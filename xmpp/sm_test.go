@@ -76,7 +76,7 @@ func acked(t testing.TB, s *xmpp.Session, p *peer) string {
 }
 
 // A stanza counts once it has been handled, and so have all before it; an <r/> is
-// answered at once with what has been by then.
+// answered immediately, with what has been handled by then.
 func TestAcknowledge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var kept []uint32
@@ -369,7 +369,7 @@ func TestMaxUnproven(t *testing.T) {
 func TestUnproven(t *testing.T) {
 	message := func(id string) *xmpp.Element { return parse(t, "<message id='"+id+"'/>") }
 	for name, test := range map[string]struct {
-		do   func(t *testing.T, s *xmpp.Session, p *peer) // behind the first presence
+		do   func(t *testing.T, s *xmpp.Session, p *peer) // after the first presence
 		want []string
 	}{
 		"nothing": {func(t *testing.T, s *xmpp.Session, p *peer) {}, []string{"presence"}},
@@ -412,8 +412,8 @@ func TestUnproven(t *testing.T) {
 				}
 				again, p := connectBy(t, resuming(t, `<resume xmlns="urn:xmpp:sm:3" previd="some-id" h="`+fmt.Sprint(s.Resumption().Handled)+`"/>`,
 					"<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='"+map[bool]string{true: "3", false: "0"}[name == "acknowledged"]+"'/>"), managed, func(o *xmpp.Options) { o.Resume = s.Resumption() })
-				if ids := p.again(len(test.want) + 1); !again.Resumed() || !slices.Equal(ids, test.want) || again.Lacking() != len(ids) {
-					t.Errorf("%v, %q again of %d, want %q", again.Resumed(), ids, again.Lacking(), test.want)
+				if ids := p.again(len(test.want) + 1); !again.Resumed() || !slices.Equal(ids, test.want) || again.Unacked() != len(ids) {
+					t.Errorf("%v, %q again of %d, want %q", again.Resumed(), ids, again.Unacked(), test.want)
 				}
 			})
 		})
@@ -429,9 +429,9 @@ func FuzzManage(f *testing.F) {
 		"<r xmlns='urn:xmpp:sm:3'/>", "<a xmlns='urn:xmpp:sm:3' h='1'/>", "<a xmlns='urn:xmpp:sm:3' h='4294967295'/>", "<a xmlns='urn:xmpp:sm:3' h='9'/>",
 		"<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true'/>", "<failed xmlns='urn:xmpp:sm:3'/>", "<resumed xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>",
 	}
-	const taken, acknowledged, later = 12, 13, 14 // what happens here
-	f.Add([]byte{0, 1, 5, taken, 5, acknowledged, 5, 0, 5, later, 2, 5, 8})
-	f.Add([]byte{9, 10, 11, 0, taken, acknowledged, 6, 7, 1, 2, 3, 4, 5})
+	const yielded, acknowledged, later = 12, 13, 14 // what happens here
+	f.Add([]byte{0, 1, 5, yielded, 5, acknowledged, 5, 0, 5, later, 2, 5, 8})
+	f.Add([]byte{9, 10, 11, 0, yielded, acknowledged, 6, 7, 1, 2, 3, 4, 5})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		bubble(t, func(t *testing.T) {
 			s, p := connectManaged(t, func(o *xmpp.Options) { o.Take = func(e *xmpp.Element) bool { return e.Tag == "message" } })
@@ -449,7 +449,7 @@ func FuzzManage(f *testing.F) {
 			sent, held, last := 0, 0, 0
 			for _, step := range steps[:min(len(steps), 500)] {
 				switch step %= 15; step {
-				case taken:
+				case yielded:
 					if s.Queued() > 0 {
 						take(t, s, 1)
 						held++
@@ -475,7 +475,7 @@ func FuzzManage(f *testing.F) {
 						most = messages[0] - 1
 					}
 					if h < last || h > most {
-						t.Fatalf("h=%d behind %d, and %d are handled", h, last, most)
+						t.Fatalf("h=%d after %d, and %d are handled", h, last, most)
 					}
 					last = h
 				}

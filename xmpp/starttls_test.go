@@ -94,11 +94,11 @@ func TestClear(t *testing.T) {
 		"see-other-host later":     {streamTag + starttlsFeatures + streamError("see-other-host", "[::1]:22"), "stream error see-other-host", 0},
 
 		// A byte after <proceed/>, even white space, is not TLS (RFC 6120, section 5.4.2.3).
-		"message behind":  {streamTag + starttlsFeatures + proceed + "<message/>", "data before TLS", 0},
-		"features behind": {streamTag + starttlsFeatures + proceed + streamTag + "<stream:features>" + mechanisms + "</stream:features>", "data before TLS", 0},
-		"space behind":    {streamTag + starttlsFeatures + proceed + " ", "data before TLS", 0},
-		"newline behind":  {streamTag + starttlsFeatures + proceed + "\n", "data before TLS", 0},
-		"NUL behind":      {streamTag + starttlsFeatures + proceed + "\x00", "data before TLS", 0},
+		"message after":  {streamTag + starttlsFeatures + proceed + "<message/>", "data before TLS", 0},
+		"features after": {streamTag + starttlsFeatures + proceed + streamTag + "<stream:features>" + mechanisms + "</stream:features>", "data before TLS", 0},
+		"space after":    {streamTag + starttlsFeatures + proceed + " ", "data before TLS", 0},
+		"newline after":  {streamTag + starttlsFeatures + proceed + "\n", "data before TLS", 0},
+		"NUL after":      {streamTag + starttlsFeatures + proceed + "\x00", "data before TLS", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestClear(t *testing.T) {
 				}
 				rest, ok := strings.CutPrefix(clear, clearFlight)
 				if rest != "" && !strings.HasPrefix(rest, "<stream:error>") || !ok || secured || strings.Contains(clear, "romeo") {
-					t.Errorf("it said %q, TLS %v", clear, secured)
+					t.Errorf("it sent %q, TLS %v", clear, secured)
 				}
 			})
 		})
@@ -195,7 +195,7 @@ func TestHelloWaits(t *testing.T) {
 				p.write(part)
 				p.conn.SetReadDeadline(time.Now().Add(3 * time.Second))
 				if n, err := p.conn.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("behind %s: %d bytes, %v", part, n, err)
+					t.Errorf("after %s: %d bytes, %v", part, n, err)
 				}
 				p.conn.SetReadDeadline(time.Time{})
 			}

@@ -58,7 +58,7 @@ func dialTLS(t *testing.T, o xmpp.Options, config *tls.Config) (cs tls.Connectio
 func TestCertificates(t *testing.T) {
 	ca, stranger := newAuthority(nil, nil), newAuthority(nil, nil)
 	middle := newAuthority(ca, nil)
-	elsewhere := newAuthority(ca, func(c *x509.Certificate) {
+	constrained := newAuthority(ca, func(c *x509.Certificate) {
 		c.PermittedDNSDomainsCritical, c.PermittedDNSDomains = true, []string{"other.example"}
 	})
 	with := func(change func(*x509.Certificate), names ...string) *x509.Certificate {
@@ -96,7 +96,7 @@ func TestCertificates(t *testing.T) {
 		"for clients only": {ca.issue(with(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "example.org")),
 			"incompatible key usage"},
 		"missing intermediate":          {middle.issue(template("example.org")), "an authority that is not trusted here"},
-		"name-constrained intermediate": {elsewhere.issue(template("example.org"), elsewhere), "not permitted"},
+		"name-constrained intermediate": {constrained.issue(template("example.org"), constrained), "not permitted"},
 		"signed by no authority":        {fake.issue(template("example.org"), fake), "certificate"},
 		"unknown critical extension": {ca.issue(with(func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}

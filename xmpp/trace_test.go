@@ -31,7 +31,7 @@ func (r *recorder) text() string {
 	return strings.Join(r.lines, "\n") + "\n"
 }
 
-// All that is said is shown, in its order, and nothing with which somebody could log
+// All that is sent and received is shown, in its order, and nothing with which somebody could log
 // in or guess the password.
 func TestTraceXML(t *testing.T) {
 	for _, mechanism := range []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-1", "PLAIN"} {
@@ -55,7 +55,7 @@ func TestTraceXML(t *testing.T) {
 				} {
 					i := strings.Index(got[last+1:], want)
 					if i < 0 {
-						t.Fatalf("no %s behind %d in:\n%s", want, last, got)
+						t.Fatalf("no %s after %d in:\n%s", want, last, got)
 					}
 					last += 1 + i
 				}

@@ -37,7 +37,7 @@ func TestWriteStalls(t *testing.T) {
 			t.Errorf("%v after %s", err, time.Since(started))
 		}
 	})
-	bubble(t, func(t *testing.T) { // who waits behind another has a context of his own, and harms nobody
+	bubble(t, func(t *testing.T) { // a write that waits for another has a context of its own, and harms nobody
 		s, p := connect(t)
 		first := async(func() (bool, error) { return true, s.Send(context.Background(), presence) })
 		synctest.Wait()
@@ -55,7 +55,7 @@ func TestWriteStalls(t *testing.T) {
 			t.Errorf("the first: %v", r.err)
 		}
 	})
-	bubble(t, func(t *testing.T) { // an answer is taken while another write is stuck
+	bubble(t, func(t *testing.T) { // an answer is read while another write is stuck
 		s, p := connect(t)
 		call := async(ping(s, s.Server()))
 		id := xmpp.Attr(p.next(), "id")

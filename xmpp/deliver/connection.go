@@ -34,14 +34,14 @@ func (d *Delivery) connect(ctx context.Context, s *xmpp.Session) *connection {
 		d.takeBack(lose, unconfirmed...)
 		return c
 	}
-	if d.lacking < 0 {
-		d.lacking = len(unconfirmed)
+	if d.unacked < 0 {
+		d.unacked = len(unconfirmed)
 	}
-	if s.Lacking() < d.lacking { // the last connection has come further than the one before
+	if s.Unacked() < d.unacked { // the last connection has come further than the one before
 		d.tries = 0
 		d.pace.recover()
 	}
-	d.lacking = s.Lacking()
+	d.unacked = s.Unacked()
 	c.resumed = &flight{written: true}
 	for _, m := range unconfirmed {
 		c.resumed.add(m)
@@ -211,7 +211,7 @@ func (c *connection) answered(f *flight) {
 			limited = d.confirmed(m, f.rtt) || limited
 		}
 	}
-	d.tries, d.lacking = 0, -1
+	d.tries, d.unacked = 0, -1
 	if !limited {
 		d.pace.widen()
 	}

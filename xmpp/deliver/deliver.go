@@ -94,14 +94,14 @@ type Delivery struct {
 	broken   error    // what came of a message could not be told
 
 	tries    int    // to go on, since the last progress
-	lacking  int    // what the server had not got when a session was resumed; below 0 if nothing is known
+	unacked  int    // what the server had not got when a session was resumed; below 0 if nothing is known
 	redirect string // where the server has sent us, for one try
 }
 
 // New makes a delivery.
 func New(o Options) *Delivery {
 	d := &Delivery{
-		o: o, account: o.Login.JID.Bare(), pace: newPace(windowSize), lacking: -1,
+		o: o, account: o.Login.JID.Bare(), pace: newPace(windowSize), unacked: -1,
 		queue: queue{lanes: make(map[xmpp.JID]*lane)}, outbox: newOutbox(o.Login.JID, o.Receipt),
 	}
 	if !o.Stream {
