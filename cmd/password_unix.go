@@ -61,6 +61,16 @@ func (q *passwordPrompt) ask(request uint) {
 	io.WriteString(q.tty, q.text)
 }
 
+// again is how to ask again: what was typed while it showed does not count, and what was
+// typed since does.
+func (q *passwordPrompt) again() (request uint) {
+	now, err := unix.IoctlGetTermios(int(q.tty.Fd()), getTermios)
+	if err == nil && now.Lflag&unix.ECHO == 0 {
+		return setTermios
+	}
+	return setFlushTermios
+}
+
 func (q *passwordPrompt) end(request uint) {
 	_ = unix.IoctlSetTermios(int(q.tty.Fd()), request, q.before)
 	io.WriteString(q.tty, "\n")
@@ -110,7 +120,7 @@ func readPassword(ctx context.Context, prompt string, limit time.Duration) (stri
 			}
 			waited = 0
 			q.text = "\r" + prompt // some shells send SIGCONT twice
-			q.ask(setFlushTermios)
+			q.ask(q.again())
 		}
 	}
 }

@@ -53,7 +53,12 @@ func (c *Child) Run(ctx context.Context) error {
 	cmd.WaitDelay = c.Linger
 	cmd.Cancel = func() error { return c.end(cmd.Process) }
 	restore := c.place(cmd)
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		end := c.follow(cmd.Process, restore)
+		err = cmd.Wait()
+		end()
+	}
 	restore()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil

@@ -133,23 +133,30 @@ func TestTerminal(t *testing.T) {
 // the prompt is back, and what was typed before the stop does not count.
 func TestTerminalStopped(t *testing.T) {
 	a := newCanaryAccount(t, scriptPassword)
-	const script = `set -m; xmppkit ping --timeout "$1"; code=$?; while [ $code -gt 140 ]; do
-		stty echo </dev/tty; echo stopped >&2; read -r next </dev/tty; eval "$next" >/dev/null; code=$?; done; echo over $code >&2`
+	const script = `set -m; xmppkit ping --timeout "$@"; code=$?; while [ $code -gt 140 ]; do
+		stty echo </dev/tty; echo $code stopped >&2; read -r next </dev/tty; eval "$next" >/dev/null; code=$?; done; echo over $code >&2`
+	// It does as the prompt does: it is silent again when it is back.
+	command := []string{"--password-command", `stty -echo; trap "stty -echo; printf 'Password of it: ' >&2" CONT; printf 'Password of it: ' >&2; until read -r p; do :; done; stty echo; echo "$p"`}
 	for _, test := range []struct {
 		name   string
 		stop   syscall.Signal // 0 for Control-Z
 		steps  []string       // what the shell does after each stop
 		answer string
 		over   string
+		args   []string
 	}{
-		{"Control-Z", 0, []string{"fg"}, scriptPassword + "\n", "over 0"},
-		{"longer than --timeout", 0, []string{"sleep 5; fg"}, scriptPassword + "\n", "over 0"},
-		{"SIGSTOP for longer", syscall.SIGSTOP, []string{"sleep 5; fg"}, scriptPassword + "\n", "over 0"},
-		{"again", 0, []string{"fg", "fg", "fg"}, scriptPassword + "\n", "over 0"},
-		{"SIGTSTP", syscall.SIGTSTP, []string{"fg"}, scriptPassword + "\n", "over 0"},
-		{"SIGSTOP", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0"},
-		{"given up", 0, []string{"fg"}, "\x04", "over 78"},
-		{"interrupted", 0, []string{"fg"}, "\x03", "over 130"},
+		{"Control-Z", 0, []string{"fg"}, scriptPassword + "\n", "over 0", nil},
+		{"longer than --timeout", 0, []string{"sleep 5; fg"}, scriptPassword + "\n", "over 0", nil},
+		{"SIGSTOP for longer", syscall.SIGSTOP, []string{"sleep 5; fg"}, scriptPassword + "\n", "over 0", nil},
+		{"again", 0, []string{"fg", "fg", "fg"}, scriptPassword + "\n", "over 0", nil},
+		{"SIGTSTP", syscall.SIGTSTP, []string{"fg"}, scriptPassword + "\n", "over 0", nil},
+		{"SIGSTOP", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0", nil},
+		{"given up", 0, []string{"fg"}, "\x04", "over 78", nil},
+		{"interrupted", 0, []string{"fg"}, "\x03", "over 130", nil},
+		{"command", 0, []string{"fg", "fg"}, scriptPassword + "\n", "over 0", command},
+		{"command stopped", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0", command},
+		{"command in the background", 0, []string{"bg; sleep 0.5; fg"}, scriptPassword + "\n", "over 0", command},
+		{"command interrupted", 0, []string{"fg"}, "\x03", "over 130", command},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -158,7 +165,7 @@ func TestTerminalStopped(t *testing.T) {
 			if strings.HasPrefix(test.steps[0], "sleep") {
 				timeout = "4"
 			}
-			c := exec.Command("sh", "-c", script, "sh", timeout)
+			c := exec.Command("sh", append([]string{"-c", script, "sh", timeout}, test.args...)...)
 			c.Env, c.Stderr = a.environ(), terminal
 			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
 			if err := c.Start(); err != nil {
