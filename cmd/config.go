@@ -70,7 +70,7 @@ func (env *Env) configured(ctx context.Context) (c config, ch choice, err error)
 		if ch.sections[i], err = s.resolvePaths(c.file, env.Getenv("HOME")); err != nil {
 			return c, ch, err
 		}
-		if err := env.fill(ch.sections[i]); err != nil {
+		if err := env.fill(c.file, ch.sections[i]); err != nil {
 			return c, ch, err
 		}
 	}
@@ -102,7 +102,7 @@ func (env *Env) traceForeign(ch choice) {
 }
 
 // fill sets the flags that are not set yet. The account and its password are none of them.
-func (env *Env) fill(s section) error {
+func (env *Env) fill(file string, s section) error {
 	env.flags.resource = cmp.Or(env.flags.resource, s.get("resource"))
 	for key, values := range s {
 		f := env.flagSet.Lookup(strings.ReplaceAll(key, "_", "-"))
@@ -111,8 +111,9 @@ func (env *Env) fill(s section) error {
 		}
 		for _, v := range values {
 			if err := env.flagSet.Set(f.Name, v); err != nil {
-				return exit.Configf("", "%s: %w", key, err)
+				return exit.Configf("", "%s: %w", key, badValue(err))
 			}
+			_ = env.flagSet.SetAnnotation(f.Name, sourceNote, []string{file + ": " + key}) // it is there: it was set
 		}
 	}
 	return nil

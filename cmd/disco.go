@@ -199,6 +199,7 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 	if len(targets) > 0 {
 		d.to.jid = targets[0].jid
 	}
+	d.env.noteNames(o.JID, d.to.jid)
 	return d.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error {
 		d.walk = newWalk(s, d.questions)
 		if len(d.has) > 0 {

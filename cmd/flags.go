@@ -3,6 +3,7 @@ package cmd
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
+	"xmppkit/xmpp"
 )
 
 // flags are the global flags.
@@ -83,10 +85,10 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 		return err
 	}
 	var err error
-	if f.config, err = env.belowHome("--config", f.config); err != nil {
+	if f.config, err = env.belowHome(env.sourceOf("config"), f.config); err != nil {
 		return err
 	}
-	if f.stateDir, err = env.belowHome("--state-dir", f.stateDir); err != nil {
+	if f.stateDir, err = env.belowHome(env.sourceOf("state-dir"), f.stateDir); err != nil {
 		return err
 	}
 	env.bound(cmd.Context())
@@ -111,33 +113,87 @@ func (env *Env) applyVariables(variables [][2]string) error {
 		}
 		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
 			if err := env.flagSet.Set(e[0], v); err != nil {
-				return exit.Usagef("%s: %w", e[1], err)
+				return exit.Usagef("%s: %w", e[1], badValue(err))
 			}
+			_ = env.flagSet.SetAnnotation(e[0], sourceNote, []string{e[1]}) // it is there: it was set
 		}
 	}
 	return nil
 }
 
+// sourceNote is the annotation of a flag that names what has set it, if not the command line.
+const sourceNote = "source"
+
+// sourceOf names what has set a flag: the flag itself, a variable, or a file and its key.
+func (env *Env) sourceOf(flag string) string {
+	if f := env.flagSet.Lookup(flag); f != nil && len(f.Annotations[sourceNote]) > 0 {
+		return f.Annotations[sourceNote][0]
+	}
+	return "--" + flag
+}
+
+// badValue says which values a flag takes, in place of what strconv says of this one.
+func badValue(err error) error {
+	e, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	want := errors.Unwrap(e)
+	switch e.GetFlag().Value.Type() {
+	case "bool":
+		want = errors.New("want true or false")
+	case "int", "count":
+		want = errors.New("want a whole number")
+		if errors.Is(e, strconv.ErrRange) {
+			want = errors.New("the number is too large")
+		}
+	}
+	return fmt.Errorf("%q: %w", xmpp.Clip(e.GetValue(), maxQuote), want)
+}
+
 func flagError(cmd *cobra.Command, err error) error {
 	u := exit.Usagef("%w", err)
 	u.Hint = cmd.CommandPath() + " --help"
-	if s := err.Error(); strings.HasPrefix(s, "unknown flag: --pass") || strings.HasPrefix(s, "unknown shorthand flag: 'p'") {
+	invalid, isInvalid := errors.AsType[*pflag.InvalidValueError](err)
+	lacking, isLacking := errors.AsType[*pflag.ValueRequiredError](err)
+	unknown, isUnknown := errors.AsType[*pflag.NotExistError](err)
+	switch {
+	case isInvalid:
+		u.Err = fmt.Errorf("--%s: %w", invalid.GetFlag().Name, badValue(err))
+	case isLacking:
+		name, _ := pflag.UnquoteUsage(lacking.GetFlag())
+		u.Err = fmt.Errorf("flag needs an argument: --%s %s", lacking.GetFlag().Name, name)
+	case isUnknown && (strings.HasPrefix(unknown.GetSpecifiedName(), "pas") || unknown.GetSpecifiedName() == "p"):
 		// The value may be in the error, and is a secret.
 		u.Err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
 		u.Hint = passwordWays
+	case isUnknown && unknown.GetSpecifiedShortnames() == "":
+		if like := flagLike(cmd, unknown.GetSpecifiedName()); like != "" {
+			u.Hint = "did you mean --" + like + "?"
+		}
 	}
 	return u
+}
+
+// flagLike returns the flags that somebody may have meant with a name, or "".
+func flagLike(cmd *cobra.Command, name string) string {
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // which knows words that are alike
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+	})
+	return strings.Join(flags.SuggestionsFor(name), " or --")
 }
 
 // args checks the number of arguments, as cobra's validators do, with our errors.
 func args(min, max int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		_, name, _ := strings.Cut(cmd.CommandPath(), " ")
 		var err *exit.Error
 		switch {
 		case len(args) < min:
-			err = exit.Usagef("%s: missing argument: %s", cmd.Name(), what)
+			err = exit.Usagef("%s: missing argument: %s", name, what)
 		case max >= 0 && len(args) > max:
-			err = exit.Usagef("%s: unexpected argument %q", cmd.Name(), args[max])
+			err = exit.Usagef("%s: unexpected argument %q", name, args[max])
 		default:
 			return nil
 		}

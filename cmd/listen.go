@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"regexp"
+	"regexp/syntax"
 	"syscall"
 	"time"
 
@@ -101,6 +103,7 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	l.noteNames(o.JID)
 	o.HandleIQ = answerRequest
 	if l.receipts {
 		o.HandleIQ = answerReceiver
@@ -134,6 +137,17 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 	return l.outcome(cmd.Context(), err)
 }
 
+// noteNames warns of senders that may be people, or a CMD.
+func (l *listener) noteNames(account xmpp.JID) {
+	for jid := range l.from {
+		if _, err := exec.LookPath(jid.Domain); err == nil && isWord(account, jid) {
+			l.env.noteName(jid.Domain, "CMD goes after --, as in listen ... -- "+jid.Domain)
+			continue
+		}
+		l.env.noteNames(account, jid)
+	}
+}
+
 func (l *listener) check(cmd *cobra.Command, args []string) error {
 	targets, err := l.env.targets(args)
 	if err != nil {
@@ -155,6 +169,9 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 		l.kinds[kind] = true
 	}
 	if l.pattern, err = regexp.Compile(l.match); err != nil {
+		if e, ok := errors.AsType[*syntax.Error](err); ok {
+			return exit.Usagef("--match: %s: %q", e.Code, e.Expr)
+		}
 		return exit.Usagef("--match: %w", err)
 	}
 	switch {

@@ -450,6 +450,7 @@ func newPresence(show, status string, priority int) *xmpp.Element {
 // and not the own one.
 func (env *Env) contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
 	t, err := env.target(arg)
+	env.noteNames(account, t.jid)
 	switch {
 	case err != nil:
 		return t.jid, err

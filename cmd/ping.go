@@ -118,6 +118,7 @@ func newPingCmd(env *Env) *cobra.Command {
 			if len(targets) > 0 {
 				p.to = targets[0].jid
 			}
+			env.noteNames(o.JID, p.to)
 			return env.withSession(cmd.Context(), o, p.run)
 		},
 	}

@@ -60,6 +60,7 @@ func (w *watcher) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	w.env.noteNames(o.JID, w.names...)
 	w.given = cmd.Flags().Changed("settle")
 	look := []*xmpp.Element{newPresence("", "", onlooker)}
 	return w.env.withPeople(cmd.Context(), o, w.names, look, w.look)
@@ -174,6 +175,7 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	p.env.noteNames(o.JID, p.jid)
 	o.HandleIQ, o.KeepAlive = answerRequest, time.Minute
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
 	p.env.lastUntilStopped()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -119,9 +120,11 @@ func (env *Env) warn(format string, args ...any) {
 	env.warnAs("stream", fmt.Sprintf(format, args...))
 }
 
-func (env *Env) warnAs(class, message string) {
+func (env *Env) warnAs(class, message string) { env.warnWith(class, message, "") }
+
+func (env *Env) warnWith(class, message, hint string) {
 	env.printError(errorRecord{
-		Kind: "error", Time: output.Time(time.Now()), Class: class, OK: true, Message: message, JID: env.flags.jid, lines: []string{message},
+		Kind: "error", Time: output.Time(time.Now()), Class: class, OK: true, Message: message, Hint: hint, JID: env.flags.jid, lines: []string{message},
 	})
 }
 
@@ -196,7 +199,11 @@ func signalCode(ctx context.Context) int {
 
 // notRunnable is the error of a program that cannot be run, with the code of a shell.
 func notRunnable(who string, err error) error {
-	return &exit.Error{Code: child.Code(err), Class: "input", Err: fmt.Errorf("%s: %w", who, err)}
+	e := &exit.Error{Code: child.Code(err), Class: "input", Err: fmt.Errorf("%s: %w", who, err)}
+	if lookup, ok := errors.AsType[*exec.Error](err); ok && errors.Is(err, exec.ErrNotFound) {
+		e.Err = fmt.Errorf("%s: %q was not found on PATH", who, lookup.Name)
+	}
+	return e
 }
 
 func classifyDial(err error, d *xmpp.DialError) *exit.Error {

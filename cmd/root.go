@@ -89,7 +89,7 @@ func group(root *cobra.Command, title string, commands ...*cobra.Command) {
 	root.AddCommand(commands...)
 }
 
-func unknownCommand(root *cobra.Command, name string) error {
+func unknownCommand(root *cobra.Command, name string) *exit.Error {
 	err := exit.Usagef("unknown command %q", name)
 	err.Hint = root.CommandPath() + " --help lists the commands"
 	if s := root.SuggestionsFor(name); len(s) > 0 {

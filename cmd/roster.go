@@ -38,7 +38,11 @@ func newRosterCmd(env *Env) *cobra.Command {
 // noArgs takes no arguments but the names of subcommands.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return unknownCommand(cmd, args[0])
+		err := unknownCommand(cmd, args[0])
+		if cmd.Name() == "roster" && strings.Contains(args[0], "@") {
+			err.Hint = "did you mean xmppkit roster add " + shellQuoted(args[0]) + "?"
+		}
+		return err
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -120,7 +121,7 @@ func newSendCmd(env *Env) *cobra.Command {
 func (f *sender) run(cmd *cobra.Command, args []string) error {
 	targets, err := f.env.targets(args)
 	if err != nil {
-		return err
+		return f.withText(cmd, args, err)
 	}
 	if err := f.check(cmd, targets); err != nil {
 		return err
@@ -149,6 +150,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
+		f.noteWords(cmd, args, targets, login.JID)
 	}
 	f.graceOf = f.graces(cmd, targets, login.JID)
 	ctx, cancel := context.WithCancel(cmd.Context())
@@ -213,6 +215,48 @@ func (env *Env) tryOfStream(ctx context.Context, o xmpp.Options, do func(context
 func mayPass(err error) bool {
 	code := classify(context.Background(), err).Code
 	return code == exit.Temporary || code == exit.Timeout
+}
+
+// noteWords warns of words among the JIDs: names of people, or the text.
+func (f *sender) noteWords(cmd *cobra.Command, args []string, targets []target, account xmpp.JID) {
+	for _, t := range targets {
+		switch command := f.meant(cmd, args); {
+		case isWord(account, t.jid) && command != "":
+			f.env.noteName(t.jid.Domain, "did you mean "+command+"?")
+			return
+		default:
+			f.env.noteNames(account, t.jid)
+		}
+	}
+}
+
+// withText adds to the error of an argument that is no JID that it may be the text.
+func (f *sender) withText(cmd *cobra.Command, args []string, err error) error {
+	if e, ok := errors.AsType[*exit.Error](err); ok && e.Hint == "" {
+		if command := f.meant(cmd, args); command != "" {
+			e.Hint = "did you mean " + command + "?"
+		}
+	}
+	return err
+}
+
+// meant returns the command of somebody who has given the text as an argument, or "".
+func (f *sender) meant(cmd *cobra.Command, args []string) string {
+	if !f.readsInput(cmd) || f.file == "-" || f.lines || f.inputJSON {
+		return ""
+	}
+	var jids, words []string
+	for _, arg := range args {
+		if t, err := parseTarget(arg); err == nil && t.jid.Local != "" {
+			jids = append(jids, shellQuoted(arg))
+		} else {
+			words = append(words, arg)
+		}
+	}
+	if len(jids) == 0 || len(words) == 0 {
+		return ""
+	}
+	return cmd.CommandPath() + " -m " + shellQuoted(strings.Join(words, " ")) + " " + strings.Join(jids, " ")
 }
 
 // readsInput reports whether standard input is what is to be sent.

@@ -360,10 +360,16 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 func jsonObject(text string) (map[string]json.RawMessage, error) {
 	var object map[string]json.RawMessage
 	err := json.Unmarshal([]byte(text), &object)
-	if other, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, fmt.Errorf("it is of type %s", other.Value) // the rest of that is about Go
-	}
-	if err == nil && object == nil {
+	syntax, isSyntax := errors.AsType[*json.SyntaxError](err)
+	other, isOther := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case isSyntax && !strings.HasPrefix(err.Error(), "invalid character"):
+		err = errors.New("it ends too early")
+	case isSyntax:
+		err = fmt.Errorf("unexpected %q at byte %d", xmpp.Clip(text[syntax.Offset-1:], 20), syntax.Offset)
+	case isOther:
+		err = fmt.Errorf("it is of type %s", other.Value) // the rest of that is about Go
+	case err == nil && object == nil:
 		err = errors.New("it is null")
 	}
 	return object, err

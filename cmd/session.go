@@ -55,26 +55,26 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	o.OwnResource = o.JID.Resource != ""
 	env.noteProfile(o.JID)
 	if o.TLS, err = parseTLS(f.tls); err != nil {
-		return o, exit.Usagef("--tls: %w", err)
+		return o, exit.Usagef("%s: %w", env.sourceOf("tls"), err)
 	}
 	if f.server != "" {
 		if _, _, err := xmpp.SplitServer(f.server); err != nil {
-			return o, exit.Usagef("--server: %w", err)
+			return o, exit.Usagef("%s: %w", env.sourceOf("server"), err)
 		}
 	}
 	for _, s := range f.pins {
 		pin, err := xmpp.ParsePin(s)
 		if err != nil {
-			return o, exit.Usagef("--tls-pin: %w", err)
+			return o, exit.Usagef("%s: %w", env.sourceOf("tls-pin"), err)
 		}
 		o.Pins = append(o.Pins, pin)
 	}
 	wait, cancel := withTimeout(ctx, f.timeout)
 	defer cancel()
-	if f.caFile, err = env.belowHome("--ca-file", f.caFile); err != nil {
+	if f.caFile, err = env.belowHome(env.sourceOf("ca-file"), f.caFile); err != nil {
 		return o, err
 	}
-	if o.RootCAs, err = readRoots(wait, f.caFile); err != nil {
+	if o.RootCAs, err = env.readRoots(wait, f.caFile); err != nil {
 		return o, err
 	}
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"} {
@@ -107,17 +107,17 @@ func parseTLS(s string) (xmpp.TLSMode, error) {
 	return "", fmt.Errorf("%q: want auto, direct or starttls", s)
 }
 
-func readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
+func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
 	pem, err := readAll(ctx, func() (io.ReadCloser, error) { return os.Open(file) })
 	if err != nil {
-		return nil, fmt.Errorf("--ca-file: %w", err)
+		return nil, fmt.Errorf("%s: %w", env.sourceOf("ca-file"), err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, exit.Configf("", "--ca-file: %s holds no PEM certificate", file)
+		return nil, exit.Configf("", "%s: %s holds no PEM certificate", env.sourceOf("ca-file"), file)
 	}
 	return roots, nil
 }

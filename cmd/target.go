@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -22,7 +23,11 @@ func parseTarget(s string) (target, error) {
 	if !isURI || !strings.EqualFold(scheme, "xmpp") {
 		t, err := targetOf(s)
 		if err != nil {
-			return target{}, exit.Usagef("%w", err)
+			e := exit.Usagef("%w", err)
+			if strings.Count(s, "@") > 1 && strings.ContainsAny(s, ",;") {
+				e.Hint = "put a space between two JIDs"
+			}
+			return target{}, e
 		}
 		return t, nil
 	}
@@ -44,7 +49,7 @@ func parseTarget(s string) (target, error) {
 	t.fields = make(url.Values)
 	for pair := range strings.SplitSeq(pairs, ";") {
 		key, value, _ := strings.Cut(pair, "=")
-		if value, err = url.PathUnescape(value); err != nil {
+		if value, err = unescaped(value); err != nil {
 			return target{}, exit.Usagef("malformed URI %q: %w", s, err)
 		}
 		t.fields.Set(key, value)
@@ -63,12 +68,12 @@ func parsePath(path string) (target, error) {
 	parts := []*string{&local, &domain, &resource}
 	for _, p := range parts {
 		var err error
-		if *p, err = url.PathUnescape(*p); err != nil {
+		if *p, err = unescaped(*p); err != nil {
 			return target{}, err
 		}
 	}
 	if strings.ContainsAny(local+domain, "@/") {
-		return target{}, errors.New("an encoded separator")
+		return target{}, errors.New("it has an encoded @ or /")
 	}
 	s := domain
 	if hasLocal {
@@ -78,6 +83,15 @@ func parsePath(path string) (target, error) {
 		s += "/" + resource
 	}
 	return targetOf(s)
+}
+
+// unescaped decodes a part of a URI (RFC 3986, section 2.1).
+func unescaped(s string) (string, error) {
+	decoded, err := url.PathUnescape(s)
+	if e, ok := errors.AsType[url.EscapeError](err); ok {
+		return "", fmt.Errorf("%q is not %% and two hexadecimal digits", string(e))
+	}
+	return decoded, err
 }
 
 func targetOf(jid string) (target, error) {
@@ -104,6 +118,39 @@ func (env *Env) noteProfile(jid xmpp.JID) {
 	if err := jid.Profile(); err != nil {
 		env.trace("%s is outside of the profile of RFC 7622, and used as it is: %v", jid, err)
 	}
+}
+
+// noteNames warns of addresses that may be meant to be the names of people: they are
+// those of servers.
+func (env *Env) noteNames(account xmpp.JID, to ...xmpp.JID) {
+	for _, jid := range to {
+		if isWord(account, jid) {
+			env.noteName(jid.Domain, "did you mean "+jid.Domain+"@"+account.Domain+"?")
+		}
+	}
+}
+
+// isWord reports whether an address is hardly one: next to an account at a domain with a
+// dot, a name without one is hardly that of a server.
+func isWord(account, jid xmpp.JID) bool {
+	return jid.Local == "" && jid.Domain != "" && jid.Domain != "localhost" &&
+		!strings.ContainsAny(jid.Domain, ".:") && strings.Contains(account.Domain, ".")
+}
+
+func (env *Env) noteName(name, hint string) {
+	if !env.flags.quiet {
+		env.warnWith("usage", fmt.Sprintf("%q is the name of a server", name), hint)
+	}
+}
+
+// shellQuoted returns a word as a shell reads it.
+func shellQuoted(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func (env *Env) targets(args []string) ([]target, error) {

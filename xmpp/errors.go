@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -310,4 +311,28 @@ func streamErrorXML(e *StreamError) string {
 
 func unexpected(e *Element, when string) *StreamError {
 	return &StreamError{Condition: UnsupportedStanzaType, Text: fmt.Sprintf("<%s/> %s", e.Tag, when), Sent: true}
+}
+
+// worded is an error in our words, where those of a library are for its programmers.
+type worded struct {
+	error
+	words string
+}
+
+func (e worded) Error() string { return e.words }
+func (e worded) Unwrap() error { return e.error }
+
+// plainly says what ended a connection without the operation and the addresses of package
+// net, which are in the sentence around it.
+func plainly(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return worded{err, "the server closed the connection"}
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "read" || op.Op == "write") {
+		var number syscall.Errno
+		if errors.As(op.Err, &number) {
+			return worded{err, number.Error()}
+		}
+	}
+	return err
 }

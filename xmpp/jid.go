@@ -54,7 +54,7 @@ func split(s string) (JID, error) {
 	}
 	err := checkLength("domain", strings.TrimSuffix(domain, "."))
 	if strings.Contains(domain, "@") {
-		err = errors.New("domain: '@' is not allowed")
+		err = errors.New(`domain: a second "@" is not allowed`)
 	}
 	if err == nil && hasLocal {
 		err = checkLength("local part", local)
@@ -174,13 +174,13 @@ func localpart(s string) (string, error) {
 	if !plainPart(s) {
 		mapped, err := precis.UsernameCaseMapped.String(s)
 		if err != nil {
-			return "", fmt.Errorf("local part: %w", err)
+			return "", errors.New("local part: it has characters that are not allowed, or not together")
 		}
 		s = mapped
 	}
 	// RFC 7622, section 3.3.1
 	if i := strings.IndexAny(s, `"&'/:<>@`); i >= 0 {
-		return "", fmt.Errorf("local part: %q is not allowed", s[i])
+		return "", fmt.Errorf("local part: %q is not allowed", s[i:i+1])
 	}
 	return s, checkLength("local part", s)
 }
@@ -189,7 +189,7 @@ func resourcepart(s string) (string, error) {
 	if !printableASCII(s) {
 		mapped, err := precis.OpaqueString.String(s)
 		if err != nil {
-			return "", fmt.Errorf("resource: %w", err)
+			return "", errors.New("resource: it has a character that is not allowed")
 		}
 		s = mapped
 	}
@@ -220,29 +220,66 @@ func domainpart(s string) (string, error) {
 	return u, checkLength("domain", u)
 }
 
-// toUnicode maps and validates a domain name. The name must also survive the
-// way back, as it is the A-label form that goes to DNS and TLS.
+// names are domain names as they are looked up (RFC 5891, section 5).
+func names() *idna.Profile {
+	return idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false), idna.Transitional(false), idna.VerifyDNSLength(true))
+}
+
+// toUnicode maps and validates a domain name. The name must also survive the way back, as
+// it is the A-label form that goes to DNS and TLS.
 func toUnicode(s string) (string, error) {
-	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false), idna.Transitional(false), idna.VerifyDNSLength(true))
+	profile := names()
 	u, err := profile.ToUnicode(s)
 	if err != nil {
-		return "", err
+		return "", nameError(s)
 	}
 	u = strings.TrimSuffix(u, ".") // an ideographic full stop is a dot only once it is mapped
 	if strings.HasSuffix(u, ".") {
-		return "", errors.New("empty label")
+		return "", nameError(s)
 	}
 	if i := strings.IndexFunc(u, notInName); i >= 0 {
-		return "", fmt.Errorf("%q is not allowed", []rune(u[i:])[0])
+		return "", notAllowed([]rune(u[i:])[0])
 	}
 	if _, err := profile.ToASCII(u); err != nil {
-		return "", err
+		return "", nameError(u)
 	}
 	if back, err := profile.ToUnicode(u); err != nil || back != u {
-		return "", errors.New("not a stable name")
+		return "", nameError(u)
 	}
 	return u, nil
 }
+
+// nameError says what is wrong with a name: package idna says it of a label, or of the
+// number of a character, in words for programmers.
+func nameError(s string) error {
+	profile := names()
+	s = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".").Replace(s) // which are dots (RFC 3490, section 3.1)
+	for _, r := range s {
+		_, within := profile.ToUnicode("a" + string(r) + "a")
+		_, alone := profile.ToUnicode(string(r)) // of a script that goes the other way
+		if within != nil && alone != nil || notInName(r) && r < utf8.RuneSelf {
+			return notAllowed(r)
+		}
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		switch ascii, err := idna.Punycode.ToASCII(label); {
+		case label == "":
+			return errors.New("empty before, after or between its dots")
+		case strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-"):
+			return fmt.Errorf("%q begins or ends with a hyphen", Clip(label, shown))
+		case err == nil && len(ascii) > 63:
+			return fmt.Errorf("%q is longer than 63 characters", Clip(label, shown))
+		case strings.HasPrefix(strings.ToLower(label), "xn--"):
+			return fmt.Errorf("%q encodes no name", Clip(label, shown))
+		}
+	}
+	if len(s) > 253 {
+		return errors.New("longer than 253 characters")
+	}
+	return errors.New("its characters are not allowed together")
+}
+
+func notAllowed(r rune) error { return fmt.Errorf("%q is not allowed", string(r)) }
 
 // notInName reports whether a character belongs to no name. For the sake of old names IDNA
 // allows some that look like separators, such as U+2044, a slash. RFC 5892 allows only those

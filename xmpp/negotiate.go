@@ -257,7 +257,7 @@ func (n *negotiation) write(flight []byte, elements ...*Element) error {
 }
 
 func (n *negotiation) lost(err error) error {
-	return fmt.Errorf("%w: %s with %s: %w", ErrLost, n.doing, n.addr, err)
+	return fmt.Errorf("%w: %s with %s: %w", ErrLost, n.doing, n.addr, plainly(err))
 }
 
 // silent is the error of a server that takes longer than tlsBudget.

@@ -169,7 +169,7 @@ func (s *Session) reason() error {
 var errClosed = errors.New("the session is closed")
 
 func (s *Session) lost(err error) error {
-	return fmt.Errorf("%w: %s: %w", ErrLost, s.addr, err)
+	return fmt.Errorf("%w: %s: %w", ErrLost, s.addr, plainly(err))
 }
 
 // Drop ends the session without closing its stream, as if the connection was lost: a

@@ -8,8 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // TLSMode is how TLS begins.
@@ -83,6 +85,9 @@ func tlsError(addr string, domain JID, err error) error {
 	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		d.Err = noRecord(string(header.RecordHeader[:]))
 	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert (RFC 8446, section 6)
+		d.Err = worded{err, "the server refused the handshake: " + strings.TrimPrefix(op.Err.Error(), "tls: ")}
+	}
 	verification := (*tls.CertificateVerificationError)(nil)
 	if !errors.As(err, &verification) || len(verification.UnverifiedCertificates) == 0 {
 		return d
@@ -91,14 +96,24 @@ func tlsError(addr string, domain JID, err error) error {
 	d.Pin = Pin(leaf)
 	var name x509.HostnameError
 	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	words := ""
 	switch {
 	case errors.As(err, &name):
-		d.Err = fmt.Errorf("its certificate is for %s, not %q: %w", certNames(leaf), domain.Domain, verification)
+		words = fmt.Sprintf("its certificate is for %s, not %q", certNames(leaf), domain.Domain)
 	case errors.As(err, &unknown):
-		d.Err = fmt.Errorf("its certificate for %s is from an authority that is not trusted here: %w", certNames(leaf), verification)
+		words = fmt.Sprintf("its certificate for %s is from an authority that is not trusted here", certNames(leaf))
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		words = fmt.Sprintf("its certificate for %s expired at %s", certNames(leaf), invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		if from := invalid.Cert.NotBefore; time.Now().Before(from) {
+			words = fmt.Sprintf("its certificate for %s is not yet valid: it begins at %s", certNames(leaf), from.UTC().Format(time.RFC3339))
+		}
+	case errors.Is(err, errPin):
+		words = errPin.Error()
 	default:
-		d.Err = verification
+		words = fmt.Sprintf("its certificate for %s is not valid: %s", certNames(leaf), strings.ReplaceAll(verification.Err.Error(), "x509: ", ""))
 	}
+	d.Err = worded{verification, words}
 	return d
 }
 
