@@ -33,10 +33,29 @@ type archived struct {
 
 func (m archived) name() string { return strconv.FormatInt(m.id, 10) }
 
-// archive makes of e what the account gets to see: without what claims to be a
+// archives is XEP-0313, with the ids of XEP-0359.
+func archives() feature {
+	return feature{
+		info: func(c *conn, user *account) []string {
+			if user == nil || c.faults.has("no-archive") {
+				return nil
+			}
+			return []string{nsMAM, nsSID}
+		},
+		requests: []handler{{"set", nsMAM, "query", true, query}},
+		passing:  archive,
+		faults: []kind{
+			{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
+			{"archive", "", "circle|stuck|fake|endless|bare|not-found|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered"},
+		},
+	}
+}
+
+// archive makes of a message what the account gets to see: without what claims to be a
 // stanza-id of it, and with the true one if it belongs into the archive (XEP-0359,
-// section 5), which keeps e itself.
-func (c *conn) archive(user *account, e *xmpp.Element, with xmpp.JID) {
+// section 5), which keeps the message itself.
+func archive(c *conn, p passing) {
+	user, e := p.user, p.e
 	if c.faults.has("no-archive") {
 		return
 	}
@@ -44,7 +63,7 @@ func (c *conn) archive(user *account, e *xmpp.Element, with xmpp.JID) {
 	if !isChat(e) || xmpp.Child(e, xmpp.NSClient, "body") == nil || xmpp.Child(e, nsHints, "no-store") != nil {
 		return
 	}
-	m := archived{time.Now().UnixMicro(), with.Bare(), e}
+	m := archived{time.Now().UnixMicro(), p.with.Bare(), e}
 	if n := len(user.archive); n > 0 {
 		m.id = max(m.id, user.archive[n-1].id+1)
 	}
@@ -147,25 +166,24 @@ func (a *account) find(id string, otherwise int64) (int64, bool) {
 }
 
 // query answers a query of c to its own archive (XEP-0313, section 4).
-func (c *conn) query(e, query *xmpp.Element) {
-	f, err := parseFilter(query)
+func query(c *conn, r request) (*xmpp.Element, string) {
+	if c.faults.has("no-archive") {
+		return nil, ""
+	}
+	f, err := parseFilter(r.payload)
 	if err != nil {
-		c.bounce(e, "modify", "bad-request")
-		return
+		c.bounce(r.iq, "modify", "bad-request")
+		return nil, silence
 	}
 	page, count, complete, ok := c.user.page(f)
 	fault, _ := c.faults.value("archive")
 	switch {
-	case fault == "silence":
-		return
-	case fault == "wait":
-		c.bounce(e, "wait", "internal-server-error")
-		return
+	case fault == "silence" || fault == "wait":
+		return nil, fault
 	case fault == "circle" || fault == "stuck" || fault == "fake" || fault == "endless" || fault == "bare":
 		page, complete = c.user.badPage(f, fault), false
 	case !ok || fault == "not-found" && f.after == "":
-		c.bounce(e, "cancel", "item-not-found")
-		return
+		return nil, "item-not-found"
 	}
 	fin := xmpp.NewElement(nsMAM, "fin")
 	if complete {
@@ -176,7 +194,7 @@ func (c *conn) query(e, query *xmpp.Element) {
 		if last = m.name(); i == 0 {
 			first = last
 		}
-		c.respond(c.found(m, xmpp.Attr(query, "queryid")))
+		c.respond(found(c, m, xmpp.Attr(r.payload, "queryid")))
 	}
 	if fault == "fake" || fault == "endless" {
 		last = xmpp.NewID()
@@ -184,7 +202,8 @@ func (c *conn) query(e, query *xmpp.Element) {
 	if fault != "bare" {
 		xmpp.Add(fin, resultSet(first, last, strconv.Itoa(count)))
 	}
-	c.respond(result(e, "", fin))
+	c.respond(result(r.iq, "", fin))
+	return nil, silence
 }
 
 // badPage is a page of an archive that misbehaves: of two messages, or none.
@@ -205,14 +224,14 @@ func (a *account) badPage(f filter, fault string) (page []archived) {
 }
 
 // found is a message that was found.
-func (c *conn) found(m archived, queryID string) *xmpp.Element {
+func found(c *conn, m archived, queryID string) *xmpp.Element {
 	e := m.e.Copy()
 	unsign(e, c.user.jid)
 	stamp := time.UnixMicro(m.id).UTC().Format("2006-01-02T15:04:05.000000Z")
-	found := xmpp.NewElement(nsMAM, "result", "id", m.name())
+	result := xmpp.NewElement(nsMAM, "result", "id", m.name())
 	if queryID != "" {
-		found.CreateAttr("queryid", queryID)
+		result.CreateAttr("queryid", queryID)
 	}
-	xmpp.Add(found, xmpp.Add(xmpp.NewElement(nsForward, "forwarded"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp), e))
-	return xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", c.user.jid.String(), "to", c.bound.jid.String()), found)
+	xmpp.Add(result, xmpp.Add(xmpp.NewElement(nsForward, "forwarded"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp), e))
+	return xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", c.user.jid.String(), "to", c.bound.jid.String()), result)
 }

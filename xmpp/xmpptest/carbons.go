@@ -8,26 +8,49 @@ import (
 
 const nsCarbons = "urn:xmpp:carbons:2" // XEP-0280
 
-// carbons turns copies for c on or off, and reports false for another request.
-func (c *conn) carbons(request *xmpp.Element) bool {
-	on := xmpp.Is(request, nsCarbons, "enable")
-	if !on && !xmpp.Is(request, nsCarbons, "disable") || c.faults.has("no-carbons") {
-		return false
+// carbons is XEP-0280.
+func carbons() feature {
+	return feature{
+		info: ofServer(nsCarbons),
+		requests: []handler{
+			{"set", nsCarbons, "enable", true, switchCarbons},
+			{"set", nsCarbons, "disable", true, switchCarbons},
+		},
+		passing: copies,
+		faults: []kind{
+			{"no-carbons", "", "", "refuses to send carbon copies (XEP-0280)"},
+		},
 	}
-	c.bound.carbons = on
-	return true
+}
+
+// switchCarbons turns copies for c on or off.
+func switchCarbons(c *conn, r request) (*xmpp.Element, string) {
+	if c.faults.has("no-carbons") {
+		return nil, ""
+	}
+	c.bound.carbons = r.payload.Tag == "enable"
+	return &xmpp.Element{}, ""
 }
 
 // copies sends a message that the account has received, or sent, to those of its other
 // sessions that want copies (XEP-0280). As with Prosody these need
 // not be available.
-func (c *conn) copies(user *account, kind string, e *xmpp.Element, others ...*session) {
+func copies(c *conn, m passing) {
+	user, e := m.user, m.e
+	private := xmpp.Children(e, nsCarbons, "private")
+	if m.kind == "received" { // as Prosody does
+		defer func() {
+			for _, p := range private {
+				e.RemoveChild(p)
+			}
+		}()
+	}
 	chat := xmpp.Attr(e, "type") == "chat" || isChat(e) && xmpp.Child(e, xmpp.NSClient, "body") != nil
-	if !chat || xmpp.Child(e, nsCarbons, "private") != nil || xmpp.Child(e, nsHints, "no-copy") != nil {
+	if !chat || len(private) > 0 || xmpp.Child(e, nsHints, "no-copy") != nil {
 		return
 	}
 	for _, there := range user.sessions {
-		if !there.carbons || slices.Contains(others, there) {
+		if !there.carbons || slices.Contains(m.sessions, there) {
 			continue
 		}
 		carbon := xmpp.NewElement(xmpp.NSClient, "message", "from", user.jid.String(), "to", there.jid.String())
@@ -35,6 +58,6 @@ func (c *conn) copies(user *account, kind string, e *xmpp.Element, others ...*se
 			carbon.CreateAttr("type", t)
 		}
 		forwarded := xmpp.Add(xmpp.NewElement(nsForward, "forwarded"), e.Copy())
-		c.deliver(there, xmpp.Add(carbon, xmpp.Add(xmpp.NewElement(nsCarbons, kind), forwarded)))
+		c.deliver(there, xmpp.Add(carbon, xmpp.Add(xmpp.NewElement(nsCarbons, m.kind), forwarded)))
 	}
 }

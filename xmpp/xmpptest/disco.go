@@ -16,26 +16,58 @@ const (
 	nsData       = "jabber:x:data"                  // XEP-0004
 )
 
-// disco answers XEP-0030 in the name of the server or, if user is not nil, of an
+// disco is XEP-0030.
+func disco() feature {
+	return feature{
+		info: func(_ *conn, user *account) []string {
+			if user != nil {
+				return []string{xmpp.NSDiscoInfo, nsDiscoItems}
+			}
+			return []string{xmpp.NSDiscoInfo, nsDiscoItems, nsRSM}
+		},
+		requests: []handler{{"get", xmpp.NSDiscoInfo, "query", false, discover}, {"get", nsDiscoItems, "query", false, discover}},
+		faults: []kind{
+			{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or there is none"},
+			{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
+			{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
+			{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},
+			{"disco-count", "", "N", "the count of a list of disco items in pages (XEP-0059) is N"},
+			{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered; with deep the answer has 100 levels"},
+			{"disco-text", "", "TEXT", "what disco names is named so: identities, items, a feature, the value of a field"},
+		},
+	}
+}
+
+// ofServer are features of the server alone.
+func ofServer(all ...string) func(*conn, *account) []string {
+	return func(_ *conn, user *account) []string {
+		if user != nil {
+			return nil
+		}
+		return all
+	}
+}
+
+// discover answers in the name of the server or, if user is not nil, of an
 // account. Without a payload it returns the condition to refuse with.
 //
 // The server has no items but those of the fault disco-tree: nodes 1, 2, and so on,
 // whose items are 1.1, 1.2, and so on.
-func (c *conn) disco(request *xmpp.Element, user *account) (payload *xmpp.Element, condition string) {
-	node := xmpp.Attr(request, "node")
-	width, known := c.discoWidth(node)
+func discover(c *conn, r request) (payload *xmpp.Element, condition string) {
+	user, node := r.user, xmpp.Attr(r.payload, "node")
+	width, known := c.faults.discoWidth(node)
 	switch {
 	case node != "" && (user != nil || !known):
 		return nil, "item-not-found"
-	case xmpp.Namespace(request) == xmpp.NSDiscoInfo:
-		payload = c.discoInfo(user)
+	case xmpp.Namespace(r.payload) == xmpp.NSDiscoInfo:
+		payload = discoInfo(c, user)
 		if kind, ok := c.faults.value("account-info"); ok && user != nil {
-			return c.accountInfo(kind, payload)
+			return accountInfo(c, kind, payload)
 		}
 	case user != nil:
 		payload = resources(user)
 	default:
-		payload = c.discoItems(request, node, width)
+		payload = discoItems(c, r.payload, node, width)
 	}
 	if node != "" {
 		payload.CreateAttr("node", node)
@@ -60,9 +92,9 @@ func Deep(levels int) *xmpp.Element {
 
 // discoWidth returns how many items a node of the tree has, and whether there is
 // such a node.
-func (c *conn) discoWidth(node string) (int, bool) {
+func (fs faults) discoWidth(node string) (int, bool) {
 	width, depth := 0, 0
-	if value, ok := c.faults.value("disco-tree"); ok {
+	if value, ok := fs.value("disco-tree"); ok {
 		width, depth, _ = treeSize(value)
 	}
 	level := 0
@@ -82,7 +114,7 @@ func treeSize(value string) (width, depth int, ok bool) {
 
 // discoItems is a page of the items of a node (XEP-0059). Their ids in the result
 // set are their numbers.
-func (c *conn) discoItems(request *xmpp.Element, node string, width int) *xmpp.Element {
+func discoItems(c *conn, request *xmpp.Element, node string, width int) *xmpp.Element {
 	list := xmpp.NewElement(nsDiscoItems, "query")
 	item := func(attrs ...string) {
 		xmpp.Add(list, xmpp.NewElement(nsDiscoItems, "item", append(attrs, "jid", c.s.Domain)...))
@@ -108,7 +140,7 @@ func (c *conn) discoItems(request *xmpp.Element, node string, width int) *xmpp.E
 	last := min(first+page-1, width)
 	for i := first; i <= last; i++ {
 		n := strconv.Itoa(i)
-		item("node", strings.TrimPrefix(node+"."+n, "."), "name", c.discoText("Item "+n))
+		item("node", strings.TrimPrefix(node+"."+n, "."), "name", c.faults.discoText("Item "+n))
 	}
 	if c.faults.has("disco-loop") {
 		item("node", node)
@@ -136,8 +168,8 @@ func resultSet(first, last, count string) *xmpp.Element {
 }
 
 // discoText is a text, or what the fault disco-text puts in its place.
-func (c *conn) discoText(text string) string {
-	if t, ok := c.faults.value("disco-text"); ok {
+func (fs faults) discoText(text string) string {
+	if t, ok := fs.value("disco-text"); ok {
 		return t
 	}
 	return text
@@ -154,32 +186,34 @@ func resources(user *account) *xmpp.Element {
 	return items
 }
 
-func (c *conn) discoInfo(user *account) *xmpp.Element {
+func discoInfo(c *conn, user *account) *xmpp.Element {
 	info := xmpp.NewElement(xmpp.NSDiscoInfo, "query")
 	identity := func(category, kind, name string) {
 		xmpp.Add(info, xmpp.NewElement(xmpp.NSDiscoInfo, "identity", "category", category, "type", kind, "name", name))
 	}
-	features := []string{xmpp.NSDiscoInfo, nsDiscoItems, xmpp.NSPing}
+	var all []string
+	for _, f := range c.s.features {
+		if f.info != nil {
+			all = append(all, f.info(c, user)...)
+		}
+	}
 	if user != nil {
 		identity("account", "registered", "")
-		if !c.faults.has("no-archive") {
-			features = append(features, nsMAM, nsSID)
-		}
 	} else {
-		identity("server", "im", c.discoText("xmpptest"))
-		features = append(features, nsRoster, nsRSM, nsCarbons, nsTime, c.discoText("msgoffline"))
+		identity("server", "im", c.faults.discoText("xmpptest"))
+		all = append(all, c.faults.discoText("msgoffline"))
 	}
-	for _, f := range features {
+	for _, f := range all {
 		info.CreateElement("feature").CreateAttr("var", f)
 	}
 	if user == nil {
-		xmpp.Add(info, c.contacts())
+		xmpp.Add(info, serverContacts(c))
 	}
 	return info
 }
 
 // accountInfo is the answer to disco#info of an account with a fault of that kind.
-func (c *conn) accountInfo(kind string, info *xmpp.Element) (payload *xmpp.Element, condition string) {
+func accountInfo(c *conn, kind string, info *xmpp.Element) (payload *xmpp.Element, condition string) {
 	asked := c.infoAsked
 	c.infoAsked = true
 	switch kind {
@@ -197,7 +231,7 @@ func (c *conn) accountInfo(kind string, info *xmpp.Element) (payload *xmpp.Eleme
 }
 
 // contacts is the form of XEP-0157 (XEP-0128).
-func (c *conn) contacts() *xmpp.Element {
+func serverContacts(c *conn) *xmpp.Element {
 	form := xmpp.NewElement(nsData, "x", "type", "result")
 	field := func(name, kind string, values ...string) {
 		f := xmpp.NewElement(nsData, "field", "var", name, "type", kind)
@@ -207,7 +241,7 @@ func (c *conn) contacts() *xmpp.Element {
 		xmpp.Add(form, f)
 	}
 	field("FORM_TYPE", "hidden", "http://jabber.org/network/serverinfo")
-	field("abuse-addresses", "list-multi", "mailto:abuse@"+c.s.Domain, c.discoText("xmpp:abuse@"+c.s.Domain))
+	field("abuse-addresses", "list-multi", "mailto:abuse@"+c.s.Domain, c.faults.discoText("xmpp:abuse@"+c.s.Domain))
 	field("admin-addresses", "list-multi")
 	return form
 }

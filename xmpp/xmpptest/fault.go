@@ -48,8 +48,9 @@ type kind struct {
 	doc   string
 }
 
+// kinds are the faults of all features, and those of streams, logins, binding and routing.
 func kinds() []kind {
-	return []kind{
+	all := []kind{
 		{"silence", "PHASE", "", "reads on and says no more; at confirm and ack: leaves those unanswered, and goes on"},
 		{"close", "PHASE", "", "closes the TCP connection, without a closing tag or a TLS alert"},
 		{"reset", "PHASE", "", "resets the TCP connection"},
@@ -83,13 +84,6 @@ func kinds() []kind {
 		{"high-iterations", "", "", "2147483648 iterations"},
 		{"message-in-sasl", "", "", "a message between the challenge and <success/>"},
 
-		{"no-sm", "", "", "does not offer stream management (XEP-0198) and refuses it"},
-		{"no-resume", "", "", "manages streams, but lets no session be resumed"},
-		{"resume-failed", "", "", "fails to resume any session, as if it did not exist"},
-		{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
-		{"bad-resumed", "", "too-high|no-count|other", "resumes sessions with such a count, or another session than it says"},
-		{"long-sm-id", "", "N", "its ids for sessions have N bytes more"},
-
 		{"bind-other", "", "", "binds an address of another domain"},
 		{"bind-error", "", "CONDITION", "answers each bind request so"},
 		{"bind-conflict", "", "", "answers a bind request that names a resource with conflict"},
@@ -101,23 +95,13 @@ func kinds() []kind {
 		{"bounce-from", "", "JID", "error bounces come from that address"},
 		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
 
-		{"no-carbons", "", "", "refuses to send carbon copies (XEP-0280)"},
-		{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
-		{"archive", "", "circle|stuck|fake|endless|bare|not-found|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered"},
-		{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or there is none"},
-		{"max-bytes", "", "N", "announces that it takes stanzas of N bytes (XEP-0478); it takes larger ones"},
-		{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
-
-		{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
-		{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
-		{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},
-		{"disco-count", "", "N", "the count of a list of disco items in pages (XEP-0059) is N"},
-		{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered; with deep the answer has 100 levels"},
-		{"disco-text", "", "TEXT", "what disco names is named so: identities, items, a feature, the value of a field"},
-
 		{"byte-by-byte", "", "", "each byte is a write of its own"},
 		{"one-segment", "", "", "waits 20 ms before each write for more to put into it"},
 	}
+	for _, f := range features() {
+		all = append(all, f.faults...)
+	}
+	return all
 }
 
 // Faults returns a line for each kind of fault: how it is written, a tab, what it does.

@@ -1,16 +1,12 @@
 package xmpptest
 
 import (
-	"cmp"
 	"time"
 
 	"xmppkit/xmpp"
 )
 
-const (
-	nsDelay = "urn:xmpp:delay" // XEP-0203
-	nsTime  = "urn:xmpp:time"  // XEP-0202
-)
+const nsDelay = "urn:xmpp:delay" // XEP-0203
 
 // maxKept is how many messages are kept for one account, and how many stanzas that
 // its client has not acknowledged for one session.
@@ -18,10 +14,12 @@ const maxKept = 10_000
 
 // handle is called for each element of a session.
 func (c *conn) handle(e *xmpp.Element) error {
-	switch {
-	case xmpp.Namespace(e) == nsSM:
-		return c.manage(e)
-	case !isStanza(e):
+	if !isStanza(e) {
+		for _, f := range c.s.features {
+			if f.ns == xmpp.Namespace(e) && f.stream != nil {
+				return f.stream(c, e)
+			}
+		}
 		return streamError{condition: "unsupported-stanza-type"}
 	}
 	if !c.started {
@@ -159,19 +157,14 @@ func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	user := c.s.accounts[to.Local]
 	if user != c.user {
 		sent := e.Copy()
-		c.archive(c.user, sent, to)
-		c.copies(c.user, "sent", sent, c.bound)
+		c.pass(passing{c.user, "sent", sent, to, []*session{c.bound}})
 	}
 	if user == nil {
 		c.bounce(e, "cancel", "service-unavailable")
 		return
 	}
-	c.archive(user, e, c.user.jid)
 	there := user.recipients(e, to.Resource)
-	c.copies(user, "received", e, there...)
-	for _, p := range xmpp.Children(e, nsCarbons, "private") { // as Prosody does
-		e.RemoveChild(p)
-	}
+	c.pass(passing{user, "received", e, c.user.jid, there})
 	for _, r := range there {
 		c.deliver(r, e)
 	}
@@ -215,13 +208,13 @@ func (a *account) recipients(e *xmpp.Element, resource string) []*session {
 // owner has not subscribed the sender to its presence.
 func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	kind := xmpp.Attr(e, "type")
-	request := kind == "get" || kind == "set"
+	asks := kind == "get" || kind == "set"
 	children := e.ChildElements()
-	if xmpp.Attr(e, "id") == "" || request && len(children) != 1 || !request && kind != "result" && kind != "error" {
+	if xmpp.Attr(e, "id") == "" || asks && len(children) != 1 || !asks && kind != "result" && kind != "error" {
 		c.bounce(e, "modify", "bad-request")
 		return
 	}
-	if request && c.faults.has("forged-reply") {
+	if asks && c.faults.has("forged-reply") {
 		c.forge(e)
 	}
 	if c.faults.has("echo") {
@@ -232,33 +225,14 @@ func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 		c.deliver(user.sessions[to.Resource], e)
 		return
 	}
-	if !request {
+	if !asks {
 		return
 	}
-	var answer *xmpp.Element
-	var condition string
-	switch {
-	case to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)):
-	case user == c.user && kind == "set" && xmpp.Is(children[0], nsMAM, "query") && !c.faults.has("no-archive"):
-		c.query(e, children[0])
+	if to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)) {
+		c.bounce(e, "cancel", "service-unavailable")
 		return
-	case user == c.user && kind == "set" && c.carbons(children[0]):
-		answer = &xmpp.Element{}
-	case user == c.user && xmpp.Is(children[0], nsRoster, "query"):
-		c.rosterIQ(e, kind, children[0])
-		return
-	case kind == "get":
-		answer, condition = c.answer(children[0], user)
 	}
-	switch {
-	case condition == "silence":
-	case condition == "wait":
-		c.bounce(e, "wait", "internal-server-error")
-	case answer == nil:
-		c.bounce(e, "cancel", cmp.Or(condition, "service-unavailable"))
-	default:
-		c.respond(result(e, to.String(), answer))
-	}
+	c.answer(request{e, children[0], kind == "set", user}, to.String())
 }
 
 // mayAsk reports whether user lets c see its presence.
@@ -280,20 +254,4 @@ func result(e *xmpp.Element, from string, payload *xmpp.Element) *xmpp.Element {
 		xmpp.Add(r, payload)
 	}
 	return r
-}
-
-// answer returns the payload of the answer to a request to the server, or to an
-// account on its behalf: the element without a name for an answer without a
-// payload, nil for a refusal, with its condition if that is a special one.
-func (c *conn) answer(request *xmpp.Element, user *account) (payload *xmpp.Element, condition string) {
-	switch {
-	case xmpp.Is(request, xmpp.NSPing, "ping"):
-		return &xmpp.Element{}, ""
-	case xmpp.Is(request, nsTime, "time"):
-		return xmpp.Add(xmpp.NewElement(nsTime, "time"), xmpp.NewText(nsTime, "tzo", "+00:00"),
-			xmpp.NewText(nsTime, "utc", time.Now().UTC().Format(time.RFC3339))), ""
-	case xmpp.Is(request, xmpp.NSDiscoInfo, "query"), xmpp.Is(request, nsDiscoItems, "query"):
-		return c.disco(request, user)
-	}
-	return nil, ""
 }

@@ -74,6 +74,7 @@ type Server struct {
 	Domain string // must not be changed
 
 	config    Config
+	features  []feature
 	ca        *Authority
 	key       *ecdsa.PrivateKey
 	cert      tls.Certificate
@@ -118,6 +119,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		Domain:   domain.Domain,
 		config:   config,
+		features: features(),
 		conns:    make(map[*conn]bool),
 		accounts: make(map[string]*account),
 	}

@@ -12,11 +12,6 @@ import (
 	"xmppkit/xmpp/internal/wire"
 )
 
-const (
-	nsRosterVer   = "urn:xmpp:features:rosterver"    // RFC 6121, section 2.6.1
-	nsPreApproval = "urn:xmpp:features:pre-approval" // RFC 6121, section 3.4.1
-)
-
 // A streamError ends a stream (RFC 6120, section 4.9).
 type streamError struct{ condition, text string }
 
@@ -344,19 +339,13 @@ func (c *conn) fail(f saslFailure) {
 // that stands in its place (XEP-0198, section 5). Nothing else is served before that
 // (RFC 6120, section 7.1).
 func (c *conn) bind() error {
-	features := []*xmpp.Element{
-		xmpp.NewElement(xmpp.NSBind, "bind"),
-		xmpp.NewElement(nsRosterVer, "ver"),
-		xmpp.NewElement(nsPreApproval, "sub"),
+	offer := []*xmpp.Element{xmpp.NewElement(xmpp.NSBind, "bind")}
+	for _, f := range c.s.features {
+		if f.offer != nil {
+			offer = append(offer, f.offer(c)...)
+		}
 	}
-	if !c.faults.has("no-sm") {
-		features = append(features, xmpp.NewElement(nsSM, "sm"))
-	}
-	if most, ok := c.faults.value("max-bytes"); ok {
-		limit := xmpp.NewText(xmpp.NSLimits, "max-bytes", most)
-		features = append(features, xmpp.Add(xmpp.NewElement(xmpp.NSLimits, "limits"), limit))
-	}
-	if err := c.open(features, "restart"); err != nil {
+	if err := c.open(offer, "restart"); err != nil {
 		return err
 	}
 	for bound := false; !bound; {
@@ -368,7 +357,7 @@ func (c *conn) bind() error {
 		resume := xmpp.Is(e, nsSM, "resume") && !c.faults.has("no-sm")
 		switch {
 		case xmpp.Is(e, nsSM, "enable"):
-			c.refuse("unexpected-request")
+			refuse(c, "unexpected-request")
 			continue
 		case !resume && (!xmpp.Is(e, xmpp.NSClient, "iq") || xmpp.Attr(e, "type") != "set" || request == nil):
 			return streamError{"not-authorized", "bind a resource first"}
@@ -377,7 +366,7 @@ func (c *conn) bind() error {
 			return err
 		}
 		if resume {
-			bound, err = c.resume(e)
+			bound, err = reconnect(c, e)
 		} else {
 			resource, _ := xmpp.Text(request, xmpp.NSBind, "resource")
 			bound, err = c.bindResource(e, resource)

@@ -1,0 +1,102 @@
+package xmpptest
+
+import (
+	"cmp"
+	"slices"
+
+	"xmppkit/xmpp"
+)
+
+// A feature is what the server can beyond streams, routing and presence: all of it is in one
+// file, and its name in features. What a feature does not have is nil.
+type feature struct {
+	// offer is in the features of the stream after login.
+	offer func(c *conn) []*xmpp.Element
+
+	// info is what disco#info names, of an account or, without a user, of the server.
+	info func(c *conn, user *account) []string
+
+	// requests are those that the server answers, in its own name or that of an account.
+	requests []handler
+
+	// passing is called with each message before it is delivered, once for each of the two
+	// accounts that it concerns.
+	passing func(c *conn, m passing)
+
+	// stream is called with each element of a session that is in the namespace ns, and is no
+	// stanza.
+	ns     string
+	stream func(c *conn, e *xmpp.Element) error
+
+	faults []kind
+}
+
+// features are in the order in which they are announced, and see messages.
+func features() []feature {
+	return []feature{disco(), pings(), rosters(), archives(), carbons(), clocks(), management(), limits()}
+}
+
+// A handler answers one kind of request.
+type handler struct {
+	kind     string // "get", "set", or "" for both
+	ns, name string
+	own      bool // only of an account's own sessions
+
+	// answer returns the payload: the element without a name for an answer without one, nil
+	// for a refusal, with its condition if that is a special one. With the condition silence
+	// there is no other answer than what it has given itself.
+	answer func(c *conn, r request) (payload *xmpp.Element, condition string)
+}
+
+const silence = "silence"
+
+// A request is one to the server or, on its behalf, to an account. The server is locked.
+type request struct {
+	iq, payload *xmpp.Element
+	set         bool
+	user        *account // nil for the server
+}
+
+// answer answers a request that nobody else does.
+func (c *conn) answer(r request, from string) {
+	switch payload, condition := c.handlerOf(r)(c, r); {
+	case condition == silence:
+	case condition == "wait":
+		c.bounce(r.iq, "wait", "internal-server-error")
+	case payload == nil:
+		c.bounce(r.iq, "cancel", cmp.Or(condition, "service-unavailable"))
+	default:
+		c.respond(result(r.iq, from, payload))
+	}
+}
+
+// handlerOf returns what answers a request. What nobody answers is refused.
+func (c *conn) handlerOf(r request) func(*conn, request) (*xmpp.Element, string) {
+	for _, f := range c.s.features {
+		if i := slices.IndexFunc(f.requests, func(h handler) bool { return h.is(c, r) }); i >= 0 {
+			return f.requests[i].answer
+		}
+	}
+	return func(*conn, request) (*xmpp.Element, string) { return nil, "" }
+}
+
+func (h handler) is(c *conn, r request) bool {
+	return (h.kind == "" || r.set == (h.kind == "set")) && xmpp.Is(r.payload, h.ns, h.name) && (!h.own || r.user == c.user)
+}
+
+// passing is a message that an account has sent or received.
+type passing struct {
+	user     *account
+	kind     string // "sent" or "received"
+	e        *xmpp.Element
+	with     xmpp.JID   // the other one
+	sessions []*session // those that have it already, or will
+}
+
+func (c *conn) pass(m passing) {
+	for _, f := range c.s.features {
+		if f.passing != nil {
+			f.passing(c, m)
+		}
+	}
+}
