@@ -220,7 +220,29 @@ func TestQueueBudget(t *testing.T) {
 			t.Errorf("%d are handled, and %d were yielded", s.Resumption().Handled, len(kept))
 		}
 	})
-	bubble(t, func(t *testing.T) { // who takes all of it lets the reader wait
+	bubble(t, func(t *testing.T) { // what was read counts no more
+		s, p := connect(t)
+		go func() {
+			for range 40 {
+				p.write(message)
+			}
+		}()
+		n := 0
+		for _, err := range s.Stanzas(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n == 40 {
+				break
+			}
+		}
+	})
+}
+
+// With Options.Pause the reader waits for room, as long as somebody can make some.
+func TestQueuePause(t *testing.T) {
+	message := "<message id='1'><body>" + strings.Repeat("x", 1<<20) + "</body></message>"
+	bubble(t, func(t *testing.T) { // a loop over all of Stanzas makes room
 		s, p := connect(t, func(o *xmpp.Options) { o.Pause, o.KeepAlive = true, time.Minute })
 		var written atomic.Int64
 		asked := async(func() (*xmpp.Element, error) { return p.next(), nil })
@@ -248,7 +270,7 @@ func TestQueueBudget(t *testing.T) {
 			t.Error(a.Err)
 		}
 	})
-	bubble(t, func(t *testing.T) { // but whoever waits for an answer cannot take anything
+	bubble(t, func(t *testing.T) { // a call that waits for an answer does not
 		s, p := connectManaged(t, func(o *xmpp.Options) { o.Pause = true })
 		go func() {
 			for range 100 {
@@ -265,7 +287,7 @@ func TestQueueBudget(t *testing.T) {
 			t.Errorf("%d were kept: %v", len(kept), end)
 		}
 	})
-	bubble(t, func(t *testing.T) { // and what pauses can be closed
+	bubble(t, func(t *testing.T) { // a session that pauses can be closed
 		s, p := connect(t, func(o *xmpp.Options) { o.Pause = true })
 		go func() {
 			for range 100 {
@@ -277,23 +299,6 @@ func TestQueueBudget(t *testing.T) {
 		s.Close()
 		if took := time.Since(started); took > time.Second {
 			t.Errorf("closing took %s", took)
-		}
-	})
-	bubble(t, func(t *testing.T) { // what was read counts no more
-		s, p := connect(t)
-		go func() {
-			for range 40 {
-				p.write(message)
-			}
-		}()
-		n := 0
-		for _, err := range s.Stanzas(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n++; n == 40 {
-				break
-			}
 		}
 	})
 }
