@@ -113,13 +113,13 @@ __xmppkit_offer() {
     COMPREPLY+=("$REPLY")
 }
 
-# __xmppkit_commands offers the commands that begin with $1. Those with a directory are
-# files.
+# __xmppkit_commands offers the programs that begin with $1: no shell runs them. Those with
+# a directory are files.
 __xmppkit_commands() {
     local name
     [[ $1 != *[![:alnum:]._+-]* ]] || return
     while IFS= read -r name; do
-        __xmppkit_offer "$name"
+        ! type -P -- "$name" >/dev/null || __xmppkit_offer "$name"
     done < <(compgen -c -- "$1" | sort -u)
 }
 
