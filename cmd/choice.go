@@ -59,7 +59,11 @@ func (c *config) chosen(name string, w who) (choice, error) {
 	if name != "" {
 		ch.sections = append(ch.sections, c.accounts[name].of(own, account))
 	}
-	ch.sections = append(ch.sections, c.defaults.of(c.defaults.get("jid"), account))
+	owner := c.defaults.get("jid")
+	if name == "" { // what names nobody is, beside XMPP_JID, for that one
+		owner = cmp.Or(owner, w.envJID)
+	}
+	ch.sections = append(ch.sections, c.defaults.of(owner, account))
 	return ch, nil
 }
 
@@ -79,7 +83,7 @@ func (c *config) chooseSection(w who) (string, error) {
 		return w.envAccount, c.know(w.envAccount)
 	case w.jid == "" && w.envJID == "":
 		return c.defaultAccount, c.know(c.defaultAccount)
-	case w.envAccount != "" && c.has(w.envAccount) && (c.owner(w.envAccount) == "" || sameAccount(c.owner(w.envAccount), w.jid)):
+	case w.envAccount != "" && c.has(w.envAccount) && sameAccount(cmp.Or(c.owner(w.envAccount), w.envJID, w.jid), w.jid):
 		return w.envAccount, nil
 	}
 	jid, names := cmp.Or(w.jid, w.envJID), []string(nil)

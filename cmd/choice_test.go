@@ -111,6 +111,8 @@ func TestChoose(t *testing.T) {
 		{"", nil, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
 		{"", map[string]string{"XMPP_JID": "@"}, "", exit.Usage, `XMPP_JID: malformed JID`},
+		{"[account.x]\npassword='px'", with("x"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
+		{"password='pt'", map[string]string{"XMPP_JID": "juliet@b.example"}, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"", juliet, "--jid=", exit.Config, "no account: --jid is empty"},
 		{"", juliet, "--account=", exit.Config, "no account: --account is empty"},
 		{"", nil, "-j @", exit.Usage, `--jid: malformed JID`},
@@ -123,6 +125,11 @@ func TestChoose(t *testing.T) {
 		got, w := chosen(t, test.config, "", test.vars, strings.Fields(test.args)...)
 		if w.code != test.code || !strings.Contains(w.err, test.text) || got != "" {
 			t.Errorf("%v %s: %d %s, %s", test.vars, test.args, w.code, w.err, got)
+		}
+	}
+	for _, args := range [][]string{{"-j", "romeo@c.example"}, {"-a", "r"}} { // what names nobody is for all
+		if got, w := chosen(t, "password='pt'\n[account.r]\njid='romeo@c.example'", "", nil, args...); got != "romeo@c.example pt  false" {
+			t.Errorf("%q: %s, %s", args, got, w.err)
 		}
 	}
 	_, w := chosen(t, twoAccounts, "", juliet, "-v", "-a", "r")

@@ -136,19 +136,26 @@ func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory, err error) {
 	if file == "" {
 		return before, nil
 	}
-	b, err := readState(file)
-	if err == nil && b != nil {
-		before, err = parseMemory(b)
-		if err != nil {
-			err = fmt.Errorf("%s is damaged: %w", file, err)
-		}
-	}
+	before, err = readMemory(file)
 	*o.Memory = before
 	if err != nil {
 		env.trace("what is known of earlier logins cannot be used: %v", err)
 		o.Memory.NoPlain = true
 	}
 	return before, err
+}
+
+// readMemory reads what is kept of logins: nothing if there is no file.
+func readMemory(file string) (xmpp.Memory, error) {
+	b, err := readState(file)
+	if b == nil || err != nil {
+		return xmpp.Memory{}, err
+	}
+	m, err := parseMemory(b)
+	if err != nil {
+		return m, fmt.Errorf("%s is damaged: %w", file, err)
+	}
+	return m, nil
 }
 
 // parseMemory parses what is kept of logins, all of it.
@@ -184,7 +191,11 @@ func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
 	if file == "" || *o.Memory == before {
 		return
 	}
-	b, err := json.Marshal(o.Memory)
+	kept := *o.Memory
+	if now, err := readMemory(file); err == nil { // another login may have been better meanwhile
+		kept.NoPlain = kept.NoPlain || now.NoPlain
+	}
+	b, err := json.Marshal(kept)
 	if err == nil {
 		err = writeFile(file, b)
 	}

@@ -70,6 +70,11 @@ func TestState(t *testing.T) {
 	if got, err := e.remember(&again); err != nil || got != (xmpp.Memory{NoPlain: true}) || *again.Memory != got {
 		t.Errorf("%+v, %v", got, err)
 	}
+	// One that ends later, and knew nothing of that, takes nothing back.
+	e.store(xmpp.Options{JID: jid, Memory: &xmpp.Memory{TLSUnique: true}}, xmpp.Memory{})
+	if got, err := e.remember(&again); err != nil || got != (xmpp.Memory{NoPlain: true, TLSUnique: true}) {
+		t.Errorf("%+v, %v", got, err)
+	}
 	if all, _ := os.ReadDir(e.flags.stateDir); len(all) != 1 {
 		t.Errorf("left behind: %v", all)
 	}
