@@ -66,9 +66,10 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "cmd/files", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
 		"cmd/exit":           {},
+		"cmd/files":          {},
 		"cmd/stdio":          {"internal/aside"},
 		"internal/aside":     {},
 		"output":             {},

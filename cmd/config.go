@@ -17,6 +17,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 )
 
@@ -192,16 +193,16 @@ func (env *Env) loadConfig(file string) (config, error) {
 	var f *os.File
 	if !isStdin(file) {
 		var err error
-		if f, err = openFile(file); err != nil {
+		if f, err = files.Open(file); err != nil {
 			return config{}, exit.Inputf("configuration: %w", err)
 		}
 		defer f.Close()
-		if err := trustedPath(file, f); err != nil {
-			return config{}, exit.Configf(hintOf(err), "configuration: %w", err)
+		if err := files.TrustedPath(file, f); err != nil {
+			return config{}, exit.Configf(files.Hint(err), "configuration: %w", err)
 		}
 		in = f
 	}
-	text, err := readSmall(file, in)
+	text, err := files.ReadSmall(file, in)
 	if err != nil {
 		return config{}, exit.Inputf("configuration: %w", err)
 	}
@@ -210,10 +211,10 @@ func (env *Env) loadConfig(file string) (config, error) {
 		return config{}, exit.Configf("", "%w", err)
 	}
 	if f != nil && c.holdsPassword() {
-		err = private(file, f)
+		err = files.Private(file, f)
 	}
-	if e, ok := errors.AsType[*untrusted](err); ok {
-		return config{}, exit.Configf(e.hint, "%s holds a password and %s", file, e.what)
+	if e, ok := errors.AsType[*files.Untrusted](err); ok {
+		return config{}, exit.Configf(e.Hint, "%s holds a password and %s", file, e.What)
 	}
 	if err != nil {
 		return config{}, exit.Inputf("configuration: %w", err)

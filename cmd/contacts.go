@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 )
 
@@ -26,7 +27,7 @@ func (env *Env) cachedRoster(account xmpp.JID) *xmpp.Roster {
 	if name == "" {
 		return nil
 	}
-	b, err := readState(name)
+	b, err := files.ReadState(name)
 	if err == nil && b == nil {
 		return nil
 	}
@@ -76,7 +77,7 @@ func (env *Env) keepRoster(account xmpp.JID, r, known *xmpp.Roster) {
 	}
 	b, err := json.Marshal(rosterFile{rosterFormat, account.Bare(), r.Version, r.Sorted()})
 	if err == nil {
-		err = writeFile(name, b)
+		err = files.WriteState(name, b)
 	}
 	if err != nil {
 		env.trace("could not save the roster: %v", err)

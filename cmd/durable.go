@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 )
 
@@ -72,7 +73,7 @@ func (env *Env) openPosition(name string, account xmpp.JID) (*position, error) {
 		return nil, exit.Configf("--state-dir or XDG_STATE_HOME", "--durable: there is no state directory")
 	}
 	p, err := openPositionFile(file, account.Bare())
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, files.ErrLocked) {
 		return nil, &exit.Error{Code: exit.Temporary, Class: "config", Err: fmt.Errorf("--durable %s: another listener of that name is running", name)}
 	}
 	if err != nil {
@@ -82,16 +83,14 @@ func (env *Env) openPosition(name string, account xmpp.JID) (*position, error) {
 }
 
 func stateError(err error) error {
-	return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("--durable: %w", err), Hint: hintOf(err)}
+	return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("--durable: %w", err), Hint: files.Hint(err)}
 }
 
-var errLocked = errors.New("it is locked")
-
 func openPositionFile(file string, account xmpp.JID) (*position, error) {
-	f, err := openState(file, os.O_RDWR)
+	f, err := files.OpenState(file, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = createFile(file, newState(account)); err == nil {
-			f, err = openState(file, os.O_RDWR)
+		if err = files.CreateState(file, newState(account)); err == nil {
+			f, err = files.OpenState(file, os.O_RDWR)
 		}
 	}
 	if err != nil {
@@ -106,7 +105,7 @@ func openPositionFile(file string, account xmpp.JID) (*position, error) {
 }
 
 func readPosition(f *os.File, account xmpp.JID) (*position, error) {
-	if err := lockFile(f); err != nil {
+	if err := files.Lock(f); err != nil {
 		return nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxPosition))

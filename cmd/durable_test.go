@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 )
 
@@ -161,7 +162,7 @@ func TestPositionRace(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			if err := createFile(file, newState(jid("romeo@localhost"))); err != nil {
+			if err := files.CreateState(file, newState(jid("romeo@localhost"))); err != nil {
 				t.Error(err)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 
 	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 	"xmppkit/internal/aside"
 	"xmppkit/xmpp"
 )
@@ -23,9 +24,6 @@ import (
 const (
 	passwordWays = "set XMPP_PASSWORD, or give --password-file or --password-command, or password in the configuration file, " +
 		"or the systemd credential xmppkit.password; on a terminal it is asked for"
-
-	// maxSmall bounds the files that are read as a whole, and a password.
-	maxSmall = 1 << 20
 )
 
 // password obtains the password of an account: from where the first of the flags, the
@@ -130,13 +128,13 @@ func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
 		return waitFor(ctx, "the password", func() (string, error) { return firstLine(env.In) })
 	}
 	return waitFor(ctx, "the password from "+file, func() (string, error) {
-		f, err := openFile(file)
+		f, err := files.Open(file)
 		if err != nil {
 			return "", exit.Inputf("password file: %w", err)
 		}
 		defer f.Close()
-		if err := private(file, f); err != nil {
-			return "", exit.Configf(hintOf(err), "password file %w", err)
+		if err := files.Private(file, f); err != nil {
+			return "", exit.Configf(files.Hint(err), "password file %w", err)
 		}
 		return firstLine(f)
 	})
@@ -176,7 +174,7 @@ func (env *Env) passwordCommand(ctx context.Context, command string) (string, er
 // service can read it. That may be by an access control list, so the mode would mislead.
 func credential(ctx context.Context, file string) (string, error) {
 	return waitFor(ctx, "the password from "+file, func() (string, error) {
-		f, err := openFile(file)
+		f, err := files.Open(file)
 		if err != nil {
 			return "", exit.Inputf("systemd credential: %w", err)
 		}
@@ -207,7 +205,7 @@ var errNoTerminal = errors.New("no terminal to ask for it")
 // firstLine returns the first line of r without its end, LF or CRLF, and nothing else
 // taken away.
 func firstLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxSmall)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(r, files.MaxSmall)).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return "", exit.Inputf("read the password: %w", err)
 	}
@@ -218,7 +216,7 @@ func firstLine(r io.Reader) (string, error) {
 type firstBytes []byte
 
 func (b *firstBytes) Write(p []byte) (int, error) {
-	*b = append(*b, p[:min(len(p), maxSmall-len(*b))]...)
+	*b = append(*b, p[:min(len(p), files.MaxSmall-len(*b))]...)
 	return len(p), nil
 }
 
@@ -235,30 +233,4 @@ func waitFor[T any](ctx context.Context, what string, f func() (T, error)) (T, e
 // rights that the one who gave it to us does not have.
 func isStdin(file string) bool {
 	return file == "/dev/stdin" || file == "/dev/fd/0" || file == "/proc/self/fd/0"
-}
-
-// openFile opens a file, a pipe or a terminal. It waits for the other end of a named pipe.
-func openFile(file string) (*os.File, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if mode := info.Mode(); err == nil && !mode.IsRegular() && mode&(fs.ModeCharDevice|fs.ModeNamedPipe) == 0 {
-		err = fmt.Errorf("%s is neither a file nor a pipe", file)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// readSmall reads a file as a whole.
-func readSmall(name string, r io.Reader) (string, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxSmall+1))
-	if err == nil && len(b) > maxSmall {
-		err = fmt.Errorf("%s is longer than %d MiB", name, maxSmall>>20)
-	}
-	return string(b), err
 }

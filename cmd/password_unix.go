@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 )
 
 // noCoreDumps keeps the password out of core files, unless the user raises the limit
@@ -141,7 +142,7 @@ func suspend(signals <-chan os.Signal) {
 func typedLine(tty io.Reader) (string, error) {
 	var line []byte
 	b := make([]byte, 1)
-	for len(line) < maxSmall {
+	for len(line) < files.MaxSmall {
 		n, err := tty.Read(b)
 		switch {
 		case err != nil && err != io.EOF:
@@ -153,5 +154,5 @@ func typedLine(tty io.Reader) (string, error) {
 		}
 		line = append(line, b[0])
 	}
-	return "", exit.Inputf("read the password: it is longer than %d MiB", maxSmall>>20)
+	return "", exit.Inputf("read the password: it is longer than %d MiB", files.MaxSmall>>20)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 )
 
@@ -108,7 +109,7 @@ func TestDamagedMemory(t *testing.T) {
 			return errors.Join(os.WriteFile(other, []byte(whole), 0o600), os.Symlink(other, file))
 		},
 		"long": func() error {
-			return errors.Join(os.WriteFile(file, []byte(whole), 0o600), os.Truncate(file, maxState+1))
+			return errors.Join(os.WriteFile(file, []byte(whole), 0o600), os.Truncate(file, files.MaxState+1))
 		},
 	}
 	for _, text := range []string{

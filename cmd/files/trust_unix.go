@@ -1,6 +1,6 @@
 //go:build unix
 
-package cmd
+package files
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 // openFlags keep a named pipe without a writer from blocking.
 const openFlags = syscall.O_NONBLOCK
 
-// trustedInfo is trusted for what is known of a file. What is mounted read-only is what who
+// trustedInfo is Trusted for what is known of a file. What is mounted read-only is what who
 // mounted it wants it to be, whatever its numbers say: a secret of a container for instance.
 func trustedInfo(name string, info os.FileInfo, readOnly func() bool) error {
 	mode, perm := info.Mode(), info.Mode().Perm()
@@ -35,7 +35,7 @@ func trustedInfo(name string, info os.FileInfo, readOnly func() bool) error {
 		}
 		return belongs(name, stat)
 	case writable && !readOnly():
-		return &untrusted{name, "can be written by others", "chmod go-w " + shellQuote(name)}
+		return &Untrusted{name, "can be written by others", "chmod go-w " + ShellQuote(name)}
 	}
 	return nil
 }
@@ -43,11 +43,11 @@ func trustedInfo(name string, info os.FileInfo, readOnly func() bool) error {
 func foreign(stat *syscall.Stat_t) bool { return stat.Uid != 0 && int(stat.Uid) != os.Geteuid() }
 
 func belongs(name string, stat *syscall.Stat_t) error {
-	hint := fmt.Sprintf("use a copy of your own, or make it yours, as root: chown %d %s", os.Geteuid(), shellQuote(name))
+	hint := fmt.Sprintf("use a copy of your own, or make it yours, as root: chown %d %s", os.Geteuid(), ShellQuote(name))
 	if os.Geteuid() == 0 {
-		hint = "use a copy of your own, or make it yours: chown root " + shellQuote(name)
+		hint = "use a copy of your own, or make it yours: chown root " + ShellQuote(name)
 	}
-	return &untrusted{name, fmt.Sprintf("belongs to another user (uid %d)", stat.Uid), hint}
+	return &Untrusted{name, fmt.Sprintf("belongs to another user (uid %d)", stat.Uid), hint}
 }
 
 // privateGroup reports whether nobody but the user, and root, is in a group that the user
@@ -71,9 +71,9 @@ func privateGroup(gid int) bool {
 	return db.private(strconv.Itoa(gid), strconv.Itoa(os.Geteuid()))
 }
 
-// private tells what is wrong where others than the user and root can read a secret, or
+// Private tells what is wrong where others than the user and root can read a secret, or
 // could have put it there. A pipe or a terminal keeps nothing.
-func private(file string, f *os.File) error {
+func Private(file string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || readOnlyFile(f) {
 		return err
@@ -85,12 +85,12 @@ func private(file string, f *os.File) error {
 	case foreign(stat):
 		return belongs(file, stat)
 	case perm&0o077 != 0 && !given:
-		return &untrusted{file, fmt.Sprintf("is open to others (mode %04o)", perm), "chmod 600 " + shellQuote(file)}
+		return &Untrusted{file, fmt.Sprintf("is open to others (mode %04o)", perm), "chmod 600 " + ShellQuote(file)}
 	}
 	parent := filepath.Dir(file)
 	dir, err := os.Stat(parent)
 	if err == nil && dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0 && !readOnlyName(parent) {
-		return &untrusted{file, "is in a directory that everybody can write into", "chmod o-w " + shellQuote(parent)}
+		return &Untrusted{file, "is in a directory that everybody can write into", "chmod o-w " + ShellQuote(parent)}
 	}
 	return err
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cmd
+package files
 
 import (
 	"errors"
@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile locks a file for as long as it is open, and does not wait.
-func lockFile(f *os.File) error {
+// Lock locks a file for as long as it is open, and does not wait.
+func Lock(f *os.File) error {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		return errLocked
+		return ErrLocked
 	}
 	return err
 }

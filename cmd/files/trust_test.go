@@ -1,6 +1,6 @@
 //go:build unix
 
-package cmd
+package files
 
 import (
 	"errors"
@@ -34,11 +34,11 @@ func TestPrivate(t *testing.T) {
 	file := filepath.Join(dir, "file")
 	check := func(want string) {
 		t.Helper()
-		f, err := openFile(file)
+		f, err := Open(file)
 		mustDo(t, err)
 		defer f.Close()
-		if err := private(file, f); strings.TrimPrefix(fmt.Sprint(err), file+" ") != want || (err != nil) != (hintOf(err) != "") {
-			t.Errorf("%v, want %s; hint %q", err, want, hintOf(err))
+		if err := Private(file, f); strings.TrimPrefix(fmt.Sprint(err), file+" ") != want || (err != nil) != (Hint(err) != "") {
+			t.Errorf("%v, want %s; hint %q", err, want, Hint(err))
 		}
 	}
 	mustDo(t, os.WriteFile(file, nil, 0o600))
@@ -84,12 +84,12 @@ func TestTrustedPath(t *testing.T) {
 		"own/over": "shared can be written by others", "foreign/f": "foreign belongs to another user", "own/away": "foreign belongs to another user",
 	} {
 		name = base + "/" + name
-		f, err := openFile(name)
+		f, err := Open(name)
 		mustDo(t, err)
-		err = trustedPath(name, f)
+		err = TrustedPath(name, f)
 		f.Close()
-		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || hintOf(err) == "") {
-			t.Errorf("%s: %v, want %q; hint %q", name, err, want, hintOf(err))
+		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || Hint(err) == "") {
+			t.Errorf("%s: %v, want %q; hint %q", name, err, want, Hint(err))
 		}
 	}
 	for _, test := range []struct {
@@ -102,9 +102,9 @@ func TestTrustedPath(t *testing.T) {
 	} {
 		file := filepath.Join(own, "f")
 		mustDo(t, os.Chown(file, test.uid, test.gid), os.Chmod(file, test.mode))
-		f, err := openFile(file)
+		f, err := Open(file)
 		mustDo(t, err)
-		if err = trustedPath(file, f); (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+		if err = TrustedPath(file, f); (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: %v", test, err)
 		}
 		f.Close()
@@ -113,7 +113,7 @@ func TestTrustedPath(t *testing.T) {
 	mustDo(t, err)
 	defer r.Close()
 	defer w.Close()
-	if err := trustedPath(fmt.Sprintf("/dev/fd/%d", r.Fd()), r); err != nil {
+	if err := TrustedPath(fmt.Sprintf("/dev/fd/%d", r.Fd()), r); err != nil {
 		t.Error(err)
 	}
 }
@@ -127,14 +127,14 @@ func TestOpenState(t *testing.T) {
 		os.Symlink("file", filepath.Join(dir, "inside")), syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	check := func(file, want string) {
 		t.Helper()
-		f, err := openState(filepath.Join(base, file), os.O_RDWR)
+		f, err := OpenState(filepath.Join(base, file), os.O_RDWR)
 		if err == nil {
 			f.Close()
 		}
 		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", file, err, want)
 		}
-		if err := writeFile(filepath.Join(base, file+".new"), nil); (err != nil) != (strings.HasPrefix(want, "dir ") || strings.HasPrefix(want, "link ")) {
+		if err := WriteState(filepath.Join(base, file+".new"), nil); (err != nil) != (strings.HasPrefix(want, "dir ") || strings.HasPrefix(want, "link ")) {
 			t.Errorf("write beside %s: %v, want %q", file, err, want)
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || dragonfly
 
-package cmd
+package files
 
 import (
 	"os"

@@ -1,4 +1,7 @@
-package cmd
+// Package files opens the files of a user that decide something, such as what is run and who
+// gets a password: only where nobody else could have written them. It replaces files as a
+// whole. It leaves out what is in them.
+package files
 
 import (
 	"errors"
@@ -9,31 +12,31 @@ import (
 	"strings"
 )
 
-// An untrusted error says who else could have written a file, or can read it, and what to
+// An Untrusted error says who else could have written a file, or can read it, and what to
 // do about that.
-type untrusted struct{ name, what, hint string }
+type Untrusted struct{ Name, What, Hint string }
 
-func (e *untrusted) Error() string { return e.name + " " + e.what }
+func (e *Untrusted) Error() string { return e.Name + " " + e.What }
 
-// hintOf returns what to do about an untrusted file, "" for another error.
-func hintOf(err error) string {
-	if e, ok := errors.AsType[*untrusted](err); ok {
-		return e.hint
+// Hint returns what to do about an untrusted file, "" for another error.
+func Hint(err error) string {
+	if e, ok := errors.AsType[*Untrusted](err); ok {
+		return e.Hint
 	}
 	return ""
 }
 
-// shellQuote returns a name as a shell takes it.
-func shellQuote(name string) string {
+// ShellQuote returns a name as a shell takes it.
+func ShellQuote(name string) string {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%") == "" {
 		return name
 	}
 	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
-// trusted refuses an open file, or a directory, that others than the user and root own or
+// Trusted refuses an open file, or a directory, that others than the user and root own or
 // can write to.
-func trusted(name string, f *os.File) error {
+func Trusted(name string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -41,9 +44,9 @@ func trusted(name string, f *os.File) error {
 	return trustedInfo(name, info, func() bool { return readOnlyFile(f) })
 }
 
-// trustedPath is trusted, and demands the same of each directory that the name of the file
+// TrustedPath is trusted, and demands the same of each directory that the name of the file
 // is in, and each link that it is: who can write there can make the name mean another file.
-func trustedPath(name string, f *os.File) error {
+func TrustedPath(name string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -60,14 +63,14 @@ func trustedPath(name string, f *os.File) error {
 		entry, err := os.Lstat(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // what /dev/fd leads to need not have a name
-			return trusted(name, f)
+			return Trusted(name, f)
 		case err != nil:
 			return err
 		case entry.Mode()&fs.ModeSymlink == 0:
 			if !os.SameFile(entry, info) {
 				return fmt.Errorf("%s became another file while it was opened", name)
 			}
-			return trusted(name, f)
+			return Trusted(name, f)
 		}
 		if err := trustedName(name, os.Lstat); err != nil {
 			return err
@@ -83,7 +86,7 @@ func trustedPath(name string, f *os.File) error {
 	return fmt.Errorf("%s is one of too many links", name)
 }
 
-// trustedName is trusted for what is not open.
+// trustedName is Trusted for what is not open.
 func trustedName(name string, stat func(string) (os.FileInfo, error)) error {
 	info, err := stat(name)
 	if err != nil {
@@ -144,3 +147,6 @@ func (db *accountsDatabase) complete() bool {
 	}
 	return true
 }
+
+// ErrLocked is the error of Lock where somebody else has locked the file.
+var ErrLocked = errors.New("it is locked")

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package cmd
+package files
 
 import "os"
 
@@ -10,4 +10,4 @@ const openFlags = 0
 
 func trustedInfo(string, os.FileInfo, func() bool) error { return nil }
 
-func private(string, *os.File) error { return nil }
+func Private(string, *os.File) error { return nil }

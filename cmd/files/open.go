@@ -1,0 +1,37 @@
+package files
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// MaxSmall bounds the files that are read as a whole, and a password.
+const MaxSmall = 1 << 20
+
+// OpenFile opens a file, a pipe or a terminal. It waits for the other end of a named pipe.
+func Open(file string) (*os.File, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if mode := info.Mode(); err == nil && !mode.IsRegular() && mode&(fs.ModeCharDevice|fs.ModeNamedPipe) == 0 {
+		err = fmt.Errorf("%s is neither a file nor a pipe", file)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ReadSmall reads a file as a whole.
+func ReadSmall(name string, r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, MaxSmall+1))
+	if err == nil && len(b) > MaxSmall {
+		err = fmt.Errorf("%s is longer than %d MiB", name, MaxSmall>>20)
+	}
+	return string(b), err
+}
