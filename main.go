@@ -1,5 +1,5 @@
-// Xmppkit is a command-line toolkit for XMPP: each command opens a short session
-// and says by its exit code what happened.
+// Xmppkit is a command-line toolkit for XMPP. Each command opens a short session,
+// and its exit code tells what happened.
 package main
 
 import (

@@ -213,9 +213,9 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 func (d *discoverer) check(cmd *cobra.Command) error {
 	switch {
 	case len(d.has) > 0 && (d.items || d.tree):
-		return exit.Usagef("--has goes with neither --items nor --tree")
+		return exit.Usagef("--has excludes --items and --tree")
 	case cmd.Flags().Changed("depth") && !d.tree:
-		return exit.Usagef("--depth goes with --tree")
+		return exit.Usagef("--depth needs --tree")
 	case d.depth < 1 || d.depth > maxTreeDepth:
 		return exit.Usagef("--depth: want 1 to %d", maxTreeDepth)
 	}

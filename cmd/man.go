@@ -44,7 +44,7 @@ func (env *Env) manualDate() (string, error) {
 	if s := env.Getenv("SOURCE_DATE_EPOCH"); s != "" { // reproducible-builds.org
 		seconds, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return "", exit.Usagef("SOURCE_DATE_EPOCH: %q is no number of seconds", s)
+			return "", exit.Usagef("SOURCE_DATE_EPOCH: %q: want a number of seconds", s)
 		}
 		return time.Unix(seconds, 0).UTC().Format(time.DateOnly), nil
 	}

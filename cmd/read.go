@@ -2,8 +2,10 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"xmppkit/cmd/exit"
 	"xmppkit/internal/aside"
@@ -30,4 +32,12 @@ func readAll(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, e
 		}
 		return b, nil
 	})
+}
+
+// notRead is the error of an input that could not be read. That of a file names it already.
+func notRead(name string, err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); ok && name != "standard input" {
+		return err
+	}
+	return fmt.Errorf("read %s: %w", name, err)
 }

@@ -228,7 +228,7 @@ func classifyDial(err error, d *xmpp.DialError) *exit.Error {
 			e.Hint = "name the authority with --ca-file; or, " + e.Hint
 		}
 	case d.Op == "tls":
-		e.Code, e.Hint = exit.Protocol, "there is no way around TLS; is --tls right for this port?"
+		e.Code, e.Hint = exit.Protocol, "there is no way around TLS: check --tls and the port"
 	case d.Op == "dns":
 		e.Hint = "try again, or name the server with --server"
 	case d.Op == "connect":

@@ -405,7 +405,7 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 		b, err = readAll(cmd.Context(), func() (io.ReadCloser, error) { return io.NopCloser(f.env.In), nil })
 	}
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
+		return "", notRead(name, err)
 	}
 	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	body := string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
@@ -430,7 +430,11 @@ func (f *sender) stanza(c content) (*deliver.Message, error) {
 		}
 	}
 	if c.body == "" && c.subject == "" && c.url == "" && !f.attention {
-		return nil, exit.Dataf("the message to %s is empty: it has no body, subject, url or attention", c.to)
+		err := exit.Dataf("the message to %s is empty: it has no body, subject, url or attention", c.to)
+		if !f.lines && !f.inputJSON {
+			err.Hint = "give the text with -m, with -f, or on standard input"
+		}
+		return nil, err
 	}
 	id := cmp.Or(c.id, xmpp.NewID())
 	to := c.to.String()

@@ -27,7 +27,7 @@ func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, erro
 		name = "standard input"
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--to-file: read %s: %w", name, err)
+		return nil, fmt.Errorf("--to-file: %w", notRead(name, err))
 	}
 	known := make(map[string]bool)
 	for _, t := range targets {

@@ -55,8 +55,8 @@ func isJoining(r rune) bool {
 		unicode.Balinese, unicode.Javanese, unicode.Meetei_Mayek, unicode.Limbu, unicode.Newa, unicode.Tirhuta, unicode.Grantha)
 }
 
-// ignorable reports whether r is one of the characters that nobody sees, by the derivation
-// of Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode.
+// ignorable reports whether r is invisible: it has the property
+// Default_Ignorable_Code_Point, as DerivedCoreProperties.txt of Unicode derives it.
 func ignorable(r rune) bool {
 	switch {
 	case r < 0xad, 0x350 <= r && r < 0x600: // Latin, Greek, Cyrillic and Hebrew letters, with nothing among them

@@ -1,13 +1,12 @@
 // Package output writes results: records as text for people or as NDJSON for
 // programs. It knows no XMPP.
 //
-// Everything it prints may have come from a stranger, and both forms hold
-// against one: no argument can drive the terminal, reorder the line it stands
-// in or look like a line of its own, and no input makes JSON that is not one
-// line of valid JSON. Text marks what it hides and is not meant to be parsed
-// back; JSON is exact.
+// Everything it prints may come from a stranger, and both forms are safe against
+// that: no argument can control the terminal, reorder its line or look like a
+// line of its own, and any input becomes one line of valid JSON. Text marks what
+// it hides, and is not meant to be parsed; JSON is exact.
 //
-// Left out: colours, wrapping to the width of a terminal, locking.
+// It leaves out colours, wrapping to the width of a terminal, and locking.
 package output
 
 import (
@@ -16,8 +15,8 @@ import (
 	"io"
 )
 
-// flushAt is the size beyond which a Printer writes without being told to. It
-// bounds memory where many records make one flush, at few system calls.
+// flushAt is the size beyond which a Printer flushes by itself. It bounds the
+// memory of many records before one flush, and needs few system calls.
 const flushAt = 32 << 10
 
 // Record is one result. Its exported fields with json tags, in their order and
@@ -46,9 +45,9 @@ func NewPrinter(w io.Writer, asJSON, terminal bool) *Printer {
 }
 
 // Print appends r to what the next Flush writes, and flushes by itself beyond
-// 32 KiB. A text form without a final line break gets one.
-// The error is that Flush or, for a record that has no JSON form (a NaN, a
-// channel), one that leaves nothing of the record behind.
+// 32 KiB. A text form without a final line break gets one. Print returns the
+// error of that flush, or that r has no JSON form (a NaN, a channel): then
+// nothing of r is printed.
 func (p *Printer) Print(r Record) error {
 	if p.err != nil {
 		return p.err
@@ -65,10 +64,10 @@ func (p *Printer) Print(r Record) error {
 	return nil
 }
 
-// Flush writes what was printed since the last one, in one Write. Nothing
-// printed, nothing written. A failed or short write is final: nobody knows how
-// much of a record is out, so nothing may follow it. From then on every Print
-// and Flush returns the same *WriteError.
+// Flush writes what was printed since the last Flush, in one Write. If nothing
+// was printed, it writes nothing. A failed or short write is final: nobody knows
+// how much of a record was written, so nothing may follow it. From then on every
+// Print and Flush returns the same *WriteError.
 func (p *Printer) Flush() error {
 	p.text.align()
 	buf := p.text.buf
@@ -89,7 +88,8 @@ func (p *Printer) Flush() error {
 	return p.err
 }
 
-// WriteError says that results could not be written, as opposed to obtained.
+// WriteError says that results could not be written. They may have been
+// obtained.
 type WriteError struct{ Err error }
 
 func (e *WriteError) Error() string { return "writing results: " + e.Err.Error() }
@@ -97,8 +97,8 @@ func (e *WriteError) Error() string { return "writing results: " + e.Err.Error()
 // Unwrap returns what the stream reported, EPIPE or ENOSPC for instance.
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// A Writer writes text that is no record, such as help, and keeps the error: its
-// callers do not look.
+// A Writer writes text that is not a record, such as help, and keeps the error:
+// its callers do not check for one.
 type Writer struct {
 	W   io.Writer
 	Err error // a *WriteError, once there was one

@@ -9,14 +9,14 @@ import (
 	"golang.org/x/text/width"
 )
 
-// maxColumn is the width up to which a cell widens its column. One beyond sticks
-// out of its own row: a name of a megabyte must not pad ten thousand others.
+// maxColumn is the width up to which a cell widens its column. A wider cell sticks
+// out of its own row only: a name of a megabyte must not pad ten thousand others.
 const maxColumn = 64
 
 // Row appends a line of cells, strings or Words, each cleaned, with tabs between them.
-// Programs get the tabs. On a terminal consecutive rows, of one record or of
-// many, form a table, whose columns Flush aligns by display width, cutting
-// nothing. Rows after a Flush go on in these columns, which can only grow.
+// Programs get the tabs. On a terminal, consecutive rows of one record or of many
+// form a table. Flush aligns its columns by display width, and cuts nothing. Rows
+// after a Flush continue these columns, which can only grow.
 func (t *Text) Row(cells ...any) {
 	t.endLine()
 	if !t.inTable {
@@ -38,7 +38,7 @@ func (t *Text) Row(cells ...any) {
 	t.buf = append(t.buf, '\n')
 }
 
-// endTable ends the table, as something else follows.
+// endTable ends the table, because something else follows.
 func (t *Text) endTable() {
 	t.align()
 	t.inTable = false
@@ -91,8 +91,8 @@ func appendAligned(dst []byte, row []string, columns []int) []byte {
 	return append(dst, '\n')
 }
 
-// displayWidth is the number of columns of a terminal that s takes. Where that is
-// not certain, as with ambiguous characters and joined emoji, terminals differ too.
+// displayWidth is the number of columns of a terminal that s takes. Terminals
+// differ in ambiguous characters and joined emoji: for these it is a guess.
 func displayWidth(s string) int {
 	n := 0
 	for _, r := range s {
