@@ -24,8 +24,7 @@ import (
 
 // What package deliver lets be in flight: see there.
 const (
-	windowSize  = 1000
-	windowBytes = 1 << 20
+	windowSize = 1000
 )
 
 // A stage is the embedded server, and programs in this process that use it over pipes.
@@ -173,75 +172,6 @@ func (l *lines) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Nobody answers: no more than the window is written, in several flights, and reading
-// stops soon behind it, however much there is to read.
-func TestWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "silence@confirm")
-		in := new(lines)
-		r := s.run(t.Context(), in, "send", "--lines", "--json", "--timeout", "10", "juliet@localhost")
-		if messages, pings := s.count("<message"), s.count("<ping"); messages != windowSize || pings != windowSize/deliver.FlightSize {
-			t.Errorf("%d messages in %d flights", messages, pings)
-		}
-		if in.n > 20*windowSize {
-			t.Errorf("%d lines were read", in.n)
-		}
-		unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "undefined-condition" })
-		unsent := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" && s.Error.Condition == "recipient-unavailable" })
-		if r.code != exit.Timeout || len(unknown) != windowSize || len(unsent) != deliver.FlightSize || len(unknown)+len(unsent) != len(r.records(t)) {
-			t.Errorf("%d: %d unknown, %d not sent: %s", r.code, len(unknown), len(unsent), r.err)
-		}
-		for _, id := range unknown {
-			if s.count(id) != 1 {
-				t.Fatalf("%s was not written", id)
-			}
-		}
-		for _, id := range unsent {
-			if s.count(id) != 0 {
-				t.Fatalf("%s was written", id)
-			}
-		}
-	})
-}
-
-// P-1: what is no stream is one flight, with the ping in it, however many are to get it.
-func TestOneFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t)
-		args := []string{"send", "-m", strings.Repeat("x", 1000)}
-		for n := range 300 {
-			args = append(args, fmt.Sprintf("juliet@localhost/%d", n))
-		}
-		var reads []string
-		seen := 0
-		s.then = func(heard string) {
-			if more := heard[seen:]; strings.Contains(more, "<message") || strings.Contains(more, "<ping") || strings.Contains(more, "</stream") {
-				reads = append(reads, more)
-			}
-			seen = len(heard)
-		}
-		if r := s.run(t.Context(), nil, args...); r.code != 0 || s.count("<message") != 300 || s.count("<ping") != 1 || s.count("<presence") != 0 {
-			t.Errorf("%d: %s", r.code, r.err)
-		}
-		whole := strings.Join(reads, "")
-		if end := `<ping xmlns="urn:xmpp:ping"/></iq></stream:stream>`; !strings.HasSuffix(whole, end) || !strings.HasPrefix(whole, "<message") {
-			t.Errorf("%.100s...%s", whole, whole[max(0, len(whole)-100):])
-		}
-	})
-}
-
-// Large lines fill the window by their bytes.
-func TestWindowBytes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "silence@confirm")
-		in := strings.NewReader(strings.Repeat(strings.Repeat("x", 100_000)+"\n", 20))
-		s.run(t.Context(), in, "send", "--lines", "--timeout", "1", "juliet@localhost")
-		if n := s.count("<message"); n != windowBytes/100_000 {
-			t.Errorf("%d messages", n)
-		}
-	})
-}
-
 // S-12: the connection is lost in the middle. What is confirmed is, and exactly the rest
 // is named; nothing that was not written is said to have been.
 func TestLost(t *testing.T) {
@@ -337,21 +267,6 @@ func TestRetry(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Tries are counted without a success in between, wait ever longer, and end.
-func TestRetryEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "close@confirm", "no-resume")
-		started := time.Now()
-		r := s.run(t.Context(), &lines{max: 3}, "send", "--lines", "--json", "--retry", "4", "juliet@localhost")
-		if took := time.Since(started); r.code != exit.Temporary || len(s.conns) != 5 || took < 15*time.Second || took > 23*time.Second {
-			t.Errorf("%d after %d connections and %s: %s", r.code, len(s.conns), took, r.err)
-		}
-		if unknown := r.ids(t, func(s sentRecord) bool { return s.Ack == "none" }); len(unknown) != 3 {
-			t.Errorf("%s", r.out)
-		}
-	})
 }
 
 // S-12: what a session that was lost may have brought is not said to be unsent, although
@@ -575,86 +490,6 @@ func TestReceipt(t *testing.T) {
 			}
 		})
 	}
-}
-
-// XEP-0205: what is too much at a time is sent again later, with --retry: with the same
-// id, and for as long as that helps. Without it, it has failed.
-func TestLimit(t *testing.T) {
-	limit := func(m *xmpp.Element) *xmpp.Element { return xmpp.Refusal(m, "modify", xmpp.PolicyViolation) }
-	for retries, want := range map[string]int{"0": exit.NotAllowed, "1": 1, "2": 0} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t)
-			seen := make(map[string]int)
-			reply(t, s.session(t, "juliet@localhost/x"), func(m *xmpp.Element, _ int) []*xmpp.Element {
-				id := xmpp.Attr(m, "id")
-				seen[id]++
-				if body, _ := xmpp.Text(m, xmpp.NSClient, "body"); seen[id] == 1 || seen[id] == 2 && body == "line 7" {
-					return []*xmpp.Element{limit(m)}
-				}
-				return nil
-			})
-			started := time.Now()
-			r := s.run(t.Context(), &lines{max: 10}, "send", "--lines", "--json", "--grace", "100ms", "--retry", retries, "juliet@localhost/x")
-			if len(seen) != 10 || len(r.records(t)) != 10 || r.code != want {
-				t.Errorf("--retry %s: %d, %v, %s", retries, r.code, seen, r.err)
-			}
-			if took := time.Since(started); retries == "2" && (took < 2*time.Second || took > 6*time.Second) {
-				t.Errorf("took %s", took)
-			}
-		})
-	}
-}
-
-// A few are too many as well: each time half of what was under way is tried, so that no
-// line runs out of tries while others come through.
-func TestLimitOfFew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "rate-limit=20")
-		r := s.run(t.Context(), &lines{max: 100}, "send", "--lines", "--json", "--retry", "3", "juliet@localhost")
-		if ids := r.ids(t, func(s sentRecord) bool { return s.OK }); r.code != 0 || len(ids) != 100 {
-			t.Errorf("%d, %d arrived: %s", r.code, len(ids), r.err)
-		}
-	})
-}
-
-// What the own server has no place for is sent again once it has.
-func TestLimitOfServer(t *testing.T) {
-	const most, more = 10_000, 50 // messages that the server keeps
-	for retries, want := range map[string]int{"0": 1, "1": 0} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStage(t)
-			go func() {
-				time.Sleep(500 * time.Millisecond)
-				reply(t, s.session(t, "juliet@localhost/x"), func(*xmpp.Element, int) []*xmpp.Element { return nil })
-			}()
-			r := s.run(t.Context(), &lines{max: most + more}, "send", "--lines", "--json", "--retry", retries, "juliet@localhost")
-			failed := r.ids(t, func(s sentRecord) bool { return !s.OK && s.Error.Condition == "resource-constraint" })
-			if r.code != want || len(failed) != want*more || len(r.records(t)) != most+more {
-				t.Errorf("--retry %s: %d, %d of %d failed: %s", retries, r.code, len(failed), len(r.records(t)), r.err)
-			}
-			if again := s.count("<message") - most - more; again < 1-want || again > (1-want)*more {
-				t.Errorf("--retry %s: %d were sent again", retries, again)
-			}
-			time.Sleep(time.Second)
-		})
-	}
-}
-
-// A bounce that comes in the very moment when the time for it is over: one result.
-func TestBounceAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t)
-		reply(t, s.session(t, "juliet@localhost/x"), func(m *xmpp.Element, _ int) []*xmpp.Element {
-			time.Sleep(100 * time.Millisecond)
-			return []*xmpp.Element{xmpp.Refusal(m, "cancel", xmpp.Gone)}
-		})
-		for range 20 {
-			r := s.run(t.Context(), strings.NewReader("a\n"), "send", "--lines", "--json", "--grace", "100ms", "juliet@localhost/x")
-			if got := r.records(t); len(got) != 1 || got[0].OK != (r.code == 0) {
-				t.Fatalf("%d, %s", r.code, r.out)
-			}
-		}
-	})
 }
 
 // A signal: what is under way has half a second, the rest is not sent.

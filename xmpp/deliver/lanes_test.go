@@ -1,17 +1,17 @@
-package cmd
+package deliver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"xmppkit/cmd/exit"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/deliver"
 )
 
 const (
@@ -28,7 +28,7 @@ type arrivals struct {
 
 func (s *stage) arrivals(t *testing.T, who string, refuse func(body string) *xmpp.StanzaError) *arrivals {
 	a := &arrivals{at: make(map[string]time.Time)}
-	reply(t, s.session(t, who), func(m *xmpp.Element, _ int) []*xmpp.Element {
+	reply(t, s.session(t, who), func(m *xmpp.Element) []*xmpp.Element {
 		body, _ := xmpp.Text(m, xmpp.NSClient, "body")
 		if _, known := a.at[body]; !known {
 			a.at[body] = time.Now()
@@ -55,30 +55,33 @@ func TestSlowRecipient(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)
 			good, bad := s.arrivals(t, goodOne, never), s.arrivals(t, badOne, later(condition))
-			in, feed := io.Pipe()
+			r := &run{Options: deliver.Options{Stream: true, Retries: 9}, to: []string{goodOne, badOne}, grace: 300 * time.Millisecond}
+			in := make(chan deliver.Chunk)
 			written := make(map[string]time.Time)
 			go func() {
-				for n := range 20 {
-					line := fmt.Sprintf("line %d", n)
-					written[line] = time.Now()
-					fmt.Fprintln(feed, line)
+				for range 20 {
+					r.read++
+					written[fmt.Sprintf("line %d", r.read)] = time.Now()
+					in <- deliver.Chunk{Messages: []*deliver.Message{r.message(goodOne), r.message(badOne)}}
 					time.Sleep(500 * time.Millisecond)
 				}
-				feed.Close()
+				close(in)
 			}()
+			r.Source = in
 			started := time.Now()
-			r := s.run(t.Context(), in, "send", "--timeout", "12", "--grace", "300ms", "--lines", "--json", "--retry", "9", goodOne, badOne)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 12*time.Second, errOverdue)
+			defer cancel()
+			s.run(ctx, r)
 			for line, at := range written {
 				if took := good.at[line].Sub(at); took < 0 || took > 100*time.Millisecond {
 					t.Errorf("%s: %s came after %s", condition, line, took)
 				}
 			}
-			if took := time.Since(started); took < 12*time.Second || took > 13*time.Second || r.code != exit.Timeout {
-				t.Errorf("%s: %d after %s: %s", condition, r.code, took, r.err)
+			if took := time.Since(started); took < 12*time.Second || took > 13*time.Second || !errors.Is(r.err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v after %s", condition, r.err, took)
 			}
-			ok := r.ids(t, func(s sentRecord) bool { return s.OK })
-			if len(ok) != 20 || len(r.records(t)) != 40 || len(good.bodies) != 20 || len(bad.at) != 1 {
-				t.Errorf("%s: %d of %d, %v", condition, len(ok), len(r.records(t)), bad.at)
+			if ok := r.with(deliver.Accepted); len(ok) != 20 || len(r.settled)+len(r.left) != 40 || len(good.bodies) != 20 || len(bad.at) != 1 {
+				t.Errorf("%s: %d of %d, %v", condition, len(ok), len(r.settled)+len(r.left), bad.at)
 			}
 		})
 	}
@@ -96,9 +99,10 @@ func TestSlowRecipientRecovers(t *testing.T) {
 			}
 			return later(xmpp.RecipientUnavailable)(body)
 		})
-		r := s.run(t.Context(), &lines{max: 3000}, "send", "--timeout", "0", "--grace", "10ms", "--lines", "--json", "--retry", "9", goodOne, badOne)
-		if r.code != 0 || len(r.records(t)) != 6000 {
-			t.Fatalf("%d, %d records: %.500s", r.code, len(r.records(t)), r.err)
+		r := slow(9, 3000)
+		s.run(t.Context(), r)
+		if r.err != nil || len(r.with(deliver.Accepted)) != 6000 {
+			t.Fatalf("%v, %d accepted", r.err, len(r.with(deliver.Accepted)))
 		}
 		for n := range 3000 {
 			line := fmt.Sprintf("line %d", n+1)
@@ -112,6 +116,11 @@ func TestSlowRecipientRecovers(t *testing.T) {
 	})
 }
 
+// slow is a delivery to one who takes messages and one who may not.
+func slow(retries, lines int) *run {
+	return &run{Options: deliver.Options{Stream: true, Retries: retries}, to: []string{goodOne, badOne}, lines: lines, grace: 10 * time.Millisecond}
+}
+
 // One that does not is given up after as many tries in a row, with all that waits for it:
 // not each of its messages has as many.
 func TestSlowRecipientGivenUp(t *testing.T) {
@@ -119,10 +128,10 @@ func TestSlowRecipientGivenUp(t *testing.T) {
 		s := newStage(t)
 		good, _ := s.arrivals(t, goodOne, never), s.arrivals(t, badOne, later(xmpp.RecipientUnavailable))
 		started := time.Now()
-		r := s.run(t.Context(), &lines{max: 3000}, "send", "--timeout", "0", "--grace", "10ms", "--lines", "--json", "--retry", "3", goodOne, badOne)
-		failed := r.ids(t, func(s sentRecord) bool { return !s.OK && s.Error.Condition == "recipient-unavailable" })
-		if r.code != exit.No || len(failed) != 3000 || len(good.bodies) != 3000 {
-			t.Errorf("%d, %d failed, %d came: %.500s", r.code, len(failed), len(good.bodies), r.err)
+		r := slow(3, 3000)
+		s.run(t.Context(), r)
+		if r.err != nil || len(r.with(deliver.Returned)) != 3000 || len(good.bodies) != 3000 {
+			t.Errorf("%v, %d failed, %d came", r.err, len(r.with(deliver.Returned)), len(good.bodies))
 		}
 		if took := time.Since(started); took < 7*time.Second || took > 15*time.Second {
 			t.Errorf("took %s", took)
@@ -135,29 +144,30 @@ func TestSlowRecipientBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		good, _ := s.arrivals(t, goodOne, never), s.arrivals(t, badOne, later(xmpp.RecipientUnavailable))
-		in := new(lines)
 		ctx, stop := contextAfter(t, 50*time.Second)
 		defer stop()
-		r := s.run(ctx, in, "send", "--grace", "10ms", "--lines", "--json", "--retry", "9", goodOne, badOne)
-		if n := len(good.bodies); r.code != exit.Interrupt || n < 10*windowSize || n > 12*windowSize || in.n > 20*windowSize {
-			t.Errorf("%d, %d came, %d were read", r.code, n, in.n)
+		r := slow(9, 0)
+		s.run(ctx, r)
+		if n := len(good.bodies); !errors.Is(r.err, context.Canceled) || n < 10*windowSize || n > 12*windowSize || r.read > 13*windowSize {
+			t.Errorf("%v, %d came, %d were read", r.err, n, r.read)
 		}
 	})
 }
 
-// A limit of the own server is one for all. Nothing is lost by it, and each recipient
-// gets its messages in order.
+// A limit of your server is one for all. Nothing is lost by it, and each recipient gets its
+// messages in order.
 func TestLimitForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "rate-limit=20")
 		one, two := s.arrivals(t, goodOne, never), s.arrivals(t, badOne, never)
-		r := s.run(t.Context(), &lines{max: 100}, "send", "--timeout", "0", "--lines", "--json", "--retry", "3", "juliet@localhost", "mallory@localhost")
+		r := &run{Options: deliver.Options{Stream: true, Retries: 3}, to: []string{"juliet@localhost", "mallory@localhost"}, lines: 100}
+		s.run(t.Context(), r)
 		synctest.Wait() // they read
-		if r.code != 0 || len(one.bodies) != 100 || len(two.bodies) != 100 {
-			t.Errorf("%d, %d and %d came: %s", r.code, len(one.bodies), len(two.bodies), r.err)
+		if r.err != nil || len(one.bodies) != 100 || len(two.bodies) != 100 {
+			t.Errorf("%v, %d and %d came", r.err, len(one.bodies), len(two.bodies))
 		}
-		if pauses := s.count("<message"); pauses > 1000 {
-			t.Errorf("%d tries", pauses)
+		if tries := s.count("<message"); tries > 1000 {
+			t.Errorf("%d tries", tries)
 		}
 		order := func(a, b string) int { return numberOf(a) - numberOf(b) }
 		if !slices.IsSortedFunc(one.bodies, order) || !slices.IsSortedFunc(two.bodies, order) {
