@@ -45,15 +45,13 @@ func newCompletionCmd() *cobra.Command {
 	}
 }
 
-// flagValues are the values of flags that have a fixed set of them, by the name that
-// such a flag has in every command.
+// flagValues are the values of flags that have a fixed set of them and are not oneOf, by
+// the name that such a flag has in every command.
 var flagValues = [...]struct {
 	flag   string
 	values []cobra.Completion
 }{
 	{"tls", []cobra.Completion{"auto\tby the port", "direct\tTLS from the first byte", "starttls\tTLS after a question"}},
-	{"type", []cobra.Completion{"chat\tpart of a conversation", "normal\tto be answered or not", "headline\tnot to be stored"}},
-	{"bad-lines", []cobra.Completion{"stop\tat the first", "skip\tand go on", "replace\twhat XML cannot carry by U+FFFD"}},
 	{"only", []cobra.Completion{"message", "receipt", "marker", "error", "presence", "iq"}},
 	{"on-failure", []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}},
 	{"show", []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}},
@@ -115,11 +113,22 @@ func afterDash(cmd *cobra.Command, words []string) int {
 	return fs.NArg() - fs.ArgsLenAtDash()
 }
 
-func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
+// valuesOf returns the values of a flag that has a fixed set of them, or nil.
+func valuesOf(f *pflag.Flag) []cobra.Completion {
+	if v, ok := f.Value.(oneOf); ok {
+		return v.of
+	}
 	for _, v := range flagValues {
 		if v.flag == f.Name {
-			return completeValues(f, v.values)
+			return v.values
 		}
+	}
+	return nil
+}
+
+func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
+	if values := valuesOf(f); values != nil {
+		return completeValues(f, values)
 	}
 	if f.Name == "account" {
 		return func(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -13,16 +13,11 @@ func TestFlagValues(t *testing.T) {
 	known := make(map[string]bool)
 	for cmd := range all(testRoot()) {
 		check := func(f *pflag.Flag) {
-			for _, v := range flagValues {
-				if v.flag != f.Name {
-					continue
-				}
+			for _, value := range valuesOf(f) {
 				known[f.Name] = true
-				for _, value := range v.values {
-					value, _, _ = strings.Cut(value, "\t")
-					if !strings.Contains(f.Usage, value) {
-						t.Errorf("%s --%s: its help does not name %s", cmd.CommandPath(), f.Name, value)
-					}
+				value, _, _ = strings.Cut(value, "\t")
+				if !strings.Contains(f.Usage, value) {
+					t.Errorf("%s --%s: its help does not name %s", cmd.CommandPath(), f.Name, value)
 				}
 			}
 		}

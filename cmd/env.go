@@ -121,7 +121,7 @@ func (env *Env) traceXML() func(out bool, xml string) {
 		if out {
 			direction = ">"
 		}
-		fmt.Fprintf(env.stderr, "xmppkit: %s %s\n", direction, oneLine([]byte(xml)))
+		fmt.Fprintf(env.stderr, "xmppkit: %s %s\n", direction, output.OneLine([]byte(xml)))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,6 +185,21 @@ func flagLike(cmd *cobra.Command, name string) string {
 	return strings.Join(flags.SuggestionsFor(name), " or --")
 }
 
+// exclusive refuses flags that MarkFlagsMutuallyExclusive keeps apart, as cobra would
+// later, with an error of ours.
+func exclusive(cmd *cobra.Command) (err error) {
+	const groups = "cobra_annotation_mutually_exclusive"
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		for _, group := range f.Annotations[groups] {
+			names := slices.DeleteFunc(strings.Fields(group), func(name string) bool { return !cmd.Flags().Changed(name) })
+			if len(names) > 1 {
+				err = exit.Usagef("--%s and --%s exclude each other", names[0], names[1])
+			}
+		}
+	})
+	return err
+}
+
 // args checks the number of arguments, as cobra's validators do, with our errors.
 func args(min, max int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -201,6 +217,39 @@ func args(min, max int, what string) cobra.PositionalArgs {
 		return err
 	}
 }
+
+// A oneOf flag has one of several values, each of which may have a description after a
+// tab, for who completes it.
+type oneOf struct {
+	value *string
+	of    []cobra.Completion
+}
+
+func (o oneOf) Set(s string) error {
+	var all []string
+	if s == "" && *o.value == "" {
+		return nil // as if it was not given
+	}
+	for _, c := range o.of {
+		value, _, _ := strings.Cut(c, "\t")
+		if s == value {
+			*o.value = s
+			return nil
+		}
+		all = append(all, value)
+	}
+	last := len(all) - 1
+	return fmt.Errorf("want %s or %s", strings.Join(all[:last], ", "), all[last])
+}
+
+func (o oneOf) String() string {
+	if o.value == nil {
+		return ""
+	}
+	return *o.value
+}
+
+func (o oneOf) Type() string { return "string" }
 
 // A duration flag is a Go duration, plain seconds, or days.
 type duration time.Duration

@@ -259,7 +259,7 @@ func (l *listener) record(own xmpp.JID, got arrival) output.Record {
 	a := newAddressed(own, e, from)
 	if l.xml {
 		if b, err := xmpp.XML(e); err == nil {
-			a.XML = oneLine(b)
+			a.XML = output.OneLine(b)
 		}
 	}
 	switch e.Tag {

@@ -203,7 +203,7 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 		return false
 	}
 	bare := from.Bare().Prepared() // ejabberd 23.01 relays an account as it was spelled in the login
-	if p.said != nil && bounced(p.s, e, xmpp.AddressIn(p.said, "to"), xmpp.Attr(p.said, "id")) {
+	if p.said != nil && p.s.Bounced(e, xmpp.AddressIn(p.said, "to"), xmpp.Attr(p.said, "id")) {
 		bare = xmpp.AddressIn(p.said, "to").Prepared()
 	}
 	if !p.wanted(bare) {
@@ -387,7 +387,7 @@ func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xm
 		return err
 	}
 	if p.refused[to.Prepared()] == nil && (to.Domain != p.s.Server().Domain || !done(p.contact(to))) {
-		return p.learn(ctx, remoteGrace)
+		return p.learn(ctx, xmpp.RemoteGrace)
 	}
 	return nil
 }

@@ -80,9 +80,7 @@ func (s *pingStats) WriteText(t *output.Text) {
 	}
 }
 
-// milliseconds as they are printed: to the microsecond.
-func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
-
+// round is a number of milliseconds as it is printed: to the microsecond.
 func round(ms float64) float64 { return math.Round(ms*1000) / 1000 }
 
 type pinger struct {
@@ -177,7 +175,7 @@ func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord
 	rtt, err := s.Ping(wait, p.to)
 	r := pingRecord{Kind: "ping", Time: output.Time(time.Now()), JID: p.to.String(), Seq: seq, OK: err == nil}
 	if rtt > 0 {
-		r.RTT = new(milliseconds(rtt))
+		r.RTT = new(output.Milliseconds(rtt))
 	}
 	refused, answered := failedAnswer(err)
 	switch {

@@ -48,7 +48,7 @@ func TestPingStats(t *testing.T) {
 			}
 		}
 	}
-	if got := milliseconds(1234567 * time.Nanosecond); got != 1.235 {
+	if got := output.Milliseconds(1234567 * time.Nanosecond); got != 1.235 {
 		t.Error(got)
 	}
 }

@@ -244,7 +244,7 @@ func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Eleme
 		if e == nil {
 			return err
 		}
-		if e.Tag == "presence" && bounced(s, e, p.jid, xmpp.Attr(presence, "id")) {
+		if e.Tag == "presence" && s.Bounced(e, p.jid, xmpp.Attr(presence, "id")) {
 			return fmt.Errorf("presence to %s: %w", p.jid, xmpp.ErrorOf(e))
 		}
 	}

@@ -52,7 +52,10 @@ func newRootCmd(env *Env) *cobra.Command {
 			env.addCompletions(root, args) // before any error: nobody wants to read one while typing
 			return nil
 		}
-		return env.applyEnvironment(cmd)
+		if err := env.applyEnvironment(cmd); err != nil {
+			return err
+		}
+		return exclusive(cmd)
 	}
 	showVersion := root.Flags().BoolP("version", "V", false, "print the version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +25,6 @@ import (
 const (
 	nsOOB       = "jabber:x:oob"         // XEP-0066
 	nsAttention = "urn:xmpp:attention:0" // XEP-0224
-
-	// remoteGrace is how long a bounce from another server is waited for.
-	remoteGrace = 500 * time.Millisecond
 )
 
 // sentRecord says what became of one message.
@@ -102,7 +98,7 @@ func newSendCmd(env *Env) *cobra.Command {
 	fs.StringVarP(&f.file, "file", "f", "", "send the text of `FILE` instead of standard input")
 	fs.StringVar(&f.toFile, "to-file", "", "also send to the JIDs in `FILE`, one a line; - is standard input")
 	fs.StringVarP(&f.subject, "subject", "s", "", "the subject `TEXT`")
-	fs.StringVar(&f.typ, "type", "", "the `TYPE` of the message: chat, normal or headline (default chat)")
+	fs.Var(oneOf{&f.typ, messageTypes[:]}, "type", "the `TYPE` of the message: chat, normal or headline (default chat)")
 	fs.StringVar(&f.thread, "thread", "", "the `ID` of the conversation")
 	fs.StringVar(&f.id, "id", "", "the `ID` of the message, instead of a random one; for one recipient")
 	fs.StringVar(&f.url, "url", "", "attach `URL` (XEP-0066)")
@@ -110,11 +106,16 @@ func newSendCmd(env *Env) *cobra.Command {
 	fs.BoolVar(&f.lines, "lines", false, "each line of standard input is a message, sent as it is read")
 	fs.Var(&f.batch, "batch", "with --lines: join all lines within `DURATION` of the first into one message")
 	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is a message as a JSON object, sent as it is read")
-	fs.StringVar(&f.badLines, "bad-lines", badSkip, "`ACTION` for a line that cannot be sent: stop, skip, or replace characters that XML cannot carry by U+FFFD")
+	f.badLines = badSkip
+	fs.Var(oneOf{&f.badLines, []cobra.Completion{badStop + "\tat the first", badSkip + "\tand go on", badReplace + "\twhat XML cannot carry by U+FFFD"}},
+		"bad-lines", "`ACTION` for a line that cannot be sent: stop, skip, or replace characters that XML cannot carry by U+FFFD")
 	fs.BoolVar(&f.receipt, "receipt", false, "wait for a receipt from each recipient (XEP-0184)")
 	fs.IntVar(&f.retry, "retry", 0, "after a temporary failure, try again up to `N` times in a row")
 	fs.Var(&f.grace, "grace", "wait `DURATION` for bounces after the confirmation (default 500ms if a recipient is at another server)")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the stanzas, one a line, and do not connect")
+	cmd.MarkFlagsMutuallyExclusive("message", "file", "lines")
+	cmd.MarkFlagsMutuallyExclusive("message", "file", "input-json")
+	cmd.MarkFlagsMutuallyExclusive("id", "lines", "input-json")
 	return cmd
 }
 
@@ -269,7 +270,7 @@ func (f *sender) readsInput(cmd *cobra.Command) bool {
 func (f *sender) graces(cmd *cobra.Command, targets []target, own xmpp.JID) func(xmpp.JID) time.Duration {
 	grace := func(to xmpp.JID) time.Duration {
 		if to.Domain != own.Domain {
-			return remoteGrace
+			return xmpp.RemoteGrace
 		}
 		return 0
 	}
@@ -302,19 +303,9 @@ func (f *sender) source(ctx context.Context, cmd *cobra.Command, targets []targe
 
 // check refuses what is wrong on the command line itself.
 func (f *sender) check(cmd *cobra.Command, targets []target) error {
-	var uriTypes []string
 	for _, t := range targets {
-		uriTypes = append(uriTypes, t.fields.Get("type"))
-	}
-	for _, typ := range append([]string{f.typ}, uriTypes...) {
-		if !validType(typ) {
-			return exit.Usagef("--type: %q: want chat, normal or headline", typ)
-		}
-	}
-	for _, pair := range [...][2]string{{"message", "file"}, {"lines", "input-json"}, {"message", "lines"}, {"message", "input-json"},
-		{"file", "lines"}, {"file", "input-json"}, {"id", "lines"}, {"id", "input-json"}} {
-		if cmd.Flags().Changed(pair[0]) && cmd.Flags().Changed(pair[1]) {
-			return exit.Usagef("--%s and --%s exclude each other", pair[0], pair[1])
+		if err := checkType(t.fields.Get("type")); err != nil {
+			return exit.Usagef("%s: type %w", t.jid, err)
 		}
 	}
 	switch {
@@ -332,8 +323,6 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 		return exit.Usagef("--batch is for --lines")
 	case cmd.Flags().Changed("bad-lines") && !f.lines && !f.inputJSON:
 		return exit.Usagef("--bad-lines is for --lines and --input-json")
-	case !slices.Contains([]string{badStop, badSkip, badReplace}, f.badLines):
-		return exit.Usagef("--bad-lines: %q: want stop, skip or replace", f.badLines)
 	case cmd.Flags().Changed("batch") && f.batch == 0:
 		return exit.Usagef("--batch: want a duration above 0")
 	case f.retry < 0:
@@ -352,12 +341,18 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	return nil
 }
 
-func validType(typ string) bool {
-	switch typ {
-	case "", "chat", "normal", "headline":
-		return true
+// messageTypes are those that can be sent to a person.
+var messageTypes = [...]cobra.Completion{"chat\tpart of a conversation", "normal\tto be answered or not", "headline\tnot to be stored"}
+
+// checkType refuses a type that is none of them, unless it is empty.
+func checkType(typ string) error {
+	if typ == "" {
+		return nil
 	}
-	return false
+	if err := (oneOf{new(string), messageTypes[:]}).Set(typ); err != nil {
+		return fmt.Errorf("%q: %w", typ, err)
+	}
+	return nil
 }
 
 // messages makes the stanzas. Standard input is read only where a message needs it.
@@ -481,7 +476,7 @@ func (f *sender) print(ctx context.Context, source <-chan deliver.Chunk, r *repo
 			if err != nil {
 				return err
 			}
-			if err := f.env.print(stanzaRecord{"stanza", oneLine(b)}); err != nil {
+			if err := f.env.print(stanzaRecord{"stanza", output.OneLine(b)}); err != nil {
 				return err
 			}
 		}
@@ -492,25 +487,4 @@ func (f *sender) print(ctx context.Context, source <-chan deliver.Chunk, r *repo
 			return r.outcome()
 		}
 	}
-}
-
-// oneLine writes whatever a terminal could take amiss, line breaks among it, as
-// character references, so that the XML stays what it was.
-func oneLine(xml []byte) string {
-	var b strings.Builder
-	for _, r := range string(xml) {
-		if c := string(r); r < ' ' || r > '~' && output.Clean(c) != c {
-			fmt.Fprintf(&b, "&#x%X;", r)
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// bounced reports whether a stanza is the error of what was sent to somebody with an id of
-// ours.
-func bounced(s *xmpp.Session, e *xmpp.Element, to xmpp.JID, id string) bool {
-	from, err := s.From(e)
-	return err == nil && xmpp.Attr(e, "type") == "error" && xmpp.Answers(from, to, s.JID(), xmpp.Attr(e, "id") == id)
 }

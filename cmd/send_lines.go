@@ -345,8 +345,9 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	for _, t := range targets {
 		c := f.content(t, cmp.Or(fields["body"], t.fields.Get("body")))
 		c.subject = cmp.Or(fields["subject"], c.subject)
-		if c.typ = cmp.Or(fields["type"], c.typ); !validType(c.typ) {
-			return nil, fmt.Errorf(`"type": %q: want chat, normal or headline`, c.typ)
+		c.typ = cmp.Or(fields["type"], c.typ)
+		if err := checkType(c.typ); err != nil {
+			return nil, fmt.Errorf(`"type": %w`, err)
 		}
 		c.thread = cmp.Or(fields["thread"], c.thread)
 		c.id = cmp.Or(fields["id"], t.fields.Get("id"))

@@ -122,7 +122,7 @@ func (r *report) print(m *deliver.Message, cause error) error {
 	v := verdicts[m.Fate()]
 	record := sentRecord{Kind: "sent", Time: output.Time(time.Now()), To: m.To.String(), Type: xmpp.Attr(m.Stanza, "type"), ID: m.ID(), OK: v.ok, Ack: v.ack}
 	if v.ack != "none" {
-		record.AckMS = new(milliseconds(m.Took()))
+		record.AckMS = new(output.Milliseconds(m.Took()))
 	}
 	if !v.ok {
 		record.Error = newStanzaError(r.why(m, cause))

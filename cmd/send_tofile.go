@@ -42,8 +42,10 @@ func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, erro
 			continue
 		}
 		t, err := f.env.target(entry)
-		if err == nil && !validType(t.fields.Get("type")) {
-			err = fmt.Errorf("type %q: want chat, normal or headline", t.fields.Get("type"))
+		if err == nil {
+			if err = checkType(t.fields.Get("type")); err != nil {
+				err = fmt.Errorf("type %w", err)
+			}
 		}
 		switch {
 		case err != nil:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -59,6 +60,11 @@ func appendEscape(dst []byte, r rune) []byte {
 		return fmt.Appendf(dst, `\u%04x\u%04x`, hi, lo)
 	}
 	return fmt.Appendf(dst, `\u%04x`, r)
+}
+
+// Milliseconds is a duration as results show it: to the microsecond.
+func Milliseconds(d time.Duration) float64 {
+	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
 }
 
 // Time is an instant as results show it: RFC 3339 in UTC, in JSON with exactly

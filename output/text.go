@@ -110,6 +110,20 @@ func Clean(s string) string {
 	return string(appendClean(nil, s, plain))
 }
 
+// OneLine writes whatever a terminal could take amiss, line breaks among it, as
+// character references, so that the XML stays what it was.
+func OneLine(xml []byte) string {
+	var b strings.Builder
+	for _, r := range string(xml) {
+		if c := string(r); r < ' ' || r > '~' && Clean(c) != c {
+			fmt.Fprintf(&b, "&#x%X;", r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 func appendClean(dst []byte, s string, keep class) []byte {
 	for {
 		i := dirtyAt(s, keep)
