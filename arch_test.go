@@ -66,7 +66,7 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "cmd/files", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "cmd/files", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/receive", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
 		"cmd/exit":           {},
 		"cmd/files":          {},
@@ -76,6 +76,7 @@ func TestImports(t *testing.T) {
 		"xmpp":               {"internal/aside", "xmpp/internal/wire", "xmpp/sasl"},
 		"xmpp/deliver":       {"xmpp", "xmpp/xep"},
 		"xmpp/sasl":          {},
+		"xmpp/receive":       {"xmpp", "xmpp/xep"},
 		"xmpp/xep":           {"xmpp"},
 		"xmpp/internal/wire": {},
 		"xmpp/xmpptest":      {"xmpp", "xmpp/internal/wire"},

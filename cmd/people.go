@@ -230,7 +230,7 @@ func (p *people) push(e *xmpp.Element) bool {
 	if from, err := p.s.From(e); err != nil || from != p.s.JID().Bare() {
 		return false
 	}
-	if p.changes += weight(e); p.roster == nil {
+	if p.changes += xmpp.Weight(e); p.roster == nil {
 		p.early = append(p.early, e)
 		return true
 	}

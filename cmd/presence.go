@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,9 +12,6 @@ import (
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
-
-// farewell bounds how long taking leave of somebody may take.
-const farewell = 500 * time.Millisecond
 
 func newPresenceCmd(env *Env) *cobra.Command {
 	w := &watcher{env: env}
@@ -123,140 +119,6 @@ func (p *people) absent(jid xmpp.JID) *presenceRecord {
 		r.Error = &stanzaError{Condition: "subscription-required", Type: "auth", Text: "its presence is not shown to this account", By: own.String()}
 	}
 	return r
-}
-
-func newPresenceWatchCmd(env *Env) *cobra.Command {
-	l := &listener{env: env, only: []string{"presence"}, priority: onlooker, others: true, noReconnect: true, keepAlive: duration(time.Minute)}
-	cmd := &cobra.Command{
-		Use:  "watch [flags] [JID...]",
-		RunE: l.run,
-	}
-	cmd.Flags().IntVarP(&l.count, "count", "c", 0, "stop after `N` results")
-	cmd.Flags().Var(&l.total, "for", "stop after `DURATION`")
-	return cmd
-}
-
-type setter struct {
-	env      *Env
-	show     string
-	status   string
-	priority int
-	to       string
-	total    duration
-
-	jid xmpp.JID // of to
-}
-
-func newPresenceSetCmd(env *Env) *cobra.Command {
-	p := &setter{env: env}
-	cmd := &cobra.Command{
-		Use:  "set [flags]",
-		Args: args(0, 0, ""),
-		RunE: p.run,
-	}
-	cmd.Flags().StringVar(&p.show, "show", "", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
-	cmd.Flags().StringVar(&p.status, "status", "", "the status `TEXT` to show")
-	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; at 0 or more the server delivers messages to this session")
-	cmd.Flags().StringVar(&p.to, "to", "", "show it only to `JID`")
-	cmd.Flags().Var(&p.total, "for", "stop after `DURATION`")
-	return cmd
-}
-
-func (p *setter) run(cmd *cobra.Command, _ []string) error {
-	p.env.finishes()
-	presence, err := p.presence(cmd)
-	if err == nil {
-		err = p.env.needOutput()
-	}
-	if err != nil {
-		return err
-	}
-	o, err := p.env.ownAccount(cmd.Context())
-	if err != nil {
-		return err
-	}
-	p.env.noteNames(o.JID, p.jid)
-	o.HandleIQ, o.KeepAlive = answerRequest, time.Minute
-	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
-	p.env.lastUntilStopped()
-	err = p.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error { return p.hold(ctx, s, presence) })
-	if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-// presence makes the presence of the flags.
-func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
-	switch p.show {
-	case "", "chat", "away", "xa", "dnd":
-	default:
-		return nil, exit.Usagef("--show: %q: want chat, away, xa or dnd", p.show)
-	}
-	if cmd.Flags().Changed("for") && p.total == 0 {
-		return nil, exit.Usagef("--for: want a duration above 0")
-	}
-	if p.priority < -128 || p.priority > 127 {
-		return nil, exit.Usagef("--priority: want -128 to 127")
-	}
-	if err := xmpp.CheckText(p.status); err != nil {
-		return nil, exit.Dataf("--status: %w", err)
-	}
-	presence := newPresence(p.show, p.status, p.priority)
-	if cmd.Flags().Changed("to") {
-		t, err := p.env.target(p.to)
-		if err != nil {
-			return nil, err
-		}
-		p.jid = t.jid
-		presence.CreateAttr("to", t.jid.String())
-		presence.CreateAttr("id", xmpp.NewID())
-	}
-	return presence, nil
-}
-
-// hold sends the presence, prints it once the server has taken it, and stays.
-func (p *setter) hold(ctx context.Context, s *xmpp.Session, presence *xmpp.Element) error {
-	if p.total > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(p.total), errElapsed)
-		defer cancel()
-	}
-	soon, cancel := p.env.withinWait(ctx)
-	defer cancel()
-	_, err := s.Ping(soon, s.Server(), presence)
-	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
-		if errors.Is(err, errElapsed) {
-			return notReady(err)
-		}
-		return err
-	}
-	if err := p.env.print(newPresenceRecord(newAddressed(s.JID(), presence, s.JID()), presence)); err != nil {
-		return err
-	}
-	if !p.jid.IsZero() {
-		defer p.takeLeave(ctx, s)
-	}
-	for e, err := range s.Stanzas(ctx) {
-		if errors.Is(err, errElapsed) {
-			return nil
-		}
-		if e == nil {
-			return err
-		}
-		if e.Tag == "presence" && s.Bounced(e, p.jid, xmpp.Attr(presence, "id")) {
-			return fmt.Errorf("presence to %s: %w", p.jid, xmpp.ErrorOf(e))
-		}
-	}
-	return nil
-}
-
-// takeLeave ends what one address was shown. On ejabberd 23.01 the end of the session
-// does not, where the others were shown nothing.
-func (p *setter) takeLeave(ctx context.Context, s *xmpp.Session) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	_ = s.Send(ctx, xmpp.NewElement(xmpp.NSClient, "presence", "to", p.jid.String(), "type", "unavailable"))
 }
 
 // A saying is what the account says to a contact about their subscriptions (RFC 6121,

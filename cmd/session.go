@@ -126,20 +126,11 @@ func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, err
 func takeNothing(*xmpp.Element) bool { return false }
 
 // errTimeout is the cause that ends a context when --timeout has passed.
-type errTimeout time.Duration
-
-func (e errTimeout) Error() string {
-	d := duration(e)
-	return "no answer within " + d.String()
-}
-func (e errTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
+type errTimeout = xmpp.TimeoutError
 
 // withTimeout bounds ctx by a duration, 0 being none.
 func withTimeout(ctx context.Context, d duration) (context.Context, context.CancelFunc) {
-	if d == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, time.Duration(d), errTimeout(d))
+	return xmpp.WithTimeout(ctx, time.Duration(d))
 }
 
 // withinTimeout bounds ctx by what is left of --timeout.

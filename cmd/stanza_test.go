@@ -11,6 +11,7 @@ import (
 
 	"xmppkit/output"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/receive"
 	"xmppkit/xmpp/xep"
 )
 
@@ -313,53 +314,13 @@ func TestEncrypted(t *testing.T) {
 		note + "<y xmlns='other'><encrypted xmlns='urn:xmpp:omemo:2'/></y>":                                             "",
 	} {
 		e := element("<message from='JULIET' to='OWN'>" + content + "</message>")
-		l := listener{kinds: map[string]bool{"message": true}, match: "OMEMO", pattern: regexp.MustCompile("OMEMO"), waiting: t.Context()}
-		matched, _ := l.matched(unpacked(&l, e))
+		w := selection{kinds: map[string]bool{"message": true}, match: "OMEMO", pattern: regexp.MustCompile("OMEMO")}
+		matched, _ := w.matches(t.Context(), resultOf(&w, e))
 		r := recordOf(e)
 		b, _ := output.AppendJSON(nil, r)
 		shown := strings.Contains(string(b)+textOf(r), "This message")
 		if r.Encrypted != want || shown != (want == "") || matched != (want == "") || !r.speaks() {
 			t.Errorf("%s: %q, shown %v, matched %v", content, r.Encrypted, shown, matched)
-		}
-	}
-}
-
-// The ids of an account count where it announces that they can be trusted.
-func TestTrustedIDs(t *testing.T) {
-	e := element("<message from='JULIET' to='OWN'><body>b</body><stanza-id xmlns='urn:xmpp:sid:0' by='OWN' id='1'/></message>")
-	for announced, want := range map[bool]string{true: "1", false: ""} {
-		l := listener{kinds: map[string]bool{"message": true}, at: &position{HasIDs: announced}}
-		if r := unpacked(&l, e).(*messageRecord); r.StanzaID != want {
-			t.Errorf("announced %v: %q", announced, r.StanzaID)
-		}
-	}
-}
-
-// What is forwarded without being a carbon copy is no message (XEP-0297), and what
-// claims to be a copy and is none is not shown at all.
-func TestListenerForwarded(t *testing.T) {
-	for _, test := range []struct {
-		xml     string
-		carbons bool
-		want    string
-	}{
-		{"<message from='mallory@evil.example/x'><forwarded>" + innerReceived + "</forwarded></message>", true, ""},
-		{"<message from='mallory@evil.example/x'><body>see</body><forwarded>" + innerReceived + "</forwarded></message>", true, "mallory@evil.example see"},
-		{"<message from='OWN'><forwarded>" + innerReceived + "</forwarded></message>", true, ""},
-		{"<message from='mallory@evil.example/x'><body>see</body>" + receivedCopy(innerReceived) + "</message>", true, ""},
-		{"<message from='mallory@evil.example/x'><body>see</body>" + receivedCopy(innerReceived) + "</message>", false, ""},
-		{"<message from='OWN'>" + receivedCopy(innerReceived) + "</message>", true, "juliet@example.net you received"},
-		{"<message from='OWN'>" + receivedCopy(innerReceived) + "</message>", false, ""},
-		{"<message from='OWN'>" + sentCopy(innerSent) + "</message>", true, "romeo@example.org I sent"},
-		{"<message from='JULIET'><body>I</body><private xmlns='urn:xmpp:carbons:2'/></message>", true, "juliet@example.net I"},
-	} {
-		l := listener{carbons: test.carbons, kinds: map[string]bool{"message": true}}
-		got := ""
-		if r, ok := unpacked(&l, element(test.xml)).(*messageRecord); ok {
-			got = strings.TrimSpace(fmt.Sprint(r.FromBare, " ", *r.Body, " ", r.Carbon))
-		}
-		if got != test.want {
-			t.Errorf("%s\nis %q, want %q", test.xml, got, test.want)
 		}
 	}
 }
@@ -481,25 +442,7 @@ func element(xml string) *xmpp.Element {
 	return e
 }
 
-const (
-	innerSent     = "<message from='OWN/phone' to='JULIET/b' type='chat'><body>I</body></message>"
-	innerReceived = "<message from='JULIET/b' to='OWN/phone' type='chat'><body>you</body></message>"
-)
-
-func sentCopy(inner string) string { return "<sent><forwarded>" + inner + "</forwarded></sent>" }
-func receivedCopy(inner string) string {
-	return "<received><forwarded>" + inner + "</forwarded></received>"
-}
-
-// unpacked is the result of a stanza that arrives at romeo@example.org/here.
-func unpacked(l *listener, e *xmpp.Element) output.Record {
-	own := jid("romeo@example.org/here")
-	if l.at == nil {
-		l.at = new(position)
-	}
-	a, ok := l.unpack(own, e)
-	if !ok {
-		return nil
-	}
-	return l.record(own, a)
+// resultOf is the result of a stanza that arrives at romeo@example.org/here.
+func resultOf(w *selection, e *xmpp.Element) output.Record {
+	return w.record(jid("romeo@example.org/here"), receive.Arrival{Stanza: e})
 }

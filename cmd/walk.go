@@ -220,7 +220,7 @@ func (w *walk) request(ctx context.Context, a *answer, set *xmpp.Element) (*xmpp
 	if query = xmpp.Child(iq, a.ns, "query"); query == nil {
 		return nil, brokenAnswer("the answer is empty")
 	}
-	return query, w.take(weight(query))
+	return query, w.take(xmpp.Weight(query))
 }
 
 // brokenAnswer is an answer that ends a branch, as an error does.
@@ -245,16 +245,4 @@ func (w *walk) take(n int) error {
 		return &exit.Error{Code: exit.Protocol, Class: "stanza", Err: fmt.Errorf("more than %d MiB in answers", walkBudget>>20)}
 	}
 	return nil
-}
-
-// weight is about what an element takes when it is kept as a record.
-func weight(e *xmpp.Element) int {
-	n := 512 + len(xmpp.TextOf(e))
-	for i := range e.Attr {
-		n += len(e.Attr[i].Value)
-	}
-	for c := range xmpp.Elements(e) {
-		n += weight(c)
-	}
-	return n
 }

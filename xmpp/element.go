@@ -240,3 +240,15 @@ func CheckText(s string) error { return wire.ValidText(s) }
 // NewID returns a stanza id of 130 random bits (RFC 6120, section 8.1.3, asks that
 // ids cannot be guessed).
 func NewID() string { return rand.Text() }
+
+// Weight is about what an element takes in memory when it is kept as a record.
+func Weight(e *Element) int {
+	n := 512 + len(TextOf(e))
+	for i := range e.Attr {
+		n += len(e.Attr[i].Value)
+	}
+	for c := range Elements(e) {
+		n += Weight(c)
+	}
+	return n
+}

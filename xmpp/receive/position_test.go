@@ -1,4 +1,4 @@
-package cmd
+package receive
 
 import (
 	"bytes"
@@ -7,17 +7,29 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 )
 
-func mustOpen(t *testing.T, file string) *position {
+// open opens the file of a position, and makes it if it is not there.
+func open(file string) (*Position, error) {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if os.IsNotExist(err) {
+		if err = os.WriteFile(file, NewFile(jid("romeo@localhost")), 0o600); err == nil {
+			f, err = os.OpenFile(file, os.O_RDWR, 0)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ReadPosition(f, jid("romeo@localhost"))
+}
+
+func mustOpen(t *testing.T, file string) *Position {
 	t.Helper()
-	p, err := openPositionFile(file, jid("romeo@localhost"))
+	p, err := open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +39,7 @@ func mustOpen(t *testing.T, file string) *position {
 
 // What is saved is there for the next one, whatever its length was before.
 func TestPosition(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "state", "durable.json")
+	file := filepath.Join(t.TempDir(), "durable.json")
 	p := mustOpen(t, file)
 	if p.Session != nil || !p.isNew() || p.begin(false) || p.begin(true) || !p.begin(false) || !p.begin(true) {
 		t.Fatalf("%+v", p)
@@ -68,9 +80,6 @@ func TestPosition(t *testing.T) {
 	if once := mustOpen(t, file); once.Session != nil || !once.has("last") {
 		t.Errorf("%+v", once)
 	}
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
 }
 
 // The file says from the beginning that the position is new, and then where the archive
@@ -104,7 +113,7 @@ func TestPositionStart(t *testing.T) {
 		if b, _ := os.ReadFile(file); !bytes.Contains(b, []byte(test.file)) {
 			t.Errorf("%s: %s", b, test.file)
 		}
-		for name, p := range map[string]*position{"this process": p, "another": mustOpen(t, file)} {
+		for name, p := range map[string]*Position{"this process": p, "another": mustOpen(t, file)} {
 			after, start := p.last()
 			if p.isNew() || after != test.from || start.IsZero() != (test.from != "" || test.whole) {
 				t.Errorf("%s: %+v is read from %q, %s", name, test, after, start)
@@ -156,24 +165,6 @@ func TestPositionFormat(t *testing.T) {
 	}
 }
 
-// Of several that begin at the same time one has the file.
-func TestPositionRace(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "durable.json")
-	var all sync.WaitGroup
-	for range 20 {
-		all.Go(func() {
-			if err := files.CreateState(file, newState(jid("romeo@localhost"))); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	mustOpen(t, file)
-	if left, _ := filepath.Glob(file + ".*"); len(left) > 0 {
-		t.Error(left)
-	}
-}
-
 // Long ids are kept as long as they fit into what is written at once.
 func TestPositionPage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "durable.json")
@@ -193,7 +184,7 @@ func TestPositionPage(t *testing.T) {
 
 // The memory of what has come is bounded.
 func TestPositionBounds(t *testing.T) {
-	p := newPosition(jid("romeo@localhost"))
+	p := NewPosition(jid("romeo@localhost"))
 	for i := range 10 * manyIDs {
 		p.pass([]string{fmt.Sprint(i)})
 	}
@@ -233,24 +224,11 @@ func TestPositionBroken(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openPositionFile(file, jid("romeo@localhost")); err == nil || !strings.Contains(err.Error(), file) {
+		if _, err := open(file); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%q: %v", text, err)
 		}
 		if b, _ := os.ReadFile(file); string(b) != text {
 			t.Errorf("%q was changed", text)
-		}
-	}
-}
-
-func TestDurableName(t *testing.T) {
-	for _, name := range []string{"a", "backup-1.x_Y", strings.Repeat("a", 64)} {
-		if !durableName(name) {
-			t.Errorf("%q is refused", name)
-		}
-	}
-	for _, name := range []string{"", ".", "..", "-x", "a/b", "a b", "ä", strings.Repeat("a", 65), "a\x00"} {
-		if durableName(name) {
-			t.Errorf("%q is taken", name)
 		}
 	}
 }

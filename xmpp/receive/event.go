@@ -1,0 +1,49 @@
+package receive
+
+import (
+	"errors"
+	"time"
+
+	"xmppkit/xmpp"
+)
+
+// An Event is something that a user may want to know and no stanza says.
+type Event struct {
+	Kind    Kind
+	Account xmpp.JID
+	Err     error         // of Retry, Away and Oversized
+	Wait    time.Duration // of Retry
+	Stanza  *xmpp.Element // of Oversized: what is left of it
+	ID      string        // of Forgotten and Unreadable: of a message in the archive
+	Before  time.Time     // of Forgotten
+}
+
+// A Kind is what an Event is about.
+type Kind int
+
+const (
+	Open       Kind = iota // the first session is open
+	Listening              // a session works: from here on, what arrives is handed on
+	Retry                  // a session has ended by Err, and the next is tried after Wait
+	Away                   // Err has kept it away for Options.Patience
+	Back                   // and that is over
+	Missed                 // messages are lost that came while it was away: there is no archive
+	Forgotten              // messages from before Before are lost: the archive no longer has ID
+	Unreadable             // the message ID of the archive was skipped
+	Oversized              // Stanza was skipped: Err is the limit that it is over
+)
+
+// ErrEndless says, in an ArchiveError, that its pages come again and again.
+var ErrEndless = errors.New("its pages come again and again")
+
+// An ArchiveError is the failure to read the archive.
+type ArchiveError struct{ Err error }
+
+func (e *ArchiveError) Error() string { return "read the archive: " + e.Err.Error() }
+func (e *ArchiveError) Unwrap() error { return e.Err }
+
+// A PositionError is the failure to keep the position in its file.
+type PositionError struct{ Err error }
+
+func (e *PositionError) Error() string { return e.Err.Error() }
+func (e *PositionError) Unwrap() error { return e.Err }

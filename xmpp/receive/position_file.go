@@ -1,0 +1,118 @@
+package receive
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"xmppkit/xmpp"
+)
+
+// The file of a position is written over in place, by one write, each time that something was handed
+// on: a process that is killed leaves it whole. Its end is that of the write before, so
+// that nothing follows it.
+const (
+	// maxPosition bounds it; a server's ids are the larger part of it.
+	maxPosition = 1 << 20
+	// onePage is what is written at once also by a process that is just being killed.
+	onePage = 4096
+)
+
+// ReadPosition reads the position of a durable listener from its file, which nobody else may
+// have open. Close closes that.
+func ReadPosition(f *os.File, account xmpp.JID) (*Position, error) {
+	b, err := io.ReadAll(io.LimitReader(f, maxPosition))
+	if err != nil {
+		return nil, err
+	}
+	p, err := parsePosition(b, account)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w (remove it to start over)", f.Name(), err)
+	}
+	p.file, p.size = f, len(b)
+	return p, nil
+}
+
+// parsePosition reads the file of a durable listener. One that is broken, or empty, is an
+// error: to begin anew would be to lose what came in between.
+func parsePosition(b []byte, account xmpp.JID) (*Position, error) {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	p := &Position{seen: make(map[string]bool)}
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, err
+	}
+	if p.Format != positionFormat || p.Account != account {
+		return nil, errors.New("it is not of this program, or not of this account")
+	}
+	if p.Session != nil && (p.Session.JID.Domain != account.Domain || p.Session.ID == "") {
+		return nil, errors.New("its session is not one of this account")
+	}
+	if p.Time.IsZero() && p.Start == "" {
+		p.Start = startNew
+	}
+	for _, id := range p.IDs {
+		p.seen[id] = true
+	}
+	return p, nil
+}
+
+// NewFile is what the file of a durable listener says at first.
+func NewFile(account xmpp.JID) []byte {
+	p := NewPosition(account)
+	p.Start = startNew
+	b, _ := json.Marshal(p) // of nothing that cannot be in JSON
+	return append(b, '\n')
+}
+
+// save notes the session that can be resumed, nil for none, and writes the position if
+// it has a file.
+func (p *Position) save(session *xmpp.Resumption) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Session = session
+	if p.file == nil {
+		return nil
+	}
+	kept := struct {
+		*Position
+		After string   `json:"after"`
+		IDs   []string `json:"ids"`
+	}{Position: p}
+	var b []byte
+	for n := keptIDs; ; n /= 2 {
+		kept.After, kept.IDs = p.tail(n)
+		var err error
+		if b, err = json.Marshal(kept); err != nil {
+			return &PositionError{err}
+		}
+		if b = append(b, '\n'); len(b) <= onePage || n <= 1 {
+			break
+		}
+	}
+	if n := p.size - len(b); n > 0 {
+		b = slices.Insert(b, len(b)-1, []byte(strings.Repeat(" ", n))...)
+	}
+	if len(b) > maxPosition { // nobody could read it again
+		return &PositionError{fmt.Errorf("%s: too many unacknowledged messages: their ids take %d bytes", p.file.Name(), len(b))}
+	}
+	if _, err := p.file.WriteAt(b, 0); err != nil {
+		return &PositionError{err}
+	}
+	p.size = len(b)
+	return nil
+}
+
+// Close gives the position back to the next listener.
+func (p *Position) Close() {
+	if p.file != nil {
+		_ = p.file.Sync() // against a power failure; what is there has been written
+		p.file.Close()
+	}
+}
