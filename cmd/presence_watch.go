@@ -61,7 +61,7 @@ func (w *watched) isNews(r output.Record) bool {
 		}
 		return !told || !p.says(old)
 	case "unavailable":
-		return w.left(p) || !w.again
+		return w.left(p)
 	case "subscribe":
 		known := w.asks[p.FromBare]
 		if len(w.asks) < maxAsks {
@@ -75,16 +75,26 @@ func (w *watched) isNews(r output.Record) bool {
 // maxAsks is how many requests to see the account are remembered.
 const maxAsks = 10_000
 
-// left takes in that a resource is gone, or all of an account, and reports whether any was
-// there.
-func (w *watched) left(p *presenceRecord) (any bool) {
+// left takes in that a resource is gone, or all of an account, and reports whether that is
+// news. Prosody 0.12 says of all at once, when the session begins, that nobody is there: who
+// was before is told one by one, by settled.
+func (w *watched) left(p *presenceRecord) bool {
+	if p.From != p.FromBare {
+		known := w.shown[p.From] != nil
+		w.forget(p.From)
+		return known || !w.again
+	}
 	for from, old := range w.shown {
-		if from == p.From || p.From == p.FromBare && old.FromBare == p.FromBare {
+		if old.FromBare != p.FromBare {
+			continue
+		}
+		if w.again {
+			w.stale[from] = true
+		} else {
 			w.forget(from)
-			any = true
 		}
 	}
-	return any
+	return !w.again
 }
 
 func (w *watched) forget(from string) {

@@ -86,6 +86,7 @@ func runInterop(t *testing.T, start func(string) (*realServer, func(), error)) {
 	}
 	t.Cleanup(stop)
 	runScripts(t, server.name, server.kind, func(e *testscript.Env, romeo, juliet string) error {
+		e.Values[privateKey{}] = &private{t: t, start: start}
 		for _, user := range []string{romeo, juliet} {
 			if err := server.register(user, scriptPassword); err != nil {
 				return err
@@ -171,6 +172,7 @@ func runScripts(t *testing.T, target, kind string, prepare func(e *testscript.En
 			"deep":     scriptDeep,
 			"server":   scriptServer,
 			"disturb":  scriptDisturb,
+			"private":  scriptPrivate,
 			"ndjson":   scriptNDJSON,
 			"closedfd": scriptClosed,
 		},
@@ -227,9 +229,14 @@ func scriptServer(ts *testscript.TestScript, _ bool, args []string) {
 	*ts.Value(embeddedKey{}).(**xmpptest.Server) = server
 }
 
-// disturb cut breaks all connections to the embedded server; disturb restart does so as
-// if it had been killed and started again; disturb FAULT... is what later ones get.
+// disturb cut breaks all connections to the embedded server, or to a private one; disturb
+// restart does so as if it had been killed and started again, as a private one is; disturb
+// FAULT... is what later ones get, of the embedded one.
 func scriptDisturb(ts *testscript.TestScript, _ bool, args []string) {
+	if p, ok := ts.Value(privateKey{}).(*private); ok {
+		ts.Check(p.disturb(args[0]))
+		return
+	}
 	server := *ts.Value(embeddedKey{}).(**xmpptest.Server)
 	switch args[0] {
 	case "cut":
