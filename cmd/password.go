@@ -54,6 +54,9 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp
 	if way.key != "" { // a person's time does not count
 		env.spent += time.Since(started)
 	}
+	if err != nil && way.key != "" && way.key != "credential" && !strings.HasPrefix(way.source, "--") {
+		err = fmt.Errorf("%s: %w", way.from(), err)
+	}
 	switch {
 	case err == nil && value == "":
 		err = exit.Configf(passwordWays, "the password of %s is empty", account)
@@ -68,6 +71,14 @@ type passwordWay struct {
 	key, value string // none for a person
 	source     string // the flag, variable or key, "" for a person
 	file       string // that has the key
+}
+
+// from names the variable, or the file and its key.
+func (w passwordWay) from() string {
+	if w.file != "" {
+		return w.file + ": " + w.key
+	}
+	return w.source
 }
 
 // what names the password in an error.

@@ -353,3 +353,25 @@ func FuzzJID(f *testing.F) {
 		}
 	})
 }
+
+// What is wrong with a domain is said in words for people.
+func TestDomainErrors(t *testing.T) {
+	for domain, want := range map[string]string{
+		"b..c":                            "empty before, after or between its dots",
+		".b":                              "empty before, after or between its dots",
+		"b\u3002\u3002":                   "empty before, after or between its dots",
+		"-b.c":                            `"-b" begins or ends with a hyphen`,
+		"b:5222":                          `":" is not allowed`,
+		"b c":                             `" " is not allowed`,
+		"b\u2044c":                        "\"\u2044\" is not allowed",
+		"xn--zzzzzzzz.de":                 `"xn--zzzzzzzz" encodes no name`,
+		strings.Repeat("a", 64):           `"` + strings.Repeat("a", 64) + `" is longer than 63 characters`,
+		strings.Repeat("a.", 127) + "aaa": "longer than 253 characters",
+		"a\u05d0.b":                       "its characters are not allowed together",
+	} {
+		_, err := ParseJID("a@" + domain)
+		if err == nil || !strings.HasSuffix(err.Error(), ": domain: "+want) {
+			t.Errorf("%q: got %v, want %s", domain, err, want)
+		}
+	}
+}
