@@ -79,6 +79,7 @@ _xmppkit() {
     COMPREPLY=()
     # Readline replaces $2. What is before it in the same word remains.
     [[ $line == *"$2" ]] || return
+    line=${line#"${line%%[![:space:]]*}"} # of sudo xmppkit, bash-completion leaves a space
     __xmppkit_words "$line"
     all=("${words[@]}")
     __xmppkit_words "${line:0:${#line}-${#2}}"
