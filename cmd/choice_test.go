@@ -174,8 +174,18 @@ func TestNoPasswordOfAnother(t *testing.T) {
 					}
 					connected++
 					f := strings.Split(got, " ")
-					if !strings.HasPrefix(f[1], f[0][:1]+"-") || f[2] != "" && f[2][:1] != f[0][:1] || f[2] == "" && f[3] == "true" && name != "sendxmpprc" && vars["XMPP_ALLOW_PLAIN"] == "" {
-						t.Errorf("%s, %v, credential %q, %q: %s", name, vars, credential, args, got)
+					jid, password, server, plain := f[0], f[1], f[2], f[3] == "true"
+					wrong := ""
+					switch owner := jid[:1]; {
+					case !strings.HasPrefix(password, owner+"-"):
+						wrong = "the password is of another account"
+					case server != "" && server[:1] != owner:
+						wrong = "the server is of another account"
+					case server == "" && plain && name != "sendxmpprc" && vars["XMPP_ALLOW_PLAIN"] == "":
+						wrong = "PLAIN is allowed without a server"
+					}
+					if wrong != "" {
+						t.Errorf("%s, %v, credential %q, %q: %s: %s", name, vars, credential, args, got, wrong)
 					}
 				}
 			}

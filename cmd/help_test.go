@@ -419,31 +419,66 @@ func embedded(s *ast.StructType) string {
 	return ""
 }
 
-// All that can be configured is in the table: the keys of the file, whatever has a
-// toml tag, and the environment.
+// All that can be configured is in the table: the keys of the file and the environment.
 func TestHelpConfig(t *testing.T) {
 	text := topicText(t, "config")
-	names := strings.Fields("jid password password_file password_command server tls ca_file tls_pin allow_plain timeout resource default_account XMPP_PASSWORD")
-	for _, e := range environment {
-		names = append(names, e[1])
-	}
-	structs, _ := parsePackage(t)
-	for _, s := range structs {
-		for _, f := range s.Fields.List {
-			if f.Tag == nil {
-				continue
-			}
-			tag, _ := strconv.Unquote(f.Tag.Value)
-			if key, _, _ := strings.Cut(reflect.StructTag(tag).Get("toml"), ","); key != "" && key != "-" {
-				names = append(names, key)
-			}
-		}
-	}
-	for _, name := range names {
+	keys, variables := configured(t)
+	for _, name := range slices.Concat(keys, variables, []string{"default_account"}) {
 		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(text) {
 			t.Errorf("%s is missing", name)
 		}
 	}
+}
+
+// configured reads from the source which keys settingType knows, and which variables of ours
+// there are. Those for CMD are not for a user to set.
+func configured(t *testing.T) (keys, variables []string) {
+	t.Helper()
+	files, _ := filepath.Glob("*.go") // the pattern is well-formed
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") || file == "listen_handler.go" {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Name.Name == "settingType" {
+					ast.Inspect(n, func(n ast.Node) bool {
+						if c, ok := n.(*ast.CaseClause); ok {
+							keys = append(keys, textsIn(c.List)...)
+						}
+						return true
+					})
+				}
+			case *ast.BasicLit:
+				for _, text := range textsIn([]ast.Expr{n}) {
+					if regexp.MustCompile(`^XMPP_[A-Z_]+$`).MatchString(text) && text != "XMPP_TRY" {
+						variables = append(variables, text)
+					}
+				}
+			}
+			return true
+		})
+	}
+	if !slices.Contains(keys, "tls_pin") || !slices.Contains(variables, "XMPP_TLS_PIN") || !slices.Contains(variables, "XMPP_JID") {
+		t.Fatalf("the source is read wrongly: %q, %q", keys, variables)
+	}
+	return keys, variables
+}
+
+// textsIn returns the strings among expressions.
+func textsIn(all []ast.Expr) (texts []string) {
+	for _, e := range all {
+		if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
+			text, _ := strconv.Unquote(l.Value)
+			texts = append(texts, text)
+		}
+	}
+	return texts
 }
 
 // The manual has a page of each command and topic, the same at each time, in which

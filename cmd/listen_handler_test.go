@@ -168,9 +168,16 @@ func TestHandlerFails(t *testing.T) {
 			d.h.env.flags.json = json
 			code := d.h.env.report(t.Context(), err)
 			text := d.err.String()
-			if code != exit.No || strings.Count(text, "\n") != 1 || !strings.Contains(text, test.want) || !strings.Contains(text, "the next listener gets it again") ||
-				json != strings.Contains(text, `"class":"stanza","ok":false,"exit_code":1,"retryable":false`) {
-				t.Errorf("%s: exit code %d with %s", test.script, code, text)
+			if code != exit.No || strings.Count(text, "\n") != 1 {
+				t.Errorf("%s: exit code %d with %s, want 1 with a line", test.script, code, text)
+			}
+			for _, want := range []string{test.want, "the next listener gets it again"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s: %s, want %q in it", test.script, text, want)
+				}
+			}
+			if fields := `"class":"stanza","ok":false,"exit_code":1,"retryable":false`; json != strings.Contains(text, fields) {
+				t.Errorf("%s: --json=%v: %s", test.script, json, text)
 			}
 		}
 	}

@@ -127,8 +127,11 @@ func TestCodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := fails(t, test.err)
-			if o.ExitCode != test.code || o.Class != test.class || o.Retryable != test.retryable || !strings.Contains(o.Hint, test.hint) || (o.Hint == "") != (test.hint == "") {
-				t.Errorf("%+v", o)
+			if o.ExitCode != test.code || o.Class != test.class || o.Retryable != test.retryable {
+				t.Errorf("%+v, want %d, %s, retryable %v", o, test.code, test.class, test.retryable)
+			}
+			if !strings.Contains(o.Hint, test.hint) || (o.Hint == "") != (test.hint == "") {
+				t.Errorf("hint %q, want %q", o.Hint, test.hint)
 			}
 			if o.Message != "romeo@example.org: "+test.err.Error() || o.JID != "" && o.JID != "romeo@example.org" {
 				t.Errorf("%+v", o)

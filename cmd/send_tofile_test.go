@@ -44,8 +44,12 @@ func TestToFile(t *testing.T) {
 				jid, _, _ := strings.Cut(rest, `"`)
 				to = append(to, jid)
 			}
-			if w.code != test.code || test.code == 0 && strings.Join(to, " ") != test.want || test.code != 0 && w.out != "" {
-				t.Errorf("%.100q: %d, %s%.300s", test.file, w.code, to, w.err)
+			want := test.want
+			if test.code != 0 {
+				want = "" // nobody is sent to
+			}
+			if w.code != test.code || strings.Join(to, " ") != want {
+				t.Errorf("%.100q: %d, %s, want %d, %s: %.300s", test.file, w.code, to, test.code, want, w.err)
 			}
 			for text := range strings.SplitSeq(test.want, "|") {
 				if test.code != 0 && !strings.Contains(w.err, text) || strings.Count(w.err, "\n") > maxNamed+1 {

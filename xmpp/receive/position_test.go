@@ -2,6 +2,7 @@ package receive
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,8 +42,13 @@ func mustOpen(t *testing.T, file string) *Position {
 func TestPosition(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "durable.json")
 	p := mustOpen(t, file)
-	if p.Session != nil || !p.isNew() || p.begin(false) || p.begin(true) || !p.begin(false) || !p.begin(true) {
-		t.Fatalf("%+v", p)
+	if p.Session != nil || !p.isNew() {
+		t.Fatalf("a new one is %+v", p)
+	}
+	for i, test := range []struct{ hasIDs, known bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		if known := p.begin(test.hasIDs); known != test.known {
+			t.Fatalf("begin %d: %v, want %v: %+v", i+1, known, test.known, p)
+		}
 	}
 	p.Session = &xmpp.Resumption{JID: jid("romeo@localhost/r"), ID: strings.Repeat("x", 500), Handled: 7}
 	for i := range 100 {
@@ -52,9 +58,17 @@ func TestPosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := mustOpen(t, file)
-	if after, _ := again.last(); !again.begin(true) || after != "id67" || len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") ||
-		again.Session.ID != p.Session.ID || again.Session.Handled != 7 || again.Session.JID != p.Session.JID || !again.Time.Equal(p.Time) {
-		t.Errorf("%+v", again)
+	if after, _ := again.last(); !again.begin(true) || after != "id67" {
+		t.Errorf("it begins after %q, want id67: %+v", after, again)
+	}
+	if len(again.IDs) != keptIDs || again.IDs[0] != "id68" || again.has("id67") || !again.has("id99") {
+		t.Errorf("it has %q, want id68 to id99", again.IDs)
+	}
+	if r := again.Session; r.ID != p.Session.ID || r.Handled != 7 || r.JID != p.Session.JID {
+		t.Errorf("session %+v, want %+v", again.Session, p.Session)
+	}
+	if !again.Time.Equal(p.Time) {
+		t.Errorf("time %v, want %v", again.Time, p.Time)
 	}
 	again.pass([]string{"last"})
 	if !again.Time.Equal(p.Time) {
@@ -234,7 +248,17 @@ func TestPositionBroken(t *testing.T) {
 }
 
 func FuzzPosition(f *testing.F) {
-	f.Add([]byte(`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x","id":"1","handled":4294967295},"known":true,"after":"1","ids":["2","2",""],"time":"2026-11-21T00:00:00Z"}`))
+	for _, seed := range []string{
+		`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x","id":"1","handled":4294967295},"has_ids":true,"after":"1","ids":["2","2",""],"time":"2026-11-21T00:00:00Z"}`,
+		`{"format":1,"account":"romeo@localhost","start":"empty","behind":true,"has_ids":false,"after":"","ids":[],"time":"2026-11-21T00:00:00Z"}`,
+	} {
+		d := json.NewDecoder(strings.NewReader(seed))
+		d.DisallowUnknownFields()
+		if err := d.Decode(new(Position)); err != nil {
+			f.Fatalf("a seed that is of no use: %v", err)
+		}
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parsePosition(b, jid("romeo@localhost"))
 		if err != nil {
