@@ -50,7 +50,7 @@ func chat(text string) *messageRecord {
 	return &messageRecord{Kind: "message", Type: "chat", From: "juliet@example.org/x", FromBare: "juliet@example.org", ID: "m1", Body: &text}
 }
 
-// T-08: what CMD gets to know, and how.
+// What CMD gets to know, and how.
 func TestHandlerInput(t *testing.T) {
 	for _, name := range []string{"BODY", "ID", "ROOM", "NICK", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "PEER_PASSWORD", "TRY"} {
 		t.Setenv("XMPP_"+name, "stale")
@@ -93,7 +93,7 @@ func TestHandlerInput(t *testing.T) {
 	}
 }
 
-// T-08: a variable is cut between two characters, standard input is whole.
+// A variable is cut between two characters, standard input is whole.
 func TestHandlerLong(t *testing.T) {
 	d := newHandled(t, "sh", "-c", `printf %s "$XMPP_BODY" | wc -c; printf %s "$XMPP_ID" | wc -c; wc -c`)
 	m := chat("x" + strings.Repeat("é", 1<<20))
@@ -240,7 +240,7 @@ func TestHandlerRetry(t *testing.T) {
 	}
 }
 
-// T-10: the end of listen is the end of all of CMD, whether it likes that or not, and
+// The end of listen is the end of all of CMD, whether it likes that or not, and
 // not its failure.
 func TestHandlerStopped(t *testing.T) {
 	for _, script := range []string{`trap "" TERM; sleep 60 & echo ready; wait`, `trap "exit 0" TERM; sleep 60 & echo ready; wait`} {

@@ -53,7 +53,7 @@ func TestPingStats(t *testing.T) {
 	}
 }
 
-// S-18: what an error says about the other side.
+// What an error says about the other side.
 func TestWhoAnswered(t *testing.T) {
 	for _, test := range []struct {
 		to        xmpp.JID

@@ -153,7 +153,7 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// A server's words cannot drive the terminal, nor forge a line (T-06).
+// A server's words cannot drive the terminal, nor forge a line.
 func TestErrorText(t *testing.T) {
 	const text = "a\nxmppkit: b\r\n\x1b[2J\u202e\u009b"
 	for _, err := range []error{

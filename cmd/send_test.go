@@ -172,7 +172,7 @@ func (l *lines) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// S-12: the connection is lost in the middle. What is confirmed is, and exactly the rest
+// The connection is lost in the middle. What is confirmed is, and exactly the rest
 // is named; nothing that was not written is said to have been.
 func TestLost(t *testing.T) {
 	for _, format := range []string{"--json", "--json=false"} {
@@ -269,7 +269,7 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// S-12: what a session that was lost may have brought is not said to be unsent, although
+// What a session that was lost may have brought is not said to be unsent, although
 // the next one was lost before it came to it.
 func TestLostTwice(t *testing.T) {
 	for _, format := range []string{"--json", "--json=false"} {
@@ -466,7 +466,7 @@ func receiptFor(m *xmpp.Element) *xmpp.Element {
 	return xmpp.Add(r, xmpp.NewElement(xep.NSReceipts, "received", "id", xmpp.Attr(m, "id")))
 }
 
-// S-12: a receipt counts from the recipient, whatever its resource, and from nobody else.
+// A receipt counts from the recipient, whatever its resource, and from nobody else (XEP-0184).
 func TestReceipt(t *testing.T) {
 	for from, want := range map[string]int{"juliet@localhost/other": 0, "mallory@localhost/juliet": exit.Timeout, "romeo@localhost/x": exit.Timeout} {
 		synctest.Test(t, func(t *testing.T) {

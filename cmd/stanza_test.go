@@ -23,7 +23,7 @@ func jid(s string) xmpp.JID {
 	return j
 }
 
-// S-12: who may bounce a message of romeo@example.org to whom. Where the id is a secret,
+// RFC 6120, section 8.3.1: who may bounce a message of romeo@example.org to whom. Where the id is a secret,
 // that is also anybody at the domain of the recipient.
 func TestBounces(t *testing.T) {
 	own := jid("romeo@example.org/r")
@@ -62,8 +62,8 @@ func body(lang, text string) *xmpp.Element {
 	return b
 }
 
-// S-11: an unknown type is normal; of several bodies it is the one in the language of the
-// message; X-07: a body of another namespace is none.
+// RFC 6121, section 5.2: an unknown type is normal; of several bodies it is the one in the language of the
+// message; a body of another namespace is none.
 func TestMessageRecord(t *testing.T) {
 	own := jid("romeo@example.org/r")
 	record := func(m *xmpp.Element) *messageRecord {
@@ -123,7 +123,7 @@ func textOf(r output.Record) string {
 	return strings.TrimPrefix(b.String(), "2026-01-02T03:04:05Z ")
 }
 
-// S-09: receipts, corrections and markers are told as what they are; what a message is
+// XEP-0184, XEP-0308 and XEP-0333: receipts, corrections and markers are told as what they are; what a message is
 // in JSON, but the keys that are always there, and as text.
 func TestReferences(t *testing.T) {
 	for _, test := range []struct{ content, json, text string }{
@@ -296,7 +296,7 @@ func TestSentText(t *testing.T) {
 	}
 }
 
-// S-20: the body of an encrypted message is a note that nobody is to take for the message,
+// XEP-0380: the body of an encrypted message is a note that nobody is to take for the message,
 // be it shown or matched.
 func TestEncrypted(t *testing.T) {
 	const note = "<body>This message is OMEMO encrypted</body>"
@@ -325,7 +325,7 @@ func TestEncrypted(t *testing.T) {
 	}
 }
 
-// S-10: of several stamps that of the own server or account is taken, the last one, as
+// XEP-0203: of several stamps that of the own server or account is taken, the last one, as
 // it adds its own behind what the sender has put there; else the first. What is no
 // stamp leaves it at the time of arrival, and one from the end of time does no harm. The
 // form of XEP-0091 counts as that of XEP-0203.
@@ -381,7 +381,7 @@ func TestStamps(t *testing.T) {
 	}
 }
 
-// S-02: what a listener answers; all else is left to be refused alike.
+// RFC 6120, section 8.2.3: what a listener answers; all else is left to be refused alike.
 func TestAnswerRequest(t *testing.T) {
 	for _, test := range []struct {
 		typ     string

@@ -163,7 +163,7 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// T-08: what listen runs sees no password, nor the variables that say where it is: what
+// What listen runs sees no password, nor the variables that say where it is: what
 // strangers write is handed to it.
 func TestCanaryHandler(t *testing.T) {
 	ways := append(passwordWays(),
