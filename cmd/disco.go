@@ -241,7 +241,7 @@ func (d *discoverer) questions(e entity, depth int) []question {
 		return nil
 	}
 	if d.info && (depth == 0 || d.tree) {
-		q = append(q, question{e, xmpp.NSDiscoInfo})
+		q = append(q, question{e, xep.NSDiscoInfo})
 	}
 	if d.items && depth < d.depth {
 		q = append(q, question{e, xep.NSDiscoItems})
@@ -367,7 +367,7 @@ func doesNoItems(jid xmpp.JID, e *xmpp.StanzaError) bool {
 
 // checkFeatures is --has.
 func (d *discoverer) checkFeatures(ctx context.Context, s *xmpp.Session) error {
-	a := d.walk.ask(ctx, question{d.to, xmpp.NSDiscoInfo}, 0)
+	a := d.walk.ask(ctx, question{d.to, xep.NSDiscoInfo}, 0)
 	if err := d.await(ctx, a); err != nil {
 		return err
 	}

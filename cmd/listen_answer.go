@@ -13,12 +13,12 @@ const nsVersion = "jabber:iq:version" // XEP-0092
 // answerRequest answers the requests that a listener answers; whatever else is
 // asked, and of whomever, is refused alike.
 func answerRequest(_ context.Context, iq *xmpp.Element) *xmpp.Element {
-	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, xep.NSTime)
+	return answerAs(iq, xep.NSDiscoInfo, xmpp.NSPing, nsVersion, xep.NSTime)
 }
 
 // answerReceiver is answerRequest of a listener that sends receipts.
 func answerReceiver(_ context.Context, iq *xmpp.Element) *xmpp.Element {
-	return answerAs(iq, xmpp.NSDiscoInfo, xmpp.NSPing, nsVersion, xep.NSTime, xep.NSReceipts)
+	return answerAs(iq, xep.NSDiscoInfo, xmpp.NSPing, nsVersion, xep.NSTime, xep.NSReceipts)
 }
 
 // answerAs answers as one that has these features.
@@ -30,11 +30,11 @@ func answerAs(iq *xmpp.Element, features ...string) *xmpp.Element {
 		switch {
 		case xmpp.Is(payload, xmpp.NSPing, "ping"):
 			return xmpp.Result(iq)
-		case xmpp.Is(payload, xmpp.NSDiscoInfo, "query") && xmpp.Attr(payload, "node") == "":
-			info := xmpp.NewElement(xmpp.NSDiscoInfo, "query")
-			xmpp.Add(info, xmpp.NewElement(xmpp.NSDiscoInfo, "identity", "category", "client", "type", "bot", "name", "xmppkit"))
+		case xmpp.Is(payload, xep.NSDiscoInfo, "query") && xmpp.Attr(payload, "node") == "":
+			info := xmpp.NewElement(xep.NSDiscoInfo, "query")
+			xmpp.Add(info, xmpp.NewElement(xep.NSDiscoInfo, "identity", "category", "client", "type", "bot", "name", "xmppkit"))
 			for _, feature := range features {
-				xmpp.Add(info, xmpp.NewElement(xmpp.NSDiscoInfo, "feature", "var", feature))
+				xmpp.Add(info, xmpp.NewElement(xep.NSDiscoInfo, "feature", "var", feature))
 			}
 			return xmpp.Result(iq, info)
 		case xmpp.Is(payload, nsVersion, "query"):

@@ -389,8 +389,8 @@ func TestAnswerRequest(t *testing.T) {
 		want    string // a part of the answer; "" for none
 	}{
 		{"get", xmpp.NewElement(xmpp.NSPing, "ping"), `type="result"`},
-		{"get", xmpp.NewElement(xmpp.NSDiscoInfo, "query"), `<feature var="urn:xmpp:ping"/>`},
-		{"get", xmpp.NewElement(xmpp.NSDiscoInfo, "query", "node", "x"), ""},
+		{"get", xmpp.NewElement(xep.NSDiscoInfo, "query"), `<feature var="urn:xmpp:ping"/>`},
+		{"get", xmpp.NewElement(xep.NSDiscoInfo, "query", "node", "x"), ""},
 		{"get", xmpp.NewElement(nsVersion, "query"), "<name>xmppkit</name>"},
 		{"get", xmpp.NewElement(xep.NSTime, "time"), "<tzo>+00:00</tzo>"},
 		{"set", xmpp.NewElement(nsVersion, "query"), ""},

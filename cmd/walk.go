@@ -127,7 +127,7 @@ func (w *walk) start(ctx context.Context) {
 
 func (w *walk) work(ctx context.Context, a *answer) {
 	defer close(a.done)
-	if a.ns == xmpp.NSDiscoInfo {
+	if a.ns == xep.NSDiscoInfo {
 		w.fetchInfo(ctx, a)
 	} else {
 		w.fetchItems(ctx, a)

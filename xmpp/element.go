@@ -25,19 +25,18 @@ type Element = etree.Element
 
 // The namespaces that the core speaks.
 const (
-	NSClient    = "jabber:client"
-	NSStream    = "http://etherx.jabber.org/streams"
-	NSStreams   = "urn:ietf:params:xml:ns:xmpp-streams"
-	NSStanzas   = "urn:ietf:params:xml:ns:xmpp-stanzas"
-	NSTLS       = "urn:ietf:params:xml:ns:xmpp-tls"
-	NSSASL      = "urn:ietf:params:xml:ns:xmpp-sasl"
-	NSBinding   = "urn:xmpp:sasl-cb:0" // XEP-0440
-	NSBind      = "urn:ietf:params:xml:ns:xmpp-bind"
-	NSSession   = "urn:ietf:params:xml:ns:xmpp-session"
-	NSLimits    = "urn:xmpp:stream-limits:0" // XEP-0478
-	NSPing      = "urn:xmpp:ping"            // XEP-0199
-	NSDiscoInfo = "http://jabber.org/protocol/disco#info"
-	NSRoster    = "jabber:iq:roster"
+	NSClient  = "jabber:client"
+	NSStream  = "http://etherx.jabber.org/streams"
+	NSStreams = "urn:ietf:params:xml:ns:xmpp-streams"
+	NSStanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
+	NSTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
+	NSSASL    = "urn:ietf:params:xml:ns:xmpp-sasl"
+	NSBinding = "urn:xmpp:sasl-cb:0" // XEP-0440
+	NSBind    = "urn:ietf:params:xml:ns:xmpp-bind"
+	NSSession = "urn:ietf:params:xml:ns:xmpp-session"
+	NSLimits  = "urn:xmpp:stream-limits:0" // XEP-0478
+	NSPing    = "urn:xmpp:ping"            // XEP-0199
+	NSRoster  = "jabber:iq:roster"
 )
 
 // NewElement makes an element of a namespace with attributes given as name,

@@ -60,7 +60,7 @@ func (s *Session) await(ctx context.Context) error {
 		if s.Queued() > 0 {
 			return nil
 		}
-		if s.Deaf() { // and all that was queued has been yielded
+		if s.Overflowed() { // and all that was queued has been yielded
 			s.abort(errTooMuch)
 		}
 		select {
@@ -112,12 +112,12 @@ func (s *Session) resumeReading() {
 	}
 }
 
-// Deaf reports whether more has arrived than there was room for. Stanzas yields what is
+// Overflowed reports whether more has arrived than there was room for. Stanzas yields what is
 // queued, and then the session is lost.
-func (s *Session) Deaf() bool {
+func (s *Session) Overflowed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.deaf
+	return s.overflowed
 }
 
 // admit waits until there is room for a stanza, and reports whether there is. An empty
@@ -125,9 +125,9 @@ func (s *Session) Deaf() bool {
 // session is locked.
 func (s *Session) admit(cost int64) bool {
 	full := func() bool { return s.queued > 0 && s.queued+cost > queueBudget }
-	for full() && s.err == nil && !s.deaf {
+	for full() && s.err == nil && !s.overflowed {
 		if !s.o.Pause || s.waiting > 0 {
-			s.deaf = true
+			s.overflowed = true
 			break
 		}
 		s.paused = true
@@ -139,7 +139,7 @@ func (s *Session) admit(cost int64) bool {
 		s.mu.Lock()
 		s.paused = false
 	}
-	return !full() && !s.deaf
+	return !full() && !s.overflowed
 }
 
 var errTooMuch = fmt.Errorf("more arrives than is read: over %d MiB of stanzas wait", queueBudget>>20)
@@ -161,7 +161,7 @@ func (s *Session) wake() {
 // route counts a stanza, and gives it to the call or the queue that it is for.
 func (s *Session) route(a incoming) error {
 	e := a.stanza
-	if t := Attr(e, "type"); s.Deaf() && (e.Tag != "iq" || t != "result" && t != "error") {
+	if t := Attr(e, "type"); s.Overflowed() && (e.Tag != "iq" || t != "result" && t != "error") {
 		return nil // it is not counted, so the server sends it again if the session is resumed
 	}
 	if e.Tag != "iq" && s.o.Watch != nil {
@@ -176,7 +176,7 @@ func (s *Session) route(a incoming) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.deaf || take && !s.admit(a.cost) {
+	if s.overflowed || take && !s.admit(a.cost) {
 		return nil
 	}
 	if s.m.counting {

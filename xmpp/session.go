@@ -40,22 +40,22 @@ type Session struct {
 	closed  bool          // </stream:stream> is out; belongs to the holder of the token
 	wrote   time.Time     // when something was written last; belongs to the holder of the token
 
-	mu       sync.Mutex
-	sent     int // flights
-	proven   int // of them, those that the answer to a later request has confirmed, from the first
-	m        management
-	queue    []incoming
-	queued   int64         // what the queue takes
-	ready    chan struct{} // holds a token when the queue may have got something
-	room     chan struct{} // holds a token when the reader may go on
-	paused   bool          // the reader waits for room
-	deaf     bool          // the queue has overflowed: no more stanzas are accepted
-	waiting  int           // calls that wait for an answer, so that nobody empties the queue
-	pending  map[string]*call
-	requests requests
-	serving  sync.WaitGroup
-	err      error         // why the session ended
-	done     chan struct{} // closed when it has
+	mu         sync.Mutex
+	sent       int // flights
+	proven     int // of them, those that the answer to a later request has confirmed, from the first
+	m          management
+	queue      []incoming
+	queued     int64         // what the queue takes
+	ready      chan struct{} // holds a token when the queue may have got something
+	room       chan struct{} // holds a token when the reader may go on
+	paused     bool          // the reader waits for room
+	overflowed bool          // the queue has overflowed: no more stanzas are accepted
+	waiting    int           // calls that wait for an answer, so that nobody empties the queue
+	pending    map[string]*call
+	requests   requests
+	serving    sync.WaitGroup
+	err        error         // why the session ended
+	done       chan struct{} // closed when it has
 }
 
 func newSession(n *negotiation, bound JID, features *Element) *Session {

@@ -104,7 +104,7 @@ func (c *connection) readPage(page xep.ArchiveQuery, got *pageful) error {
 		}
 		silence.Reset(silence.most)
 	}
-	if c.s.Deaf() { // the page is not whole; from here on it is lost
+	if c.s.Overflowed() { // the page is not whole; from here on it is lost
 		for _, err := range c.s.Stanzas(c.waiting) {
 			return err
 		}

@@ -344,12 +344,12 @@ func isAnswerOrSilence(err error) bool {
 func (c *connection) accountInfo(ctx context.Context) (xep.DiscoInfo, error) {
 	ctx, cancel := xmpp.WithTimeout(ctx, infoWait)
 	defer cancel()
-	answer, err := c.s.IQ(ctx, xmpp.NewIQ("get", c.s.JID().Bare(), xmpp.NewElement(xmpp.NSDiscoInfo, "query")))
+	answer, err := c.s.IQ(ctx, xmpp.NewIQ("get", c.s.JID().Bare(), xmpp.NewElement(xep.NSDiscoInfo, "query")))
 	refused, ok := errors.AsType[*xmpp.StanzaError](err)
 	if ok && !c.o.Temporary(refused) {
 		return xep.DiscoInfo{}, nil
 	}
-	query := xmpp.Child(answer, xmpp.NSDiscoInfo, "query")
+	query := xmpp.Child(answer, xep.NSDiscoInfo, "query")
 	if err == nil && query == nil {
 		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer is empty"}
 	}

@@ -6,9 +6,11 @@ import (
 	"xmppkit/xmpp"
 )
 
-// NSDiscoItems is the namespace of lists of items (XEP-0030). That of what an entity is and
-// can is xmpp.NSDiscoInfo.
-const NSDiscoItems = "http://jabber.org/protocol/disco#items"
+// The namespaces of XEP-0030: what an entity is and can, and lists of items.
+const (
+	NSDiscoInfo  = "http://jabber.org/protocol/disco#info"
+	NSDiscoItems = "http://jabber.org/protocol/disco#items"
+)
 
 // DiscoInfo is what an entity is and can.
 type DiscoInfo struct {
@@ -24,10 +26,10 @@ type Identity struct{ Category, Type, Name, Lang string }
 // always alike.
 func DiscoInfoOf(query *xmpp.Element) DiscoInfo {
 	var info DiscoInfo
-	for _, i := range xmpp.Children(query, xmpp.NSDiscoInfo, "identity") {
+	for _, i := range xmpp.Children(query, NSDiscoInfo, "identity") {
 		info.Identities = append(info.Identities, Identity{xmpp.Attr(i, "category"), xmpp.Attr(i, "type"), xmpp.Attr(i, "name"), xmpp.Lang(i)})
 	}
-	for _, f := range xmpp.Children(query, xmpp.NSDiscoInfo, "feature") {
+	for _, f := range xmpp.Children(query, NSDiscoInfo, "feature") {
 		info.Features = append(info.Features, xmpp.Attr(f, "var"))
 	}
 	slices.Sort(info.Features)

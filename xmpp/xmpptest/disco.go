@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	nsDiscoInfo  = "http://jabber.org/protocol/disco#info"
 	nsDiscoItems = "http://jabber.org/protocol/disco#items"
 	nsRSM        = "http://jabber.org/protocol/rsm" // XEP-0059
 	nsData       = "jabber:x:data"                  // XEP-0004
@@ -21,11 +22,11 @@ func disco() feature {
 	return feature{
 		info: func(_ *conn, user *account) []string {
 			if user != nil {
-				return []string{xmpp.NSDiscoInfo, nsDiscoItems}
+				return []string{nsDiscoInfo, nsDiscoItems}
 			}
-			return []string{xmpp.NSDiscoInfo, nsDiscoItems, nsRSM}
+			return []string{nsDiscoInfo, nsDiscoItems, nsRSM}
 		},
-		requests: []handler{{"get", xmpp.NSDiscoInfo, "query", false, discover}, {"get", nsDiscoItems, "query", false, discover}},
+		requests: []handler{{"get", nsDiscoInfo, "query", false, discover}, {"get", nsDiscoItems, "query", false, discover}},
 		faults: []kind{
 			{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or there is none"},
 			{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
@@ -59,7 +60,7 @@ func discover(c *conn, r request) (payload *xmpp.Element, condition string) {
 	switch {
 	case node != "" && (user != nil || !known):
 		return nil, "item-not-found"
-	case xmpp.Namespace(r.payload) == xmpp.NSDiscoInfo:
+	case xmpp.Namespace(r.payload) == nsDiscoInfo:
 		payload = discoInfo(c, user)
 		if kind, ok := c.faults.value("account-info"); ok && user != nil {
 			return accountInfo(c, kind, payload)
@@ -187,9 +188,9 @@ func resources(user *account) *xmpp.Element {
 }
 
 func discoInfo(c *conn, user *account) *xmpp.Element {
-	info := xmpp.NewElement(xmpp.NSDiscoInfo, "query")
+	info := xmpp.NewElement(nsDiscoInfo, "query")
 	identity := func(category, kind, name string) {
-		xmpp.Add(info, xmpp.NewElement(xmpp.NSDiscoInfo, "identity", "category", category, "type", kind, "name", name))
+		xmpp.Add(info, xmpp.NewElement(nsDiscoInfo, "identity", "category", category, "type", kind, "name", name))
 	}
 	var all []string
 	for _, f := range c.s.features {
