@@ -155,6 +155,25 @@ func TestPrinterFails(t *testing.T) {
 	}
 }
 
+// A Writer keeps the first error, and reports each to its caller.
+func TestWriter(t *testing.T) {
+	s := &stream{err: syscall.EPIPE}
+	w := &Writer{W: s}
+	for _, err := range []error{syscall.EPIPE, syscall.ENOSPC} {
+		if s.err = err; !errors.Is(second(w.Write([]byte("a"))), err) {
+			t.Errorf("%v is not reported", err)
+		}
+	}
+	if failed, ok := errors.AsType[*WriteError](w.Err); !ok || failed.Err != syscall.EPIPE {
+		t.Errorf("kept is %v", w.Err)
+	}
+	if w = (&Writer{W: new(stream)}); second(w.Write([]byte("a"))) != nil || w.Err != nil {
+		t.Errorf("%v without an error", w.Err)
+	}
+}
+
+func second(_ int, err error) error { return err }
+
 // A record that cannot be encoded leaves nothing behind and harms no other.
 func TestPrinterEncodeError(t *testing.T) {
 	var s stream

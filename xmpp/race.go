@@ -157,16 +157,8 @@ func (r *race) begin(group []target) {
 	}
 }
 
-// within bounds ctx by a duration, 0 being none.
-func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if d == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, d)
-}
-
 func (r *race) lookup(q question, host string, budget time.Duration, answers chan<- addresses) {
-	ctx, cancel := within(r.ctx, budget)
+	ctx, cancel := WithTimeout(r.ctx, budget)
 	defer cancel()
 	started := time.Now()
 	ips, err := r.o.resolver().LookupNetIP(ctx, families[q.family].network, host)
@@ -303,7 +295,7 @@ func (c candidate) connect(ctx context.Context, o Options, budget time.Duration)
 		dial = dialHost
 	}
 	started := time.Now()
-	tcp, cancel := within(ctx, budget)
+	tcp, cancel := WithTimeout(ctx, budget)
 	defer cancel()
 	conn, err := dial(tcp, "tcp", c.addr)
 	if err == nil {
@@ -370,7 +362,7 @@ func (a attempt) talk(ctx context.Context, o Options, hurried bool, t talk) (fin
 // speaksTLS tries direct TLS, and sends nothing inside it.
 func (c candidate) speaksTLS(ctx context.Context, o Options) bool {
 	o.TLS = TLSDirect
-	ctx, cancel := within(ctx, tcpBudget)
+	ctx, cancel := WithTimeout(ctx, tcpBudget)
 	defer cancel()
 	a := c.connect(ctx, o, 0)
 	if a.err != nil {

@@ -75,7 +75,7 @@ func (n *negotiation) handshake() error {
 	if n.hurried {
 		budget = tlsBudget
 	}
-	ctx, cancel := within(n.ctx, budget)
+	ctx, cancel := WithTimeout(n.ctx, budget)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil {
