@@ -66,10 +66,11 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "cmd/files", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/receive", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/exit", "cmd/files", "cmd/prompt", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/receive", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
 		"cmd/exit":           {},
-		"cmd/files":          {},
+		"cmd/files":          {"cmd/exit", "internal/aside"},
+		"cmd/prompt":         {"internal/aside"},
 		"cmd/stdio":          {"internal/aside"},
 		"internal/aside":     {},
 		"output":             {},
@@ -85,7 +86,7 @@ func TestImports(t *testing.T) {
 	only := map[string][]string{
 		"github.com/spf13/cobra":       {"cmd"},
 		"github.com/spf13/pflag":       {"cmd"},
-		"golang.org/x/term":            {"cmd", "cmd/child"},
+		"golang.org/x/term":            {"cmd", "cmd/child", "cmd/prompt"},
 		"github.com/xdg-go/scram":      {"xmpp/sasl", "xmpp/xmpptest"},
 		"github.com/xdg-go/stringprep": {"xmpp/sasl"},
 		"github.com/beevik/etree":      {"xmpp", "xmpp/internal/wire"},

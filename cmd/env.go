@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/prompt"
 	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -69,7 +70,7 @@ func System() *Env {
 		Terminal:     term.IsTerminal(int(os.Stdout.Fd())),
 		Width:        width,
 		ErrTerminal:  term.IsTerminal(int(os.Stderr.Fd())),
-		ReadPassword: readPassword,
+		ReadPassword: prompt.Password,
 		Dial:         xmpp.Dial,
 		OutGone:      stdio.Gone,
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/prompt"
 	"xmppkit/xmpp"
 )
 
@@ -42,7 +43,7 @@ func (w *world) run(ctx context.Context, args ...string) {
 		Dial:         w.dial,
 	}
 	if env.ReadPassword == nil {
-		env.ReadPassword = func(context.Context, string, time.Duration) (string, error) { return "", errNoTerminal }
+		env.ReadPassword = func(context.Context, string, time.Duration) (string, error) { return "", prompt.ErrNoTerminal }
 	}
 	w.code = Main(ctx, env, args)
 	w.out, w.err = out.String(), err.String()

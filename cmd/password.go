@@ -17,6 +17,7 @@ import (
 	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
+	"xmppkit/cmd/prompt"
 	"xmppkit/internal/aside"
 	"xmppkit/xmpp"
 )
@@ -31,7 +32,7 @@ const (
 // from a person. The wait for it is bounded by --timeout, and is a part of it, unless
 // it is for a person.
 func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp.Secret, error) {
-	noCoreDumps()
+	prompt.NoCoreDumps()
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
 		return "", exit.Usagef("--password-file and --password-command exclude each other")
 	}
@@ -161,7 +162,7 @@ func (env *Env) passwordCommand(ctx context.Context, command string) (string, er
 	if err != nil {
 		return "", exit.Configf("", "password command: %w", err)
 	}
-	tty, err := openTerminal()
+	tty, err := prompt.Terminal()
 	if err == nil {
 		defer tty.Close()
 	}
@@ -196,12 +197,19 @@ func credential(ctx context.Context, file string) (string, error) {
 
 // askPassword asks a person.
 func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (string, error) {
-	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account), time.Duration(env.flags.timeout))
+	limit := time.Duration(env.flags.timeout)
+	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account), limit)
 	switch {
+	case err == nil:
+		return p, nil
 	case errors.Is(err, io.EOF): // Control-D
 		return "", exit.Configf(passwordWays, "no password for %s: none was typed", account)
-	case !errors.Is(err, errNoTerminal):
-		return p, err
+	case errors.Is(err, prompt.ErrLate):
+		return "", fmt.Errorf("waiting for the password: %w", errTimeout(limit))
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("waiting for the password: %w", context.Cause(ctx))
+	case !errors.Is(err, prompt.ErrNoTerminal):
+		return "", exit.Inputf("read the password: %w", err)
 	case env.Getenv("XMPP_TRY") != "": // of a handler
 		return "", exit.Configf("set password_file or password_command in "+env.configName(),
 			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
@@ -210,8 +218,6 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (s
 	}
 	return "", exit.Configf(passwordWays, "no password for %s", account)
 }
-
-var errNoTerminal = errors.New("no terminal to ask for it")
 
 // firstLine returns the first line of r without its end, LF or CRLF, and nothing else
 // taken away.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -395,12 +396,12 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 		return f.message, nil
 	case cmd.Flags().Changed("file") && f.file != "-":
 		name = f.file
-		b, err = readAll(cmd.Context(), func() (io.ReadCloser, error) { return os.Open(f.file) })
+		b, err = files.ReadAll(cmd.Context(), func() (io.ReadCloser, error) { return os.Open(f.file) })
 	default:
-		b, err = readAll(cmd.Context(), func() (io.ReadCloser, error) { return io.NopCloser(f.env.In), nil })
+		b, err = files.ReadAll(cmd.Context(), func() (io.ReadCloser, error) { return io.NopCloser(f.env.In), nil })
 	}
 	if err != nil {
-		return "", notRead(name, err)
+		return "", files.NotRead(name, err)
 	}
 	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	body := string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))

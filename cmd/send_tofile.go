@@ -11,12 +11,13 @@ import (
 	"unicode"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 )
 
 // fromFile adds the JIDs of --to-file to those of the command line: one a line, but each
 // only once. All of its bad lines are named before anything is sent.
 func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, error) {
-	b, err := readAll(ctx, func() (io.ReadCloser, error) {
+	b, err := files.ReadAll(ctx, func() (io.ReadCloser, error) {
 		if f.toFile == "-" {
 			return io.NopCloser(f.env.In), nil
 		}
@@ -27,7 +28,7 @@ func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, erro
 		name = "standard input"
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--to-file: %w", notRead(name, err))
+		return nil, fmt.Errorf("--to-file: %w", files.NotRead(name, err))
 	}
 	known := make(map[string]bool)
 	for _, t := range targets {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/sasl"
 )
@@ -111,7 +112,7 @@ func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, err
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := readAll(ctx, func() (io.ReadCloser, error) { return os.Open(file) })
+	pem, err := files.ReadAll(ctx, func() (io.ReadCloser, error) { return os.Open(file) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", env.sourceOf("ca-file"), err)
 	}

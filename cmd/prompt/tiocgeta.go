@@ -1,6 +1,6 @@
 //go:build unix && !(aix || linux || solaris)
 
-package cmd
+package prompt
 
 import "golang.org/x/sys/unix"
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cmd
+package prompt
 
 import (
 	"context"
@@ -12,14 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
-
-	"xmppkit/cmd/exit"
-	"xmppkit/cmd/files"
 )
 
-// noCoreDumps keeps the password out of core files, unless the user raises the limit
+// NoCoreDumps keeps the password out of core files, unless the user raises the limit
 // again.
-func noCoreDumps() {
+func NoCoreDumps() {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_CORE, &limit) == nil {
 		limit.Cur = 0
@@ -27,25 +24,25 @@ func noCoreDumps() {
 	}
 }
 
-// openTerminal opens the terminal where a person watches it: what is said goes there,
+// Terminal opens the terminal where a person watches it: what is said goes there,
 // and this is not a job in the background, which would be stopped at its first use.
-func openTerminal() (*os.File, error) {
+func Terminal() (*os.File, error) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return nil, errNoTerminal
+		return nil, ErrNoTerminal
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, errNoTerminal
+		return nil, ErrNoTerminal
 	}
 	if front, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP); err != nil || front != unix.Getpgrp() {
 		tty.Close()
-		return nil, errNoTerminal
+		return nil, ErrNoTerminal
 	}
 	return tty, nil
 }
 
-// A passwordPrompt asks on a terminal, which does not show the answer.
-type passwordPrompt struct {
+// A question is asked on a terminal, which does not show the answer.
+type question struct {
 	tty    *os.File
 	text   string
 	before *unix.Termios
@@ -53,7 +50,7 @@ type passwordPrompt struct {
 
 // ask sets the terminal as well: when the process goes on after a stop, a shell may have
 // turned the echo on.
-func (q *passwordPrompt) ask(request uint) {
+func (q *question) ask(request uint) {
 	silent := *q.before
 	silent.Lflag &^= unix.ECHO
 	silent.Lflag |= unix.ICANON | unix.ISIG
@@ -64,7 +61,7 @@ func (q *passwordPrompt) ask(request uint) {
 
 // again is how to ask again: what was typed while it showed does not count, and what was
 // typed since does.
-func (q *passwordPrompt) again() (request uint) {
+func (q *question) again() (request uint) {
 	now, err := unix.IoctlGetTermios(int(q.tty.Fd()), getTermios)
 	if err == nil && now.Lflag&unix.ECHO == 0 {
 		return setTermios
@@ -72,26 +69,26 @@ func (q *passwordPrompt) again() (request uint) {
 	return setFlushTermios
 }
 
-func (q *passwordPrompt) end(request uint) {
+func (q *question) end(request uint) {
 	_ = unix.IoctlSetTermios(int(q.tty.Fd()), request, q.before)
 	io.WriteString(q.tty, "\n")
 }
 
-// readPassword asks on the terminal, whatever standard input is. The limit begins again
+// Password asks on the terminal, whatever standard input is. The limit begins again
 // after a stop: a person who comes back gets all of it.
-func readPassword(ctx context.Context, prompt string, limit time.Duration) (string, error) {
-	tty, err := openTerminal()
+func Password(ctx context.Context, text string, limit time.Duration) (string, error) {
+	tty, err := Terminal()
 	if err != nil {
 		return "", err
 	}
 	before, err := unix.IoctlGetTermios(int(tty.Fd()), getTermios)
 	if err != nil {
-		return "", errNoTerminal
+		return "", ErrNoTerminal
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTSTP, unix.SIGCONT)
 	defer signal.Stop(signals)
-	q := &passwordPrompt{tty, prompt, before}
+	q := &question{tty, text, before}
 	q.ask(setTermios)
 	answer := make(chan func() (string, error), 1)
 	go func() {
@@ -106,11 +103,11 @@ func readPassword(ctx context.Context, prompt string, limit time.Duration) (stri
 		case <-ticks.C:
 			if waited += tick; limit > 0 && waited >= limit {
 				q.end(setFlushTermios)
-				return "", fmt.Errorf("waiting for the password: %w", errTimeout(limit))
+				return "", ErrLate
 			}
 		case <-ctx.Done(): // the reader still sits there
 			q.end(setFlushTermios)
-			return "", fmt.Errorf("waiting for the password: %w", context.Cause(ctx))
+			return "", context.Cause(ctx)
 		case a := <-answer:
 			q.end(setTermios)
 			return a()
@@ -120,7 +117,7 @@ func readPassword(ctx context.Context, prompt string, limit time.Duration) (stri
 				suspend(signals)
 			}
 			waited = 0
-			q.text = "\r" + prompt // some shells send SIGCONT twice
+			q.text = "\r" + text // some shells send SIGCONT twice
 			q.ask(q.again())
 		}
 	}
@@ -142,11 +139,11 @@ func suspend(signals <-chan os.Signal) {
 func typedLine(tty io.Reader) (string, error) {
 	var line []byte
 	b := make([]byte, 1)
-	for len(line) < files.MaxSmall {
+	for len(line) < maxAnswer {
 		n, err := tty.Read(b)
 		switch {
 		case err != nil && err != io.EOF:
-			return "", exit.Inputf("read the password: %w", err)
+			return "", err
 		case n == 0:
 			return "", io.EOF
 		case b[0] == '\n':
@@ -154,5 +151,5 @@ func typedLine(tty io.Reader) (string, error) {
 		}
 		line = append(line, b[0])
 	}
-	return "", exit.Inputf("read the password: it is longer than %d MiB", files.MaxSmall>>20)
+	return "", fmt.Errorf("it is longer than %d MiB", maxAnswer>>20)
 }
