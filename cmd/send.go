@@ -1,31 +1,19 @@
 package cmd
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
-	"xmppkit/cmd/files"
 	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/deliver"
-	"xmppkit/xmpp/xep"
-)
-
-const (
-	nsOOB       = "jabber:x:oob"         // XEP-0066
-	nsAttention = "urn:xmpp:attention:0" // XEP-0224
 )
 
 // sentRecord says what became of one message.
@@ -73,12 +61,6 @@ type sender struct {
 	dryRun    bool
 
 	graceOf func(to xmpp.JID) time.Duration
-}
-
-// A content is what a message is made of, without what all have in common.
-type content struct {
-	to                                  xmpp.JID
-	body, subject, typ, thread, id, url string
 }
 
 func newSendCmd(env *Env) *cobra.Command {
@@ -340,125 +322,6 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 		}
 	}
 	return nil
-}
-
-// messageTypes are those that can be sent to a person.
-var messageTypes = [...]cobra.Completion{"chat\tpart of a conversation", "normal\tto be answered or not", "headline\tnot to be stored"}
-
-// checkType refuses a type that is none of them, unless it is empty.
-func checkType(typ string) error {
-	if typ == "" {
-		return nil
-	}
-	if err := (oneOf{new(string), messageTypes[:]}).Set(typ); err != nil {
-		return fmt.Errorf("%q: %w", typ, err)
-	}
-	return nil
-}
-
-// messages makes the stanzas. Standard input is read only where a message needs it.
-func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*deliver.Message, error) {
-	var body string
-	given := cmd.Flags().Changed("message") || cmd.Flags().Changed("file")
-	read := given
-	for _, t := range targets {
-		if !given && !t.fields.Has("body") {
-			read = true
-		}
-	}
-	if read {
-		var err error
-		if body, err = f.body(cmd); err != nil {
-			return nil, err
-		}
-	}
-	var messages []*deliver.Message
-	for _, t := range targets {
-		text := body
-		if !given && t.fields.Has("body") {
-			text = t.fields.Get("body")
-		}
-		m, err := f.stanza(f.content(t, text))
-		if err != nil {
-			return nil, err
-		}
-		messages = append(messages, m)
-	}
-	return messages, nil
-}
-
-func (f *sender) body(cmd *cobra.Command) (string, error) {
-	var b []byte
-	var err error
-	name := "standard input"
-	switch {
-	case cmd.Flags().Changed("message"):
-		return f.message, nil
-	case cmd.Flags().Changed("file") && f.file != "-":
-		name = f.file
-		b, err = files.ReadAll(cmd.Context(), func() (io.ReadCloser, error) { return os.Open(f.file) })
-	default:
-		b, err = files.ReadAll(cmd.Context(), func() (io.ReadCloser, error) { return io.NopCloser(f.env.In), nil })
-	}
-	if err != nil {
-		return "", files.NotRead(name, err)
-	}
-	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
-	body := string(bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r")))
-	if err := xmpp.CheckText(body); err != nil {
-		return "", exit.Dataf("%s: %w", name, err)
-	}
-	return body, nil
-}
-
-// content is the message to a target. The command line outranks a URI.
-func (f *sender) content(t target, body string) content {
-	return content{
-		to: t.jid, body: body, subject: cmp.Or(f.subject, t.fields.Get("subject")), typ: cmp.Or(f.typ, t.fields.Get("type"), "chat"),
-		thread: cmp.Or(f.thread, t.fields.Get("thread")), id: cmp.Or(f.id, t.fields.Get("id")), url: f.url,
-	}
-}
-
-func (f *sender) stanza(c content) (*deliver.Message, error) {
-	for _, text := range []string{c.body, c.subject, c.thread, c.id, c.url} {
-		if err := xmpp.CheckText(text); err != nil {
-			return nil, exit.Dataf("message to %s: %w", c.to, err)
-		}
-	}
-	if c.body == "" && c.subject == "" && c.url == "" && !f.attention {
-		err := exit.Dataf("the message to %s is empty: it has no body, subject, url or attention", c.to)
-		if !f.lines && !f.inputJSON {
-			err.Hint = "give the text with -m, with -f, or on standard input"
-		}
-		return nil, err
-	}
-	id := cmp.Or(c.id, xmpp.NewID())
-	to := c.to.String()
-	m := xmpp.NewElement(xmpp.NSClient, "message", "to", to, "type", c.typ, "id", id)
-	add := func(name, text string) {
-		if text != "" {
-			xmpp.Add(m, xmpp.NewText(xmpp.NSClient, name, text))
-		}
-	}
-	add("subject", c.subject)
-	add("body", c.body)
-	add("thread", c.thread)
-	if c.url != "" {
-		xmpp.Add(m, xmpp.Add(xmpp.NewElement(nsOOB, "x"), xmpp.NewText(nsOOB, "url", c.url)))
-	}
-	if f.attention {
-		xmpp.Add(m, xmpp.NewElement(nsAttention, "attention"))
-	}
-	if f.receipt {
-		xmpp.Add(m, xmpp.NewElement(xep.NSReceipts, "request"))
-	}
-	if f.retry > 0 {
-		// It may be sent twice, and this tells so even where the id is changed.
-		xmpp.Add(m, xmpp.NewElement(xep.NSStanzaID, "origin-id", "id", id))
-	}
-	const rest = 120 // about, for the tags
-	size := len(to) + len(id) + len(c.body) + len(c.subject) + len(c.thread) + len(c.url) + rest
-	return &deliver.Message{To: c.to, Stanza: m, Secret: c.id == "", Size: size, Grace: f.graceOf(c.to)}, nil
 }
 
 // print prints what would be sent.
