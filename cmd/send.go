@@ -157,7 +157,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 func (f *sender) deliver(ctx context.Context, login xmpp.Options, source <-chan deliver.Chunk, r *report) error {
 	r.account, r.overdue = login.JID.Bare(), errTimeout(f.env.flags.timeout)
 	o := deliver.Options{
-		Login: login, Source: source, Stream: r.stream, Receipt: f.receipt, Retries: f.retry, Overdue: r.overdue,
+		Login: login, Source: source, Stream: r.stream, Receipt: f.receipt, Retries: f.retry,
 		Connect: f.env.tryOfTimeout, Temporary: mayPass, Oversized: r.oversized, Settled: r.settle, Flush: f.env.out.Flush,
 	}
 	if r.stream {

@@ -276,7 +276,7 @@ func (c *connection) expire(now time.Time) {
 		d.settle(m, silence)
 	}
 	if !c.deadline.IsZero() && !now.Before(c.deadline) && c.link.ctx.Err() == nil {
-		c.stop(d.o.Overdue)
+		c.stop(xmpp.TimeoutError(d.o.Timeout))
 		c.link.end(c.stopping)
 	}
 }

@@ -56,9 +56,8 @@ type Options struct {
 	Retries int  // after failures in a row
 
 	// Timeout bounds each wait for a confirmation or a receipt, and all that is left once
-	// the source has ended; 0 for none. Overdue is the error then.
+	// the source has ended; 0 for none.
 	Timeout time.Duration
-	Overdue error
 
 	// Connect opens a session, lets use do its work in it, and closes it.
 	Connect func(ctx context.Context, login xmpp.Options, use func(context.Context, *xmpp.Session) error) error
@@ -93,9 +92,9 @@ type Delivery struct {
 	ended    bool     // there is no more to come from the source
 	broken   error    // what came of a message could not be told
 
-	tries    int    // to go on, since the last progress
-	unacked  int    // what the server had not got when a session was resumed; below 0 if nothing is known
-	redirect string // where the server has sent us, for one try
+	redial  xmpp.Redial
+	tries   int // to go on, since the last progress
+	unacked int // what the server had not got when a session was resumed; below 0 if nothing is known
 }
 
 // New makes a delivery.
@@ -107,35 +106,21 @@ func New(o Options) *Delivery {
 	if !o.Stream {
 		d.pace.window = math.MaxInt // all is one flight
 	}
-	d.o.Login.Watch = d.outbox.hear
-	d.o.Login.Take = func(*xmpp.Element) bool { return false }
+	login := o.Login
+	login.Watch, login.Take = d.outbox.hear, func(*xmpp.Element) bool { return false }
 	if o.Retries > 0 {
-		d.o.Login.Manage, d.o.Login.Resumable = true, resumable
+		login.Manage, login.Resumable = true, resumable
 	}
 	if o.Stream {
-		d.o.Login.KeepAlive = keepAlive
+		login.KeepAlive = keepAlive
 	}
+	d.redial = xmpp.Redial{Login: login, Again: d.again}
 	return d
 }
 
 // Run delivers until the source has ended and all is settled, or returns why it is broken
 // off: GiveUp tells what is left then.
-func (d *Delivery) Run(ctx context.Context) error {
-	for {
-		login := d.o.Login
-		if d.redirect != "" {
-			login.Server, d.redirect = d.redirect, ""
-		}
-		err := d.attempt(ctx, login)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		wait, again := d.again(err)
-		if !again || xmpp.Sleep(ctx, wait) != nil {
-			return err
-		}
-	}
-}
+func (d *Delivery) Run(ctx context.Context) error { return d.redial.Run(ctx, d.attempt) }
 
 // attempt is one session, from its login to its end.
 func (d *Delivery) attempt(ctx context.Context, login xmpp.Options) error {
@@ -148,11 +133,8 @@ func (d *Delivery) attempt(ctx context.Context, login xmpp.Options) error {
 
 // again reports whether it is of use to try again, and after what wait.
 func (d *Delivery) again(err error) (wait time.Duration, ok bool) {
-	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok {
-		d.redirect = stream.Host
-	}
 	switch {
-	case d.Done(), d.broken != nil, d.tries == d.o.Retries, !d.o.Temporary(err) && !isLimit(err) && d.redirect == "":
+	case d.Done(), d.broken != nil, d.tries == d.o.Retries, !d.o.Temporary(err) && !isLimit(err) && xmpp.RedirectOf(err) == "":
 		return 0, false
 	case errors.Is(err, context.DeadlineExceeded) && d.ended && d.queue.len()+len(d.outbox.unconfirmed()) == 0:
 		return 0, false // to send again brings no receipt
@@ -174,8 +156,8 @@ func (d *Delivery) session(ctx context.Context, s *xmpp.Session) error {
 	if d.o.Retries > 0 {
 		// Where it cannot be resumed, the resource at least stays the same: receipts and
 		// late bounces go there.
-		d.o.Login.JID.Resource = s.JID().Resource
-		defer func() { d.o.Login.Resume = s.Resumption() }()
+		d.redial.Login.JID.Resource = s.JID().Resource
+		defer func() { d.redial.Login.Resume = s.Resumption() }()
 	}
 	err := c.run(ctx)
 	if errors.Is(err, context.DeadlineExceeded) && d.tries < d.o.Retries {

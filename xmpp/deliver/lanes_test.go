@@ -69,7 +69,7 @@ func TestSlowRecipient(t *testing.T) {
 			}()
 			r.Source = in
 			started := time.Now()
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 12*time.Second, errOverdue)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 12*time.Second, xmpp.TimeoutError(12*time.Second))
 			defer cancel()
 			s.run(ctx, r)
 			for line, at := range written {

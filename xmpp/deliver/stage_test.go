@@ -179,8 +179,6 @@ func (r *run) message(to string) *deliver.Message {
 	return &deliver.Message{To: jid(to), Stanza: m, Secret: true, Size: len(body) + 150, Grace: r.grace}
 }
 
-var errOverdue = fmt.Errorf("no answer: %w", context.DeadlineExceeded)
-
 // run delivers.
 func (s *stage) run(ctx context.Context, r *run) { s.runWith(ctx, r, func(*deliver.Options) {}) }
 
@@ -192,7 +190,6 @@ func (s *stage) runWith(ctx context.Context, r *run, change func(*deliver.Option
 	if r.Source == nil {
 		r.Source = r.source(ctx)
 	}
-	r.Overdue = errOverdue
 	r.Connect = func(ctx context.Context, o xmpp.Options, use func(context.Context, *xmpp.Session) error) error {
 		session, err := xmpp.Dial(ctx, o)
 		if err != nil {
