@@ -53,8 +53,6 @@ var flagValues = [...]struct {
 }{
 	{"tls", []cobra.Completion{"auto\tby the port", "direct\tTLS from the first byte", "starttls\tTLS after a question"}},
 	{"only", []cobra.Completion{"message", "receipt", "marker", "error", "presence", "iq"}},
-	{"on-failure", []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}},
-	{"show", []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}},
 	{"subscription", []cobra.Completion{"none\tneither sees the other", "to\tyou see them", "from\tthey see you", "both\tyou see each other"}},
 }
 

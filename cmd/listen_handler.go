@@ -59,7 +59,8 @@ func (h *handler) addFlags(cmd *cobra.Command) {
 	fs.BoolVar(&h.reply, "reply", false, "send the output of CMD back to the sender")
 	fs.Var(&h.timeout, "exec-timeout", "end each run of CMD after `DURATION`, as failed")
 	fs.IntVar(&h.retry, "exec-retry", 0, "if CMD fails, run it up to `N` times more for the same message")
-	fs.StringVar(&h.failure, "on-failure", "stop", "`ACTION` after the last failed try of CMD: stop, or skip the message")
+	h.failure = "stop"
+	fs.Var(oneOf{&h.failure, []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}}, "on-failure", "`ACTION` after the last failed try of CMD: stop, or skip the message")
 	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for messages from anyone")
 }
 
@@ -83,8 +84,6 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 		return nil, exit.Usagef("--exec-timeout: want a duration above 0")
 	case h.retry < 0:
 		return nil, exit.Usagef("--exec-retry: want at least 0")
-	case there && h.failure != "stop" && h.failure != "skip":
-		return nil, exit.Usagef("--on-failure: %q: want stop or skip", h.failure)
 	case h.anyone && len(jids) > 0:
 		return nil, exit.Usagef("--anyone and JIDs exclude each other")
 	case there && !h.anyone && len(jids) == 0:
@@ -164,12 +163,12 @@ func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Re
 	}
 	soon, cancel := h.env.withinWait(ctx)
 	defer cancel()
-	_, err := s.Ping(soon, s.Server(), h.owed)
+	err := s.Flush(soon, h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {
 		h.owed = nil
 		return h.failed(f, fmt.Errorf("its output cannot be a reply: %w", err))
 	}
-	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+	if err != nil {
 		return fmt.Errorf("reply to %s: %w", f, err)
 	}
 	h.owed = nil

@@ -31,7 +31,7 @@ func newPresenceSetCmd(env *Env) *cobra.Command {
 		Args: args(0, 0, ""),
 		RunE: p.run,
 	}
-	cmd.Flags().StringVar(&p.show, "show", "", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
+	cmd.Flags().Var(oneOf{&p.show, []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}}, "show", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
 	cmd.Flags().StringVar(&p.status, "status", "", "the status `TEXT` to show")
 	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; at 0 or more the server delivers messages to this session")
 	cmd.Flags().StringVar(&p.to, "to", "", "show it only to `JID`")
@@ -70,11 +70,6 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 
 // presence makes the presence of the flags.
 func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
-	switch p.show {
-	case "", "chat", "away", "xa", "dnd":
-	default:
-		return nil, exit.Usagef("--show: %q: want chat, away, xa or dnd", p.show)
-	}
 	if cmd.Flags().Changed("for") && p.clocks.total == 0 {
 		return nil, exit.Usagef("--for: want a duration above 0")
 	}
@@ -154,8 +149,7 @@ func (h *holder) hold(ctx context.Context, s *xmpp.Session) error {
 	}
 	soon, cancel := h.env.withinWait(ctx)
 	defer cancel()
-	_, err := s.Ping(soon, s.Server(), h.stanza)
-	if _, answered := errors.AsType[*xmpp.StanzaError](err); err != nil && !answered {
+	if err := s.Flush(soon, h.stanza); err != nil {
 		return err
 	}
 	h.showing = true

@@ -70,8 +70,7 @@ func (f *fence) cross(ctx context.Context, s *xmpp.Session) {
 		return
 	}
 	go func() {
-		_, err := s.Ping(ctx, s.Server())
-		if _, refused := errors.AsType[*xmpp.StanzaError](err); err == nil || refused {
+		if err := s.Flush(ctx); err == nil {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.crossed = true
