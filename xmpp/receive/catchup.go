@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"xmppkit/xmpp"
@@ -29,13 +30,22 @@ const (
 func (c *connection) catchUp() error {
 	page := xep.ArchiveQuery{Page: xep.Page{Max: archivePageSize}}
 	page.After, page.Start = c.at.last()
+	first := page.After
 	var pages circle
 	for gone := ""; ; {
 		got := &pageful{gone: gone}
 		if err := c.readPage(page, got); err != nil {
 			return err
 		}
-		if e, ok := errors.AsType[*xmpp.StanzaError](got.err); ok && e.Condition == xmpp.ItemNotFound && page.After != "" {
+		e, ok := errors.AsType[*xmpp.StanzaError](got.err)
+		missing := ok && e.Condition == xmpp.ItemNotFound
+		if got.err == nil && got.results == 0 && page.After == first && first != "" {
+			var err error
+			if missing, err = c.isMissing(first, got); err != nil {
+				return err
+			}
+		}
+		if missing && page.After != "" {
 			gone, page.After = page.After, ""
 			page.Start = c.at.forget()
 			continue
@@ -55,10 +65,32 @@ func (c *connection) catchUp() error {
 	}
 }
 
+// isMissing reports whether the archive does not have a message any more, after which it has
+// named none, beside got. It has to say so by an error (XEP-0313), but Prosody 13.0.1 does not.
+// Where it has the message, that is the last one, unless one arrives just now.
+func (c *connection) isMissing(id string, got *pageful) (bool, error) {
+	end := &pageful{look: true}
+	if err := c.readPage(xep.ArchiveQuery{Page: xep.Page{Last: true, Max: 1}}, end); err != nil {
+		return false, err
+	}
+	if end.err != nil {
+		return false, &ArchiveError{end.err}
+	}
+	last := cmp.Or(end.end.Last, end.lastID)
+	got.held = append(got.held, end.held...)
+	got.letGo = got.letGo || end.letGo
+	justCame := slices.ContainsFunc(got.held, func(r received) bool {
+		a, _ := c.unpack(r.stanza)
+		return a.ID == last
+	})
+	return last != id && !justCame && !got.letGo, nil
+}
+
 // A pageful is a page of the archive that comes, and what arrives by itself beside it.
 type pageful struct {
 	query   string
 	gone    string // a message that the archive does not have any more, "" if nothing is missing
+	look    bool   // what is on it is not handed on
 	results int    // so far
 	lastID  string // of the last of them
 	held    []received
@@ -141,9 +173,12 @@ func (p *pageful) answered(a xmpp.Answer) error {
 func (c *connection) takePart(got *pageful, r received) error {
 	var err error
 	if result := xep.ArchiveResult(c.s.JID(), got.query, r.stanza); result != nil {
-		c.tellGone(got)
 		got.results++
 		got.lastID = cmp.Or(xmpp.Attr(result, "id"), got.lastID)
+		if got.look {
+			return nil
+		}
+		c.tellGone(got)
 		c.uncommitted++
 		err = c.takeResult(got.query, r)
 	} else if a, _ := c.unpack(r.stanza); a.ID != "" {

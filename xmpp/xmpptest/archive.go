@@ -46,7 +46,7 @@ func archives() feature {
 		passing:  archive,
 		faults: []kind{
 			{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
-			{"archive", "", "circle|stuck|fake|endless|bare|not-found|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered"},
+			{"archive", "", "circle|stuck|fake|endless|bare|not-found|forgetful|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered; or (forgetful) nothing comes after an id that is not in it"},
 		},
 	}
 }
@@ -182,6 +182,8 @@ func query(c *conn, r request) (*xmpp.Element, string) {
 		return nil, fault
 	case fault == "circle" || fault == "stuck" || fault == "fake" || fault == "endless" || fault == "bare":
 		page, complete = c.user.badPage(f, fault), false
+	case !ok && fault == "forgetful": // as Prosody 13.0.1
+		complete = true
 	case !ok || fault == "not-found" && f.after == "":
 		return nil, "item-not-found"
 	}
