@@ -85,7 +85,11 @@ func (c *conn) probe() {
 			c.deliver(c.bound, contact.request)
 		}
 		if user := c.s.accounts[jid.Local]; contact.to && user != nil && jid.Domain == c.s.Domain {
-			c.presencesOf(user, c.user.jid)
+			for _, there := range user.sessions {
+				if there.presence != nil {
+					c.presenceFor(c.bound, there.presence)
+				}
+			}
 		}
 	}
 }
