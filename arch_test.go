@@ -66,8 +66,9 @@ const module = "xmppkit/"
 func TestImports(t *testing.T) {
 	allowed := map[string][]string{
 		".":                  {"cmd"},
-		"cmd":                {"cmd/child", "cmd/exit", "cmd/files", "cmd/prompt", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/receive", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
+		"cmd":                {"cmd/child", "cmd/config", "cmd/exit", "cmd/files", "cmd/prompt", "cmd/stdio", "internal/aside", "output", "xmpp", "xmpp/deliver", "xmpp/receive", "xmpp/sasl", "xmpp/xep", "xmpp/xmpptest"},
 		"cmd/child":          {},
+		"cmd/config":         {"cmd/exit", "xmpp"},
 		"cmd/exit":           {},
 		"cmd/files":          {"cmd/exit", "internal/aside"},
 		"cmd/prompt":         {"internal/aside"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"xmppkit/cmd/config"
 	"xmppkit/output"
 )
 
@@ -59,14 +60,14 @@ func (r *accountInfo) WriteText(t *output.Text) {
 }
 
 // newAccountInfo tells of an account of a file.
-func (env *Env) newAccountInfo(c *config, ch choice) *accountInfo {
-	preferred, err := c.choose(who{})
+func (env *Env) newAccountInfo(c *config.File, ch config.Choice) *accountInfo {
+	preferred, err := c.Choose(config.Who{})
 	r := &accountInfo{
-		Kind: "account_info", Name: ch.name, JID: ch.jid, PasswordSource: env.passwordSource(ch).source, from: ch.from,
-		Default: err == nil && preferred.jid != "" && preferred.name == ch.name && sameAccount(preferred.jid, ch.jid),
+		Kind: "account_info", Name: ch.Name, JID: ch.JID, PasswordSource: env.passwordSource(ch).source, from: ch.From,
+		Default: err == nil && preferred.JID != "" && preferred.Name == ch.Name && config.SameAccount(preferred.JID, ch.JID),
 	}
-	if sameAccount(c.owner(ch.name), ch.jid) {
-		r.File, r.Line = c.file, c.jidLine(ch.name)
+	if config.SameAccount(c.Owner(ch.Name), ch.JID) {
+		r.File, r.Line = c.Name, c.JIDLine(ch.Name)
 	}
 	return r
 }
@@ -76,7 +77,7 @@ func (env *Env) showAccount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ch.jid == "" {
+	if ch.JID == "" {
 		return env.noAccount()
 	}
 	return env.print(env.newAccountInfo(&c, ch))
@@ -89,16 +90,16 @@ func (env *Env) listAccounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := slices.Sorted(maps.Keys(c.accounts))
-	if c.defaults.get("jid") != "" {
+	names := slices.Sorted(maps.Keys(c.Accounts))
+	if c.Defaults.Get("jid") != "" {
 		names = slices.Insert(names, 0, "")
 	}
 	for _, name := range names {
-		ch, err := c.chosen(name, who{account: name, jid: c.owner(name), envJID: env.who.envJID})
+		ch, err := c.Chosen(name, config.Who{Account: name, JID: c.Owner(name), EnvJID: env.who.EnvJID})
 		if err != nil {
 			return err
 		}
-		ch.jid = c.owner(name) // XMPP_JID may have it with another resource
+		ch.JID = c.Owner(name) // XMPP_JID may have it with another resource
 		if err := env.print(env.newAccountInfo(&c, ch)); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -207,7 +208,7 @@ func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string
 // completeDurable completes the names of the durable listeners that the account has had.
 func (env *Env) completeDurable(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	env.settle(cmd)
-	account, err := parseAccount(env.flags.jid)
+	account, err := config.ParseAccount(env.flags.jid)
 	file := env.stateFile("durable-", account)
 	if err != nil || file == "" {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -227,7 +228,7 @@ func (env *Env) completeDurable(cmd *cobra.Command, _ []string, toComplete strin
 
 func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {
 	env.settle(cmd)
-	account, err := parseAccount(env.flags.jid)
+	account, err := config.ParseAccount(env.flags.jid)
 	if err != nil {
 		return nil
 	}
@@ -265,5 +266,5 @@ func (env *Env) accountNames(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, completionWait)
 	defer cancel()
 	c, _ := env.readConfig(ctx)
-	return slices.Sorted(maps.Keys(c.accounts))
+	return slices.Sorted(maps.Keys(c.Accounts))
 }

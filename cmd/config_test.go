@@ -1,120 +1,196 @@
 package cmd
 
 import (
-	"reflect"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"xmppkit/cmd/exit"
+	"xmppkit/xmpp"
 )
 
-func TestParseTOML(t *testing.T) {
-	pin := func(s string) string { return "sha256:" + strings.Repeat(s, 32) }
-	c, err := parseConfig("f", `# what all have in common
-jid = "romeo@example.org"
-timeout = 5
-tls_pin = "`+pin("ab")+`"
-default_account = "my work"
-
-[account."my work"]
-jid = "juliet@example.net/balcony"
-password_command = 'pass show work'
-timeout = "2m"
-allow_plain = true
-tls_pin = ["`+pin("01")+`", "`+pin("23")+`"]
-server = "[::1]:5222"
-tls = "direct"
-
-[account]
-other = { resource = "cron" }
-`)
-	if err != nil {
+// chosen runs a ping with a configuration file and a systemd credential, and returns what it
+// would connect with.
+func chosen(t *testing.T, config, credential string, vars map[string]string, args ...string) (got string, w *world) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := config{
-		file:     "f",
-		lines:    map[string]int{"": 2, "my work": 8, "other": 17},
-		defaults: section{"jid": {"romeo@example.org"}, "timeout": {"5"}, "tls_pin": {pin("ab")}},
-		accounts: map[string]section{
-			"my work": {
-				"jid": {"juliet@example.net/balcony"}, "password_command": {"pass show work"}, "timeout": {"2m"}, "allow_plain": {"true"},
-				"tls_pin": {pin("01"), pin("23")}, "server": {"[::1]:5222"}, "tls": {"direct"},
-			},
-			"other": {"resource": {"cron"}},
-		},
-		defaultAccount: "my work",
+	all := map[string]string{"XMPP_JID": "", "XMPP_PASSWORD": "", "XMPP_CONFIG": file}
+	for k, v := range vars {
+		all[k] = v
 	}
-	if !reflect.DeepEqual(c, want) {
-		t.Errorf("%+v", c)
+	if credential != "" {
+		all["CREDENTIALS_DIRECTORY"] = dir
+		if err := os.WriteFile(filepath.Join(dir, "xmppkit.password"), []byte(credential), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	w = &world{vars: all, dial: func(_ context.Context, o xmpp.Options) (*xmpp.Session, error) {
+		got = fmt.Sprintf("%s %s %s %v", o.JID.Bare(), string(o.Password), o.Server, o.AllowPlain)
+		return nil, errStop
+	}}
+	w.run(t.Context(), append([]string{"ping", "--no-cache"}, args...)...)
+	return got, w
 }
 
-// What is wrong is said with its line, and never with the value of a password.
-func TestParseTOMLErrors(t *testing.T) {
-	for text, want := range map[string]string{
-		"jidd = \"a@b\"":   "f:1: jidd: unknown key",
-		"\n\npassword = 3": "f:3: password: want a text in quotes",
-		"password = \"\"":  "f:1: password: empty",
-		"password = \"hunter2\"\npassword_file = \"x\"": "f:1: password: there is a password_file as well",
-		"jid = [\"a@b\"]":            "f:1: jid: want a text in quotes",
-		"jid = \"example.org\"":      `f:1: jid: "example.org" is a server, not an account: want user@domain`,
-		"timeout = true":             "f:1: timeout: want a text in quotes or a number of seconds",
-		"timeout = -1":               `f:1: timeout: want a duration such as "30s", "2m", "7d" or plain seconds`,
-		"allow_plain = \"true\"":     "f:1: allow_plain: want true or false",
-		"tls = \"none\"":             `f:1: tls: "none": want auto, direct or starttls`,
-		"tls_pin = [1]":              "f:1: tls_pin: want a text in quotes or a list of them",
-		"tls_pin = [[\"x\"]]":        "f:1: tls_pin: want a text in quotes or a list of them",
-		"server = \"a:b:c\"":         `f:1: server: malformed server "a:b:c": want HOST or HOST:PORT`,
-		"resource = \"a\\u0007\"":    `f:1: resource: malformed JID`,
-		"default_account = 1":        "f:1: default_account: want a text in quotes",
-		"account = 3":                "f:1: account: want a table: [account.NAME]",
-		"[account]\n\njid = \"a@b\"": "f:3: account.jid: want a table: [account.NAME]",
-		"[[account]]\njid = \"a@b\"": "f:1: account: want a table: [account.NAME]",
-		"[account.x]\njid = \"a@b\"\ndefault_account = \"x\"": "f:3: account.x.default_account: unknown key",
-		"[account.x]\n[account.x.jid]\ny = 1":                 "f:2: account.x.jid: want a text in quotes",
-		"[work]\njid = \"a@b\"":                               "f:1: work: unknown key",
-		"jid = \"a@b\"\njid = \"a@b\"":                        "f:2: this is not TOML",
-		"password = hunter2":                                  "f:1: this is not TOML",
-		"\npassword = 12hunter2":                              "f:2: this is not TOML",
-		"password = \"hunter2\nx":                             "f:1: this is not TOML",
-		"\xff\xff":                                            "f:1: this is not TOML",
+const twoAccounts = `default_account = "r"
+[account.r]
+jid = "romeo@a.example"
+password = "pr"
+server = "sr"
+[account.j]
+jid = "juliet@b.example"
+password = "pj"
+server = "sj"
+[account.none]
+timeout = 5
+`
+
+// Who is meant, and what of the environment is that account's.
+func TestChoose(t *testing.T) {
+	juliet := map[string]string{
+		"XMPP_JID": "juliet@b.example/env", "XMPP_PASSWORD": "ej", "XMPP_SERVER": "es", "XMPP_ALLOW_PLAIN": "1",
+	}
+	account := func(name string) map[string]string { return map[string]string{"XMPP_ACCOUNT": name} }
+	with := func(name string) map[string]string {
+		m := account(name)
+		for k, v := range juliet {
+			m[k] = v
+		}
+		return m
+	}
+	for _, test := range []struct {
+		vars map[string]string
+		args string
+		want string
+	}{
+		{nil, "", "romeo@a.example pr sr false"},
+		{nil, "-a j", "juliet@b.example pj sj false"},
+		{nil, "-j juliet@b.example/x", "juliet@b.example pj sj false"},
+		{nil, "-j xmpp:juliet@B.example", "juliet@b.example pj sj false"},
+		{nil, "-a j -j juliet@b.example/x", "juliet@b.example pj sj false"},
+		{account("j"), "", "juliet@b.example pj sj false"},
+		{account("j"), "-a r", "romeo@a.example pr sr false"},
+		{account("j"), "-j romeo@a.example", "romeo@a.example pr sr false"},
+		{account("nobody"), "-j romeo@a.example", "romeo@a.example pr sr false"},
+		{juliet, "", "juliet@b.example ej es true"},
+		{juliet, "-a j", "juliet@b.example ej es true"},
+		{juliet, "-a r", "romeo@a.example pr sr false"},
+		{juliet, "-j romeo@a.example", "romeo@a.example pr sr false"},
+		{juliet, "-a none", "juliet@b.example ej es true"},
+		{with("r"), "", "romeo@a.example pr sr false"},
+		{with("j"), "", "juliet@b.example ej es true"},
+		{with("r"), "-j juliet@b.example", "juliet@b.example ej es true"},
+		{map[string]string{"XMPP_JID": "@", "XMPP_PASSWORD": "x"}, "-a r", "romeo@a.example pr sr false"},
+		{map[string]string{"XMPP_PASSWORD": "x"}, "-a r", "romeo@a.example x sr false"},
+		{map[string]string{"XMPP_JID": "juliet@b.example"}, "", "juliet@b.example pj sj false"},
 	} {
-		_, err := parseConfig("f", text)
-		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%q: %v", text, err)
+		got, w := chosen(t, twoAccounts, "", test.vars, strings.Fields(test.args)...)
+		if got != test.want {
+			t.Errorf("%v %s: %s, want %s; %s", test.vars, test.args, got, test.want, w.err)
 		}
+	}
+	for _, test := range []struct {
+		config string
+		vars   map[string]string
+		args   string
+		code   int
+		text   string
+	}{
+		{"", nil, "-a r -j juliet@b.example", exit.Usage, "-a r is the account romeo@a.example, -j juliet@b.example is another"},
+		{"", nil, "-a x -j juliet@b.example", exit.Config, `no account "x"`},
+		{"", account("x"), "", exit.Config, `no account "x" in `},
+		{"", nil, "-a none", exit.Config, "no account configured"},
+		{"", nil, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
+		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
+		{"", map[string]string{"XMPP_JID": "@"}, "", exit.Usage, `XMPP_JID: malformed JID`},
+		{"[account.x]\npassword='px'", with("x"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
+		{"password='pt'", map[string]string{"XMPP_JID": "juliet@b.example"}, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
+		{"", juliet, "--jid=", exit.Config, "no account: --jid is empty"},
+		{"", juliet, "--account=", exit.Config, "no account: --account is empty"},
+		{"", nil, "-j @", exit.Usage, `--jid: malformed JID`},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", nil, "-j x@y", exit.Usage, "has more than one account x@y: a, b (hint: choose one by -a NAME)"},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", map[string]string{"XMPP_JID": "x@y"}, "", exit.Usage, "a, b"},
+	} {
+		if test.config == "" {
+			test.config = twoAccounts
+		}
+		got, w := chosen(t, test.config, "", test.vars, strings.Fields(test.args)...)
+		if w.code != test.code || !strings.Contains(w.err, test.text) || got != "" {
+			t.Errorf("%v %s: %d %s, %s", test.vars, test.args, w.code, w.err, got)
+		}
+	}
+	for _, args := range [][]string{{"-j", "romeo@c.example"}, {"-a", "r"}} { // what names nobody is for all
+		if got, w := chosen(t, "password='pt'\n[account.r]\njid='romeo@c.example'", "", nil, args...); got != "romeo@c.example pt  false" {
+			t.Errorf("%q: %s, %s", args, got, w.err)
+		}
+	}
+	_, w := chosen(t, twoAccounts, "", juliet, "-v", "-a", "r")
+	if want := "xmppkit: * not used for romeo@a.example, as XMPP_JID is juliet@b.example/env: XMPP_PASSWORD, XMPP_SERVER, XMPP_ALLOW_PLAIN\n"; !strings.Contains(w.err, want) {
+		t.Errorf("%s", w.err)
 	}
 }
 
-// Bytes of any kind are read or refused, with the name of the file, and what is read
-// is fit for the flags.
-func fuzzConfig(f *testing.F, parse func(file, text string) (config, error)) {
-	f.Fuzz(func(t *testing.T, text string) {
-		c, err := parse("FILE", text)
-		if err != nil {
-			if !strings.HasPrefix(err.Error(), "FILE:") {
-				t.Errorf("%q: %v", text, err)
-			}
-			return
-		}
-		for s := range c.each {
-			for key, values := range s {
-				for _, v := range values {
-					if err := checkSetting(key, v); err != nil || settingType(key) == "" {
-						t.Errorf("%q: %s = %q: %v", text, key, v, err)
+// Whatever says who, and wherever passwords, servers and what trusts them are: no password
+// of one account goes to another's server.
+func TestNoPasswordOfAnother(t *testing.T) {
+	// Each account is of a domain of its own; what is an account's begins with its letter.
+	section := func(l string) string {
+		return fmt.Sprintf("jid = '%[1]s@%[1]s.example'\npassword = '%[1]s-password'\nserver = '%[1]s-server'\nallow_plain = true\n", l)
+	}
+	configs := map[string]string{
+		"nothing": "", "top": section("t"), "sections": "[account.a]\n" + section("a") + "[account.b]\n" + section("b"),
+		"default":          "default_account = 'a'\n[account.a]\n" + section("a") + "[account.b]\n" + section("b"),
+		"top and sections": section("t") + "[account.a]\n" + section("a") + "[account.bare]\njid = 'b@b.example'\n[account.b]\njid='c@c.example'\npassword='c-password'",
+		"sendxmpprc":       "username: t@t.example\njserver: t-server\nport: 5222\npassword: t-password\nallow_plain: true\n",
+	}
+	environments := []map[string]string{
+		nil, {"XMPP_ACCOUNT": "a"}, {"XMPP_ACCOUNT": "bare"},
+		{"XMPP_JID": "e@e.example", "XMPP_PASSWORD": "e-password", "XMPP_SERVER": "e-server", "XMPP_ALLOW_PLAIN": "1"},
+		{"XMPP_JID": "e@e.example", "XMPP_SERVER": "e-server"}, {"XMPP_JID": "e@e.example", "XMPP_PASSWORD": "e-password"},
+		{"XMPP_JID": "e@e.example", "XMPP_PASSWORD_COMMAND": "echo e-password", "XMPP_ACCOUNT": "a"},
+		{"XMPP_JID": "a@a.example", "XMPP_PASSWORD": "a-password"}, {"XMPP_JID": "t@t.example", "XMPP_SERVER": "t-server"},
+		{"XMPP_JID": "b@b.example", "XMPP_SERVER": "b-server", "XMPP_ACCOUNT": "b"},
+	}
+	flags := []string{"", "-a a", "-a b", "-a bare", "-j a@a.example", "-j b@b.example", "-j t@t.example", "-j e@e.example", "-j x@x.example", "-a a -j a@a.example", "-a a -j x@x.example"}
+	connected := 0
+	for name, config := range configs {
+		for _, vars := range environments {
+			for _, credential := range []string{"", vars["XMPP_JID"]} {
+				if credential != "" {
+					credential = credential[:1] + "-password"
+				}
+				for _, args := range flags {
+					got, _ := chosen(t, config, credential, vars, strings.Fields(args)...)
+					if got == "" {
+						continue
+					}
+					connected++
+					f := strings.Split(got, " ")
+					jid, password, server, plain := f[0], f[1], f[2], f[3] == "true"
+					wrong := ""
+					switch owner := jid[:1]; {
+					case !strings.HasPrefix(password, owner+"-"):
+						wrong = "the password is of another account"
+					case server != "" && server[:1] != owner:
+						wrong = "the server is of another account"
+					case server == "" && plain && name != "sendxmpprc" && vars["XMPP_ALLOW_PLAIN"] == "":
+						wrong = "PLAIN is allowed without a server"
+					}
+					if wrong != "" {
+						t.Errorf("%s, %v, credential %q, %q: %s: %s", name, vars, credential, args, got, wrong)
 					}
 				}
 			}
 		}
-		for s := range c.each {
-			if _, err := s.resolvePaths("/dir/FILE", "/home"); err != nil {
-				t.Errorf("%q: %v", text, err)
-			}
-		}
-	})
-}
-
-func FuzzConfig(f *testing.F) {
-	f.Add("jid = \"a@b\"\n[account.x]\ntls_pin = [\"sha256:00\"]\ntimeout = 3\n")
-	f.Add("account = {x = {password_file = \"~/x\"}}\ndefault_account = \"x\"")
-	f.Add("account.x.y = 1979-05-27T07:32:00Z")
-	fuzzConfig(f, parseTOML)
+	}
+	if connected < 100 {
+		t.Errorf("only %d of them had a password", connected)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/prompt"
 	"xmppkit/cmd/stdio"
@@ -46,7 +47,7 @@ type Env struct {
 	OutGone func(ctx context.Context) bool
 
 	flags   flags
-	who     who            // the account is, as far as flags and environment say
+	who     config.Who     // the account is, as far as flags and environment say
 	spent   time.Duration  // of --timeout, before the connection
 	flagSet *pflag.FlagSet // of the command that runs
 	inUsed  bool           // the command reads In itself

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -80,8 +81,8 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 	env.flagSet = cmd.Flags()
 	f := &env.flags
 	f.timeoutGiven = env.flagSet.Changed("timeout")
-	env.who = who{f.account, f.jid, env.Getenv("XMPP_ACCOUNT"), env.Getenv("XMPP_JID")}
-	f.jid = cmp.Or(f.jid, env.who.envJID) // until configure knows better
+	env.who = config.Who{Account: f.account, JID: f.jid, EnvAccount: env.Getenv("XMPP_ACCOUNT"), EnvJID: env.Getenv("XMPP_JID")}
+	f.jid = cmp.Or(f.jid, env.who.EnvJID) // until configure knows better
 	if err := env.applyVariables(environment[:]); err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 }
 
 func (env *Env) belowHome(flag, path string) (string, error) {
-	return belowHome(flag, path, env.Getenv("HOME"))
+	return config.BelowHome(flag, path, env.Getenv("HOME"))
 }
 
 // applyVariables sets the flags that are not set yet.
@@ -255,24 +256,11 @@ func (o oneOf) Type() string { return "string" }
 type duration time.Duration
 
 func (d *duration) Set(s string) error {
-	v, err := time.ParseDuration(s)
-	number, days := strings.CutSuffix(s, "d")
-	n, e := strconv.ParseFloat(number, 64)
-	if days {
-		n *= 24 * 60 * 60
+	v, err := config.ParseDuration(s)
+	if err == nil {
+		*d = duration(v)
 	}
-	if e == nil && n < 1e9 && n > -1e9 && !strings.ContainsAny(number, "xX") {
-		v, err = time.Duration(n*float64(time.Second)), nil
-	}
-	if err != nil || v < 0 {
-		return errors.New(`want a duration such as "30s", "2m", "7d" or plain seconds`)
-	}
-	digits, _, _ := strings.Cut(strings.ToLower(s), "e")
-	if v == 0 && strings.ContainsAny(digits, "123456789") { // 0 is another thing: no limit
-		return errors.New("less than a nanosecond")
-	}
-	*d = duration(v)
-	return nil
+	return err
 }
 
 func (d *duration) String() string {

@@ -434,8 +434,9 @@ func TestHelpConfig(t *testing.T) {
 // there are. Those for CMD are not for a user to set.
 func configured(t *testing.T) (keys, variables []string) {
 	t.Helper()
-	files, _ := filepath.Glob("*.go") // the pattern is well-formed
-	for _, file := range files {
+	files, _ := filepath.Glob("*.go") // the patterns are well-formed
+	below, _ := filepath.Glob("*/*.go")
+	for _, file := range append(files, below...) {
 		if strings.HasSuffix(file, "_test.go") || file == "listen_handler.go" {
 			continue
 		}

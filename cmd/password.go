@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/child"
+	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
 	"xmppkit/cmd/prompt"
@@ -31,7 +32,7 @@ const (
 // environment and the sections of the configuration file says, else from systemd, else
 // from a person. The wait for it is bounded by --timeout, and is a part of it, unless
 // it is for a person.
-func (env *Env) password(ctx context.Context, account xmpp.JID, ch choice) (xmpp.Secret, error) {
+func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice) (xmpp.Secret, error) {
 	prompt.NoCoreDumps()
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
 		return "", exit.Usagef("--password-file and --password-command exclude each other")
@@ -97,24 +98,24 @@ func (w passwordWay) what() string {
 
 // passwordSource returns the way in which the password of an account is given. What the
 // environment has is not for another account than that of XMPP_JID.
-func (env *Env) passwordSource(ch choice) passwordWay {
+func (env *Env) passwordSource(ch config.Choice) passwordWay {
 	f := &env.flags
 	ways := []passwordWay{
 		{key: "password_file", value: f.passwordFile, source: "--password-file"},
 		{key: "password_command", value: f.passwordCommand, source: "--password-command"},
 	}
-	if !ch.foreign {
-		for _, key := range passwordKeys {
+	if !ch.Foreign {
+		for _, key := range config.PasswordKeys {
 			variable := "XMPP_" + strings.ToUpper(key)
 			ways = append(ways, passwordWay{key: key, value: env.Getenv(variable), source: variable})
 		}
 	}
-	for _, s := range ch.sections {
-		for _, key := range passwordKeys {
-			ways = append(ways, passwordWay{key: key, value: s.get(key), source: key, file: ch.file})
+	for _, s := range ch.Sections {
+		for _, key := range config.PasswordKeys {
+			ways = append(ways, passwordWay{key: key, value: s.Get(key), source: key, file: ch.File})
 		}
 	}
-	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && !ch.foreign {
+	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && !ch.Foreign {
 		file := filepath.Join(dir, "xmppkit.password")
 		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 			ways = append(ways, passwordWay{key: "credential", value: file, source: "systemd credential xmppkit.password"})
@@ -196,7 +197,7 @@ func credential(ctx context.Context, file string) (string, error) {
 }
 
 // askPassword asks a person.
-func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (string, error) {
+func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Choice) (string, error) {
 	limit := time.Duration(env.flags.timeout)
 	p, err := env.ReadPassword(ctx, fmt.Sprintf("Password of %s: ", account), limit)
 	switch {
@@ -213,8 +214,8 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch choice) (s
 	case env.Getenv("XMPP_TRY") != "": // of a handler
 		return "", exit.Configf("set password_file or password_command in "+env.configName(),
 			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
-	case ch.foreign:
-		return "", exit.Configf(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.envJID)
+	case ch.Foreign:
+		return "", exit.Configf(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.EnvJID)
 	}
 	return "", exit.Configf(passwordWays, "no password for %s", account)
 }

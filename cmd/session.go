@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
 	"xmppkit/xmpp"
@@ -24,7 +25,7 @@ func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
 	}
 	o.OwnResource = false
 	const random = 8
-	if apart, err := withResource(o.JID, o.JID.Resource+"-"+xmpp.NewID()[:random]); err == nil {
+	if apart, err := o.JID.WithResource(o.JID.Resource + "-" + xmpp.NewID()[:random]); err == nil {
 		o.JID = apart
 	} else { // it is too long for that
 		o.JID = o.JID.Bare()
@@ -45,17 +46,17 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	if f.jid == "" {
 		return o, env.noAccount()
 	}
-	if o.JID, err = parseAccount(f.jid); err != nil {
-		return o, err
+	if o.JID, err = config.ParseAccount(f.jid); err != nil {
+		return o, exit.Usagef("%w", err)
 	}
 	if o.JID.Resource == "" && f.resource != "" {
-		if o.JID, err = withResource(o.JID, f.resource); err != nil {
+		if o.JID, err = o.JID.WithResource(f.resource); err != nil {
 			return o, exit.Configf("", "resource: %w", err)
 		}
 	}
 	o.OwnResource = o.JID.Resource != ""
 	env.noteProfile(o.JID)
-	if o.TLS, err = parseTLS(f.tls); err != nil {
+	if o.TLS, err = xmpp.ParseTLSMode(f.tls); err != nil {
 		return o, exit.Usagef("%s: %w", env.sourceOf("tls"), err)
 	}
 	if f.server != "" {
@@ -85,27 +86,6 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 	}
 	o.Password, err = env.password(ctx, o.JID.Bare(), ch)
 	return o, err
-}
-
-// parseAccount parses the address of an account.
-func parseAccount(s string) (xmpp.JID, error) {
-	t, err := parseTarget(s)
-	if err == nil && t.jid.Local == "" {
-		err = exit.Usagef("%q is a server, not an account: want user@domain", s)
-	}
-	return t.jid, err
-}
-
-func withResource(account xmpp.JID, resource string) (xmpp.JID, error) {
-	return xmpp.ParseJID(account.Bare().String() + "/" + resource)
-}
-
-func parseTLS(s string) (xmpp.TLSMode, error) {
-	switch mode := xmpp.TLSMode(s); mode {
-	case xmpp.TLSAuto, xmpp.TLSDirect, xmpp.TLSStartTLS:
-		return mode, nil
-	}
-	return "", fmt.Errorf("%q: want auto, direct or starttls", s)
 }
 
 func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, error) {

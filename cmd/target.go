@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -19,88 +18,21 @@ type target struct {
 }
 
 func parseTarget(s string) (target, error) {
-	scheme, rest, isURI := strings.Cut(s, ":")
-	if !isURI || !strings.EqualFold(scheme, "xmpp") {
-		t, err := targetOf(s)
-		if err != nil {
-			e := exit.Usagef("%w", err)
-			if strings.Count(s, "@") > 1 && strings.ContainsAny(s, ",;") {
-				e.Hint = "put a space between two JIDs"
-			}
-			return target{}, e
+	a, err := xmpp.ParseAddress(s)
+	switch {
+	case err != nil:
+		e := exit.Usagef("%w", err)
+		switch {
+		case strings.HasPrefix(strings.ToLower(s), "xmpp://"):
+			e.Hint = "name the account with --jid"
+		case strings.Count(s, "@") > 1 && strings.ContainsAny(s, ",;"):
+			e.Hint = "put a space between two JIDs"
 		}
-		return t, nil
+		return target{}, e
+	case a.Action != "" && a.Action != "message":
+		return target{}, exit.Usagef("%q: the action %q is not supported: only ?message is", s, a.Action)
 	}
-	if strings.HasPrefix(rest, "//") {
-		return target{}, exit.Usagef("%q: an account in a URI is not supported: use --jid", s)
-	}
-	rest, _, _ = strings.Cut(rest, "#")
-	path, query, _ := strings.Cut(rest, "?")
-	t, err := parsePath(path)
-	if err != nil {
-		return target{}, exit.Usagef("malformed URI %q: %w", s, err)
-	}
-	action, pairs, _ := strings.Cut(query, ";")
-	switch action {
-	case "", "message":
-	default:
-		return target{}, exit.Usagef("%q: the action %q is not supported: only ?message is", s, action)
-	}
-	t.fields = make(url.Values)
-	for pair := range strings.SplitSeq(pairs, ";") {
-		key, value, _ := strings.Cut(pair, "=")
-		if value, err = unescaped(value); err != nil {
-			return target{}, exit.Usagef("malformed URI %q: %w", s, err)
-		}
-		t.fields.Set(key, value)
-	}
-	return t, nil
-}
-
-// parsePath splits the JID of a URI before it decodes its parts: an encoded separator
-// is none (RFC 5122, section 2.7.2).
-func parsePath(path string) (target, error) {
-	bare, resource, hasResource := strings.Cut(path, "/")
-	local, domain, hasLocal := strings.Cut(bare, "@")
-	if !hasLocal {
-		local, domain = "", bare
-	}
-	parts := []*string{&local, &domain, &resource}
-	for _, p := range parts {
-		var err error
-		if *p, err = unescaped(*p); err != nil {
-			return target{}, err
-		}
-	}
-	if strings.ContainsAny(local+domain, "@/") {
-		return target{}, errors.New("it has an encoded @ or /")
-	}
-	s := domain
-	if hasLocal {
-		s = local + "@" + s
-	}
-	if hasResource {
-		s += "/" + resource
-	}
-	return targetOf(s)
-}
-
-// unescaped decodes a part of a URI (RFC 3986, section 2.1).
-func unescaped(s string) (string, error) {
-	decoded, err := url.PathUnescape(s)
-	if e, ok := errors.AsType[url.EscapeError](err); ok {
-		return "", fmt.Errorf("%q is not %% and two hexadecimal digits", string(e))
-	}
-	return decoded, err
-}
-
-func targetOf(jid string) (target, error) {
-	j, err := xmpp.ParseJID(jid)
-	if err != nil {
-		return target{}, err
-	}
-	typed, err := xmpp.SplitJID(jid)
-	return target{jid: j, typed: typed}, err
+	return target{jid: a.JID, typed: a.Typed, fields: a.Fields}, nil
 }
 
 // target parses an argument or flag. With -v it says if the address breaks the rules, so

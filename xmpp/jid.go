@@ -381,3 +381,8 @@ func (j *JID) UnmarshalText(b []byte) error {
 	*j = parsed
 	return nil
 }
+
+// WithResource returns the address with another resource.
+func (j JID) WithResource(resource string) (JID, error) {
+	return ParseJID(j.Bare().String() + "/" + resource)
+}

@@ -24,6 +24,15 @@ const (
 	TLSStartTLS TLSMode = "starttls" // RFC 6120, section 5
 )
 
+// ParseTLSMode parses the name of a mode.
+func ParseTLSMode(s string) (TLSMode, error) {
+	switch mode := TLSMode(s); mode {
+	case TLSAuto, TLSDirect, TLSStartTLS:
+		return mode, nil
+	}
+	return "", fmt.Errorf("%q: want auto, direct or starttls", s)
+}
+
 // tlsConfig is the one place that makes a client's TLS configuration. The name to
 // verify is the JID's domain, whatever host was dialed (RFC 6120, section 13.7.2.1).
 func (o *Options) tlsConfig() *tls.Config {

@@ -1,4 +1,4 @@
-package cmd
+package config
 
 import (
 	"cmp"
@@ -37,7 +37,7 @@ func isComment(line string) bool {
 // parseSendxmpprc reads the file of sendxmpp 1.24 as that does, and the one of
 // go-sendxmpp, which has more keys, and quotes. What they have and this program has
 // not, alias for instance, is ignored. It returns also the line of the account.
-func parseSendxmpprc(file, text string) (section, int, error) {
+func parseSendxmpprc(file, text string) (Section, int, error) {
 	rc := make(map[string]string)
 	n, who := 0, 0
 	for line := range strings.Lines(text) {
@@ -82,7 +82,7 @@ func unquote(s string) string {
 
 // rcSection translates settings of sendxmpp. Its jserver is the domain of an account
 // that names none, unless there is a component, and may be DOMAIN;HOST:PORT.
-func rcSection(rc map[string]string) (section, error) {
+func rcSection(rc map[string]string) (Section, error) {
 	for _, key := range []string{"username", "jserver", "port", "resource", "component", "allow_plain"} {
 		rc[key] = strings.TrimSpace(rc[key])
 	}
@@ -111,7 +111,7 @@ func rcSection(rc map[string]string) (section, error) {
 	if ok, _ := strconv.ParseBool(rc["allow_plain"]); ok {
 		plain = "true"
 	}
-	s := make(section)
+	s := make(Section)
 	for key, value := range map[string]string{
 		"jid": jid, "password": rc["password"], "password_command": rc["eval_password"],
 		"server": server, "resource": rc["resource"], "allow_plain": plain,

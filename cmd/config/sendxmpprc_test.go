@@ -1,4 +1,4 @@
-package cmd
+package config
 
 import (
 	"path/filepath"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestParseSendxmpprc(t *testing.T) {
-	for text, want := range map[string]section{
+	for text, want := range map[string]Section{
 		// What the manual of sendxmpp shows.
 		"# my account\n\nalice@jabber.org  secret\n": {"jid": {"alice@jabber.org"}, "password": {"secret"}},
 		"alice@jabber.org;foo.com secret":            {"jid": {"alice@jabber.org"}, "password": {"secret"}, "server": {"foo.com"}},
@@ -28,15 +28,15 @@ func TestParseSendxmpprc(t *testing.T) {
 		"username: alice@jabber.org\njserver: jabber.org\nport: 0":              {"jid": {"alice@jabber.org"}},
 		"jserver: jabber.org": {},
 	} {
-		c, err := parseConfig(filepath.Join("go-sendxmpp", "config"), text)
-		if err != nil || !reflect.DeepEqual(c.defaults, want) {
-			t.Errorf("%q: %v, %v", text, c.defaults, err)
+		c, err := Parse(filepath.Join("go-sendxmpp", "config"), text)
+		if err != nil || !reflect.DeepEqual(c.Defaults, want) {
+			t.Errorf("%q: %v, %v", text, c.Defaults, err)
 		}
 	}
 	// For sendxmpp quotes are characters like others.
-	c, err := parseConfig(".sendxmpprc", "password: \"x\"\n")
-	if err != nil || c.defaults.get("password") != `"x"` {
-		t.Errorf("%v, %v", c.defaults, err)
+	c, err := Parse(".sendxmpprc", "password: \"x\"\n")
+	if err != nil || c.Defaults.Get("password") != `"x"` {
+		t.Errorf("%v, %v", c.Defaults, err)
 	}
 }
 
@@ -47,7 +47,7 @@ func TestParseSendxmpprcErrors(t *testing.T) {
 		"username: alice\npassword: hunter2":                     `f: jid: malformed JID "alice@"`,
 		"username: alice@jabber.org\npassword: hunter2\nport: x": `f: server: malformed server "jabber.org:x"`,
 	} {
-		_, err := parseConfig("f", text)
+		_, err := Parse("f", text)
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -57,8 +57,8 @@ func TestParseSendxmpprcErrors(t *testing.T) {
 func FuzzSendxmpprc(f *testing.F) {
 	f.Add("# c\nalice@b;c:5 secret d\n")
 	f.Add("username: a\njserver: b:1\npassword: x\neval_password: y\ncomponent: d\nallow_plain: 1")
-	fuzzConfig(f, func(file, text string) (config, error) {
+	fuzzConfig(f, func(file, text string) (File, error) {
 		s, _, err := parseSendxmpprc(file, text)
-		return config{defaults: s}, err
+		return File{Defaults: s}, err
 	})
 }
