@@ -411,6 +411,22 @@ func TestAllFail(t *testing.T) {
 	}
 }
 
+// The table of what a user reads has a row for each fate of a message. What is left of a
+// delivery is told as such, and a refusal with the words of who refused.
+func TestVerdicts(t *testing.T) {
+	for fate := deliver.Unsent; fate <= deliver.Overdue; fate++ {
+		v, ok := verdicts[fate]
+		final := fate >= deliver.Accepted
+		theirs := fate == deliver.Refused || fate == deliver.Bounced || fate == deliver.Returned
+		if !ok || v.ack == "" || (v.left == "" || v.sum == "") != final || v.ok != (fate == deliver.Accepted || fate == deliver.Received) {
+			t.Errorf("%d: %+v", fate, v)
+		}
+		if own := v.condition != "" && v.text != ""; own != (!v.ok && !theirs) {
+			t.Errorf("%d: whose error is it? %+v", fate, v)
+		}
+	}
+}
+
 // Lines are named as ranges, and as many as there are do not make the text long.
 func TestRanges(t *testing.T) {
 	for _, test := range []struct {

@@ -301,3 +301,21 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 }
+
+// A bounce by your server comes before the confirmation: however both are taken, the
+// message is refused and not accepted.
+func TestBounceBeforeConfirmation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		r := &run{Options: deliver.Options{Stream: true}, to: []string{"nobody@localhost"}, lines: 1000}
+		s.runWith(t.Context(), r, func(o *deliver.Options) {
+			o.Flush = func() error { // while this lasts, both come
+				time.Sleep(time.Second)
+				return nil
+			}
+		})
+		if n := len(r.with(deliver.Returned)); r.err != nil || n != 1000 {
+			t.Errorf("%v, %d were refused", r.err, n)
+		}
+	})
+}

@@ -68,3 +68,21 @@ func TestPace(t *testing.T) {
 		}
 	})
 }
+
+// What has its receipt is not sent again, although the flight with its next copy was not
+// sent.
+func TestTakeBack(t *testing.T) {
+	d := New(Options{Receipt: true})
+	for received, want := range map[bool]int{false: 1, true: 0} {
+		m := &Message{To: jid("a@there.example"), Stanza: xmpp.NewElement(xmpp.NSClient, "message", "id", "1")}
+		m.on(launch)
+		if received {
+			m.on(receive)
+		}
+		d.takeBack(spare, m)
+		if got := d.queue.len(); got != want {
+			t.Errorf("received %v: %d are to be sent again", received, got)
+		}
+		d.queue = queue{}
+	}
+}
