@@ -15,7 +15,6 @@ import (
 
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
-	"xmppkit/output"
 	"xmppkit/xmpp"
 )
 
@@ -247,19 +246,6 @@ func (env *Env) settle(cmd *cobra.Command) {
 // completionWait is how long a configuration that comes from a pipe may keep a person who
 // types.
 const completionWait = time.Second
-
-// completions returns those that begin with what there is, and can be shown: what is
-// cached came from others. Cobra would trim the spaces at their ends.
-func completions(all []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	var some []cobra.Completion
-	for _, c := range all {
-		value, _, _ := strings.Cut(c, "\t")
-		if strings.HasPrefix(value, toComplete) && output.Clean(value) == value && strings.TrimSpace(value) == value {
-			some = append(some, c)
-		}
-	}
-	return some, cobra.ShellCompDirectiveNoFileComp
-}
 
 // accountNames returns the names of the accounts in the configuration file.
 func (env *Env) accountNames(ctx context.Context) []string {

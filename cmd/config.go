@@ -11,9 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
+	"xmppkit/output"
 )
 
 // configure finds out which account is meant, and sets from the environment and the
@@ -151,7 +154,7 @@ func (env *Env) readConfig(ctx context.Context) (config.File, error) {
 }
 
 func (env *Env) readConfigFile(ctx context.Context, file string) (config.File, error) {
-	if isStdin(file) && env.inUsed {
+	if files.IsStdin(file) && env.inUsed {
 		return config.File{}, exit.Usagef("--config %s: standard input is the message here", file)
 	}
 	c, err := waitFor(ctx, file, func() (config.File, error) { return env.loadConfig(file) })
@@ -166,7 +169,7 @@ func (env *Env) readConfigFile(ctx context.Context, file string) (config.File, e
 func (env *Env) loadConfig(file string) (config.File, error) {
 	var in io.Reader = env.In
 	var f *os.File
-	if !isStdin(file) {
+	if !files.IsStdin(file) {
 		var err error
 		if f, err = files.Open(file); err != nil {
 			return config.File{}, exit.Inputf("configuration: %w", err)
@@ -195,4 +198,62 @@ func (env *Env) loadConfig(file string) (config.File, error) {
 		return config.File{}, exit.Inputf("configuration: %w", err)
 	}
 	return c, nil
+}
+
+// applyEnvironment sets from the environment what no flag has set.
+func (env *Env) applyEnvironment(cmd *cobra.Command) error {
+	env.flagSet = cmd.Flags()
+	f := &env.flags
+	f.timeoutGiven = env.flagSet.Changed("timeout")
+	env.who = config.Who{Account: f.account, JID: f.jid, EnvAccount: env.Getenv("XMPP_ACCOUNT"), EnvJID: env.Getenv("XMPP_JID")}
+	f.jid = cmp.Or(f.jid, env.who.EnvJID) // until configure knows better
+	if err := env.applyVariables(environment[:]); err != nil {
+		return err
+	}
+	var err error
+	if f.config, err = env.belowHome(env.sourceOf("config"), f.config); err != nil {
+		return err
+	}
+	if f.stateDir, err = env.belowHome(env.sourceOf("state-dir"), f.stateDir); err != nil {
+		return err
+	}
+	env.bound(cmd.Context())
+	if env.flags.json {
+		env.wholeLines()
+	}
+	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
+	return nil
+}
+
+func (env *Env) belowHome(flag, path string) (string, error) {
+	return config.BelowHome(flag, path, env.Getenv("HOME"))
+}
+
+// applyVariables sets the flags that are not set yet.
+func (env *Env) applyVariables(variables [][2]string) error {
+	for _, e := range variables {
+		f := env.flagSet.Lookup(e[0])
+		value := env.Getenv(e[1])
+		if f == nil || f.Changed || value == "" {
+			continue
+		}
+		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
+			if err := env.flagSet.Set(e[0], v); err != nil {
+				return exit.Usagef("%s: %w", e[1], badValue(err))
+			}
+			_ = env.flagSet.SetAnnotation(e[0], sourceNote, []string{e[1]}) // it is there: it was set
+		}
+	}
+	return nil
+}
+
+// sourceNote is the annotation of a flag that names what has set it, if not the command line.
+const sourceNote = "source"
+
+// sourceOf names what has set a flag: the flag itself, a variable, or a file and its key.
+func (env *Env) sourceOf(flag string) string {
+	if f := env.flagSet.Lookup(flag); f != nil && len(f.Annotations[sourceNote]) > 0 {
+		return f.Annotations[sourceNote][0]
+	}
+	return "--" + flag
 }

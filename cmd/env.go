@@ -19,6 +19,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/prompt"
 	"xmppkit/cmd/stdio"
+	"xmppkit/internal/aside"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -182,13 +183,6 @@ func (env *Env) outcome(err error) error {
 	return err
 }
 
-// wholeLines has results begin at the begin of a line.
-func (env *Env) wholeLines() {
-	env.stdout.WholeLines(func() {
-		env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
-	})
-}
-
 // errReaderGone is the cause of a context that ended because nobody reads the results.
 var errReaderGone = errors.New("the reader of standard output is gone")
 
@@ -214,4 +208,44 @@ func (env *Env) newProgress() *stdio.Progress {
 		return nil
 	}
 	return stdio.NewProgress(env.stderr)
+}
+
+// A signalError is the cause of a context that a signal has ended.
+type signalError struct{ syscall.Signal }
+
+func (e signalError) Error() string { return e.String() + " signal received" }
+
+func (e signalError) Is(target error) bool { return target == context.Canceled }
+
+// NotifyContext returns a context that ends with the first signal of those that end a
+// command in good order, and what stops waiting for one. A hangup that is ignored, as by
+// nohup(1), stays so.
+func NotifyContext(parent context.Context) (ctx context.Context, stop func()) {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, signals...)
+	go func() {
+		select {
+		case s := <-received:
+			cancel(signalError{s.(syscall.Signal)})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(received)
+		cancel(context.Canceled)
+	}
+}
+
+// waitFor returns what f returns, or, as soon as ctx ends, an error that says what for.
+func waitFor[T any](ctx context.Context, what string, f func() (T, error)) (T, error) {
+	v, err := aside.Run(ctx, 0, f)
+	if ctx.Err() != nil && err == context.Cause(ctx) {
+		err = fmt.Errorf("waiting for %s: %w", what, err)
+	}
+	return v, err
 }

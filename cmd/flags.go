@@ -1,7 +1,7 @@
 package cmd
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,8 +54,8 @@ var (
 	}
 )
 
-func (env *Env) addFlags(fs *pflag.FlagSet) {
-	f := &env.flags
+// add adds the global flags.
+func (f *flags) add(fs *pflag.FlagSet) {
 	f.timeout = duration(30 * time.Second)
 	fs.SortFlags = false
 	fs.StringVarP(&f.jid, "jid", "j", "", "the `JID` to use: user@domain[/resource] [XMPP_JID]")
@@ -76,64 +76,6 @@ func (env *Env) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.noCache, "no-cache", false, "do not read or write the state directory")
 }
 
-// applyEnvironment sets from the environment what no flag has set.
-func (env *Env) applyEnvironment(cmd *cobra.Command) error {
-	env.flagSet = cmd.Flags()
-	f := &env.flags
-	f.timeoutGiven = env.flagSet.Changed("timeout")
-	env.who = config.Who{Account: f.account, JID: f.jid, EnvAccount: env.Getenv("XMPP_ACCOUNT"), EnvJID: env.Getenv("XMPP_JID")}
-	f.jid = cmp.Or(f.jid, env.who.EnvJID) // until configure knows better
-	if err := env.applyVariables(environment[:]); err != nil {
-		return err
-	}
-	var err error
-	if f.config, err = env.belowHome(env.sourceOf("config"), f.config); err != nil {
-		return err
-	}
-	if f.stateDir, err = env.belowHome(env.sourceOf("state-dir"), f.stateDir); err != nil {
-		return err
-	}
-	env.bound(cmd.Context())
-	if env.flags.json {
-		env.wholeLines()
-	}
-	env.out = output.NewPrinter(env.stdout, env.flags.json, env.Terminal)
-	return nil
-}
-
-func (env *Env) belowHome(flag, path string) (string, error) {
-	return config.BelowHome(flag, path, env.Getenv("HOME"))
-}
-
-// applyVariables sets the flags that are not set yet.
-func (env *Env) applyVariables(variables [][2]string) error {
-	for _, e := range variables {
-		f := env.flagSet.Lookup(e[0])
-		value := env.Getenv(e[1])
-		if f == nil || f.Changed || value == "" {
-			continue
-		}
-		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
-			if err := env.flagSet.Set(e[0], v); err != nil {
-				return exit.Usagef("%s: %w", e[1], badValue(err))
-			}
-			_ = env.flagSet.SetAnnotation(e[0], sourceNote, []string{e[1]}) // it is there: it was set
-		}
-	}
-	return nil
-}
-
-// sourceNote is the annotation of a flag that names what has set it, if not the command line.
-const sourceNote = "source"
-
-// sourceOf names what has set a flag: the flag itself, a variable, or a file and its key.
-func (env *Env) sourceOf(flag string) string {
-	if f := env.flagSet.Lookup(flag); f != nil && len(f.Annotations[sourceNote]) > 0 {
-		return f.Annotations[sourceNote][0]
-	}
-	return "--" + flag
-}
-
 // badValue says which values a flag takes, in place of what strconv says of this one.
 func badValue(err error) error {
 	e, ok := errors.AsType[*pflag.InvalidValueError](err)
@@ -150,7 +92,7 @@ func badValue(err error) error {
 			want = errors.New("the number is too large")
 		}
 	}
-	return fmt.Errorf("%q: %w", xmpp.Clip(e.GetValue(), maxQuote), want)
+	return fmt.Errorf("%q: %w", quote(e.GetValue()), want)
 }
 
 func flagError(cmd *cobra.Command, err error) error {
@@ -276,3 +218,37 @@ func (d *duration) String() string {
 }
 
 func (d *duration) Type() string { return "duration" }
+
+func unknownCommand(root *cobra.Command, name string) *exit.Error {
+	err := exit.Usagef("unknown command %q", name)
+	err.Hint = root.CommandPath() + " --help lists the commands"
+	if s := root.SuggestionsFor(name); len(s) > 0 {
+		err.Hint = "did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return err
+}
+
+// completions returns those that begin with what there is, and can be shown: what is
+// cached came from others. Cobra would trim the spaces at their ends.
+func completions(all []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var some []cobra.Completion
+	for _, c := range all {
+		value, _, _ := strings.Cut(c, "\t")
+		if strings.HasPrefix(value, toComplete) && output.Clean(value) == value && strings.TrimSpace(value) == value {
+			some = append(some, c)
+		}
+	}
+	return some, cobra.ShellCompDirectiveNoFileComp
+}
+
+// errTimeout is the cause that ends a context when --timeout has passed.
+type errTimeout = xmpp.TimeoutError
+
+// withTimeout bounds ctx by a duration, 0 being none.
+func withTimeout(ctx context.Context, d duration) (context.Context, context.CancelFunc) {
+	return xmpp.WithTimeout(ctx, time.Duration(d))
+}
+
+// passwordWays is the hint of an error for which there is no password.
+const passwordWays = "set XMPP_PASSWORD, or give --password-file or --password-command, or password in the configuration file, " +
+	"or the systemd credential xmppkit.password; on a terminal it is asked for"

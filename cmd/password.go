@@ -19,13 +19,7 @@ import (
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
 	"xmppkit/cmd/prompt"
-	"xmppkit/internal/aside"
 	"xmppkit/xmpp"
-)
-
-const (
-	passwordWays = "set XMPP_PASSWORD, or give --password-file or --password-command, or password in the configuration file, " +
-		"or the systemd credential xmppkit.password; on a terminal it is asked for"
 )
 
 // password obtains the password of an account: from where the first of the flags, the
@@ -134,7 +128,7 @@ func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if file == "-" || isStdin(file) {
+	if file == "-" || files.IsStdin(file) {
 		if env.inUsed {
 			return "", exit.Usagef("--password-file %s: standard input is the message here", file)
 		}
@@ -236,19 +230,4 @@ type firstBytes []byte
 func (b *firstBytes) Write(p []byte) (int, error) {
 	*b = append(*b, p[:min(len(p), files.MaxSmall-len(*b))]...)
 	return len(p), nil
-}
-
-// waitFor returns what f returns, or, as soon as ctx ends, an error that says what for.
-func waitFor[T any](ctx context.Context, what string, f func() (T, error)) (T, error) {
-	v, err := aside.Run(ctx, 0, f)
-	if ctx.Err() != nil && err == context.Cause(ctx) {
-		err = fmt.Errorf("waiting for %s: %w", what, err)
-	}
-	return v, err
-}
-
-// isStdin reports whether a file is standard input by name. To open it by that may need
-// rights that the one who gave it to us does not have.
-func isStdin(file string) bool {
-	return file == "/dev/stdin" || file == "/dev/fd/0" || file == "/proc/self/fd/0"
 }

@@ -464,3 +464,22 @@ func (r *iqRecord) WriteText(t *output.Text) {
 	}
 	t.Block(r.Time.String()+" "+r.From+": ", text)
 }
+
+// maxQuote is how much of it an error quotes of what others have written, in bytes.
+const maxQuote = 200
+
+// quote is what an error shows of an address, a name or an id of others.
+func quote(s string) string { return xmpp.Clip(s, maxQuote) }
+
+// stanzaError is the error of a stanza in JSON.
+type stanzaError struct {
+	Condition string `json:"condition"`
+	Type      string `json:"type"`
+	Text      string `json:"text,omitempty"`
+	By        string `json:"by,omitempty"`
+	Address   string `json:"address,omitempty"` // the new one, of gone and redirect
+}
+
+func newStanzaError(e *xmpp.StanzaError) *stanzaError {
+	return &stanzaError{string(e.Condition), e.Type, e.Text, e.By, e.Address}
+}

@@ -59,25 +59,6 @@ func (r errorRecord) clipped() errorRecord {
 	return r
 }
 
-// maxQuote is how much of it an error quotes of what others have written, in bytes.
-const maxQuote = 200
-
-// quote is what an error shows of an address, a name or an id of others.
-func quote(s string) string { return xmpp.Clip(s, maxQuote) }
-
-// stanzaError is the error of a stanza in JSON.
-type stanzaError struct {
-	Condition string `json:"condition"`
-	Type      string `json:"type"`
-	Text      string `json:"text,omitempty"`
-	By        string `json:"by,omitempty"`
-	Address   string `json:"address,omitempty"` // the new one, of gone and redirect
-}
-
-func newStanzaError(e *xmpp.StanzaError) *stanzaError {
-	return &stanzaError{string(e.Condition), e.Type, e.Text, e.By, e.Address}
-}
-
 // report prints the error of the command and returns its exit code. It is the only
 // place that does.
 func (env *Env) report(ctx context.Context, err error) int {
@@ -313,4 +294,11 @@ func stanzaCode(e *xmpp.StanzaError) int {
 		return exit.NotAllowed
 	}
 	return exit.Unavailable
+}
+
+// wholeLines has results begin at the begin of a line.
+func (env *Env) wholeLines() {
+	env.stdout.WholeLines(func() {
+		env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
+	})
 }

@@ -6,10 +6,11 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -74,7 +75,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	root.SetHelpFunc(env.printHelp)
 	help := newHelpCmd(env, root)
 	root.SetHelpCommand(help)
-	env.addFlags(root.PersistentFlags())
+	env.flags.add(root.PersistentFlags())
 	group(root, "Messages", newSendCmd(env), newListenCmd(env))
 	group(root, "Who and what", newPingCmd(env), newPresenceCmd(env), newRosterCmd(env), newDiscoCmd(env))
 	group(root, "Manage", newAccountCmd(env))
@@ -92,11 +93,38 @@ func group(root *cobra.Command, title string, commands ...*cobra.Command) {
 	root.AddCommand(commands...)
 }
 
-func unknownCommand(root *cobra.Command, name string) *exit.Error {
-	err := exit.Usagef("unknown command %q", name)
-	err.Hint = root.CommandPath() + " --help lists the commands"
-	if s := root.SuggestionsFor(name); len(s) > 0 {
-		err.Hint = "did you mean " + strings.Join(s, " or ") + "?"
+type versionRecord struct {
+	Kind    string `json:"kind"`
+	Version string `json:"version"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+func (r versionRecord) WriteText(t *output.Text) {
+	t.Printf("xmppkit %s (%s %s/%s)\n", r.Version, r.Go, r.OS, r.Arch)
+}
+
+// release is the version of these sources, whatever they are built from.
+const release = "0.1.0"
+
+// version is what a packager makes of it by -ldflags "-X xmppkit/cmd.version=0.1.0-1".
+var version = release
+
+// programVersion is the version of a packager, unless their script found none: git
+// describe prints nothing in a tarball.
+func programVersion() string { return cmp.Or(version, release) }
+
+func (env *Env) printVersion() error {
+	return env.print(versionRecord{"version", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
+}
+
+func newVersionCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:  "version [flags]",
+		Args: args(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			return env.printVersion()
+		},
 	}
-	return err
 }

@@ -106,14 +106,6 @@ func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, err
 // takeNothing is for commands that are not about what arrives by itself.
 func takeNothing(*xmpp.Element) bool { return false }
 
-// errTimeout is the cause that ends a context when --timeout has passed.
-type errTimeout = xmpp.TimeoutError
-
-// withTimeout bounds ctx by a duration, 0 being none.
-func withTimeout(ctx context.Context, d duration) (context.Context, context.CancelFunc) {
-	return xmpp.WithTimeout(ctx, time.Duration(d))
-}
-
 // withinTimeout bounds ctx by what is left of --timeout.
 func (env *Env) withinTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	whole := env.flags.timeout

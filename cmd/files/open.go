@@ -35,3 +35,9 @@ func ReadSmall(name string, r io.Reader) (string, error) {
 	}
 	return string(b), err
 }
+
+// IsStdin reports whether a file is standard input by name. To open it by that may need
+// rights that the one who gave it to us does not have.
+func IsStdin(file string) bool {
+	return file == "/dev/stdin" || file == "/dev/fd/0" || file == "/proc/self/fd/0"
+}
