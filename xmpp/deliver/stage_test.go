@@ -137,7 +137,8 @@ type run struct {
 	lines int                // to be sent to each; 0 for no end
 	grace time.Duration
 
-	read    int // lines
+	read    int           // lines
+	ended   chan struct{} // closed when no more are
 	settled []*deliver.Message
 	left    []*deliver.Message
 	err     error
@@ -146,7 +147,9 @@ type run struct {
 // source makes the messages of a run, as many at a time as make a flight.
 func (r *run) source(ctx context.Context) <-chan deliver.Chunk {
 	chunks := make(chan deliver.Chunk)
+	r.ended = make(chan struct{})
 	go func() {
+		defer close(r.ended)
 		defer close(chunks)
 		for r.lines == 0 || r.read < r.lines {
 			var c deliver.Chunk
@@ -211,6 +214,9 @@ func (s *stage) runWith(ctx context.Context, r *run, change func(*deliver.Option
 	d := deliver.New(r.Options)
 	if r.err = d.Run(ctx); r.err != nil {
 		r.left = d.GiveUp()
+	}
+	if cancel(); r.ended != nil {
+		<-r.ended
 	}
 }
 
