@@ -2,8 +2,10 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -42,10 +44,9 @@ type discoForm struct {
 }
 
 // newDiscoInfo makes the record of what e has answered.
-func newDiscoInfo(e entity, query *xmpp.Element) *discoInfo {
-	info := xep.DiscoInfoOf(query)
+func newDiscoInfo(e xep.Entity, info xep.DiscoInfo, depth int) *discoInfo {
 	r := &discoInfo{
-		Kind: "disco_info", JID: e.jid.String(), Node: e.node,
+		depth: depth, Kind: "disco_info", JID: e.JID.String(), Node: e.Node,
 		Identities: []discoIdentity{}, Features: append([]string{}, info.Features...), Forms: []discoForm{},
 	}
 	for _, i := range info.Identities {
@@ -112,7 +113,6 @@ type discoItem struct {
 	Node string `json:"node"`
 	Name string `json:"name"`
 
-	entity  entity // with no address where JID is malformed
 	margin  string
 	heading bool
 	again   bool // its items were shown above
@@ -144,15 +144,15 @@ func (r discoFailure) WriteText(t *output.Text) {
 
 type discoverer struct {
 	env   *Env
-	to    entity
+	to    xep.Entity
 	info  bool
 	items bool
 	tree  bool
 	depth int
 	has   []string
 
-	walk    *walk
-	shown   map[question]bool
+	walk    *xep.Walk
+	shown   map[xep.Question]bool
 	printed bool // something
 	failed  bool // a part of it
 }
@@ -169,7 +169,7 @@ func newDiscoCmd(env *Env) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVar(&d.info, "info", false, "show the identities, features and forms")
 	fs.BoolVar(&d.items, "items", false, "show the items")
-	fs.StringVar(&d.to.node, "node", "", "ask for `NODE` of the JID")
+	fs.StringVar(&d.to.Node, "node", "", "ask for `NODE` of the JID")
 	fs.BoolVar(&d.tree, "tree", false, "show the items, their items, and so on")
 	fs.IntVar(&d.depth, "depth", 8, "with --tree: show at most `LEVELS` of items")
 	fs.StringArrayVar(&d.has, "has", nil, "exit with 0 only if the entity has `FEATURE`; repeatable")
@@ -195,13 +195,13 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	o.Take = takeNothing
-	d.to.jid = xmpp.JID{Domain: o.JID.Domain}
+	d.to.JID = xmpp.JID{Domain: o.JID.Domain}
 	if len(targets) > 0 {
-		d.to.jid = targets[0].jid
+		d.to.JID = targets[0].jid
 	}
-	d.env.noteNames(o.JID, d.to.jid)
+	d.env.noteNames(o.JID, d.to.JID)
 	return d.env.withSession(cmd.Context(), o, func(ctx context.Context, s *xmpp.Session) error {
-		d.walk = newWalk(s, d.questions)
+		d.walk = xep.NewWalk(s, d.questions)
 		if len(d.has) > 0 {
 			return d.checkFeatures(ctx, s)
 		}
@@ -219,7 +219,7 @@ func (d *discoverer) check(cmd *cobra.Command) error {
 	case d.depth < 1 || d.depth > maxTreeDepth:
 		return exit.Usagef("--depth: want 1 to %d", maxTreeDepth)
 	}
-	if err := xmpp.CheckText(d.to.node); err != nil {
+	if err := xmpp.CheckText(d.to.Node); err != nil {
 		return exit.Dataf("--node: %w", err)
 	}
 	if !d.info && !d.items && len(d.has) == 0 {
@@ -235,16 +235,16 @@ func (d *discoverer) check(cmd *cobra.Command) error {
 
 // questions are those to ask of an entity at a depth of the tree. What has a resource
 // is a client: those of other people, as the occupants of a room, are let alone.
-func (d *discoverer) questions(e entity, depth int) []question {
-	var q []question
-	if e.jid.Resource != "" && e.jid != d.to.jid {
+func (d *discoverer) questions(e xep.Entity, depth int) []xep.Question {
+	var q []xep.Question
+	if e.JID.Resource != "" && e.JID != d.to.JID {
 		return nil
 	}
 	if d.info && (depth == 0 || d.tree) {
-		q = append(q, question{e, xep.NSDiscoInfo})
+		q = append(q, xep.Question{Entity: e, NS: xep.NSDiscoInfo})
 	}
 	if d.items && depth < d.depth {
-		q = append(q, question{e, xep.NSDiscoItems})
+		q = append(q, xep.Question{Entity: e, NS: xep.NSDiscoItems})
 	}
 	return q
 }
@@ -252,7 +252,7 @@ func (d *discoverer) questions(e entity, depth int) []question {
 func (d *discoverer) showAll(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	d.shown = make(map[question]bool)
+	d.shown = make(map[xep.Question]bool)
 	err := d.show(ctx, d.to, 0)
 	if e := d.env.out.Flush(); e != nil {
 		return e
@@ -265,30 +265,29 @@ func (d *discoverer) showAll(ctx context.Context) error {
 
 // show prints what an entity answers, and what its items do: whenever the answers
 // come, in the order of the tree.
-func (d *discoverer) show(ctx context.Context, e entity, depth int) error {
-	var answers []*answer
+func (d *discoverer) show(ctx context.Context, e xep.Entity, depth int) error {
+	var answers []*xep.Answer
 	for _, q := range d.questions(e, depth) {
 		if !d.shown[q] {
 			d.shown[q] = true
-			answers = append(answers, d.walk.ask(ctx, q, depth))
+			answers = append(answers, d.walk.Ask(ctx, q, depth))
 		}
 	}
 	for _, a := range answers {
 		if err := d.await(ctx, a); err != nil {
 			return err
 		}
-		if a.info != nil {
-			a.info.depth = depth
-			if err := d.print(a.info); err != nil {
+		if a.Info != nil {
+			if err := d.print(newDiscoInfo(e, *a.Info, depth)); err != nil {
 				return err
 			}
 		}
-		for i, item := range a.items {
-			if err := d.showItem(ctx, item, depth, i == 0); err != nil {
+		for i, item := range a.Items {
+			if err := d.showItem(ctx, a, item, depth, i == 0); err != nil {
 				return err
 			}
 		}
-		if a.err != nil {
+		if a.Err != nil {
 			if err := d.fail(a, depth); err != nil {
 				return err
 			}
@@ -297,16 +296,16 @@ func (d *discoverer) show(ctx context.Context, e entity, depth int) error {
 	return nil
 }
 
-func (d *discoverer) showItem(ctx context.Context, item *discoItem, depth int, first bool) error {
-	item.margin = margin(depth, d.info)
+func (d *discoverer) showItem(ctx context.Context, of *xep.Answer, item xep.DiscoItem, depth int, first bool) error {
+	r := &discoItem{Kind: "disco_item", Of: of.JID.String(), JID: item.Address, Node: item.Node, Name: item.Name, margin: margin(depth, d.info)}
 	if d.info {
-		item.margin, item.heading = item.margin+"  ", first
+		r.margin, r.heading = r.margin+"  ", first
 	}
-	item.again = d.tree && d.shown[question{item.entity, xep.NSDiscoItems}]
-	if err := d.print(item); err != nil || item.entity.jid.IsZero() {
+	r.again = d.tree && d.shown[xep.Question{Entity: item.Entity, NS: xep.NSDiscoItems}]
+	if err := d.print(r); err != nil || item.Entity.JID.IsZero() {
 		return err
 	}
-	return d.show(ctx, item.entity, depth+1)
+	return d.show(ctx, item.Entity, depth+1)
 }
 
 func (d *discoverer) print(r output.Record) error {
@@ -315,9 +314,9 @@ func (d *discoverer) print(r output.Record) error {
 }
 
 // await waits for an answer. What there is until then is not held back.
-func (d *discoverer) await(ctx context.Context, a *answer) error {
+func (d *discoverer) await(ctx context.Context, a *xep.Answer) error {
 	select {
-	case <-a.done:
+	case <-a.Done:
 		return nil
 	default:
 	}
@@ -325,37 +324,44 @@ func (d *discoverer) await(ctx context.Context, a *answer) error {
 		return err
 	}
 	select {
-	case <-a.done:
+	case <-a.Done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", a.question, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", questionText(a.Question), context.Cause(ctx))
 	}
 }
 
 // fail shows the error of a part in its place, so that the rest can follow. It
 // returns an error where nothing was answered yet, or nothing more will be.
-func (d *discoverer) fail(a *answer, depth int) error {
-	err := fmt.Errorf("%s: %w", a.question, a.err)
-	refused, ok := failedAnswer(a.err)
+func (d *discoverer) fail(a *xep.Answer, depth int) error {
+	err := fmt.Errorf("%s: %w", questionText(a.Question), a.Err)
+	refused, ok := failedAnswer(a.Err)
 	switch {
+	case errors.Is(a.Err, xep.ErrTooMuch):
+		return &exit.Error{Code: exit.Protocol, Class: "stanza", Err: err}
 	case !ok || !d.printed:
 		return err
-	case a.ns == xep.NSDiscoItems && doesNoItems(a.jid, refused):
+	case a.NS == xep.NSDiscoItems && doesNoItems(a.JID, refused):
 		return nil
 	}
 	d.failed = true
 	if d.env.flags.json {
 		d.env.printError(errorRecord{
 			Kind: "error", Time: output.Time(time.Now()), Class: "stanza", ExitCode: exit.No, Retryable: stanzaCode(refused) == exit.Temporary,
-			Message: err.Error(), Error: newStanzaError(refused), JID: quote(a.jid.String()),
+			Message: err.Error(), Error: newStanzaError(refused), JID: quote(a.JID.String()),
 		})
 		return nil
 	}
-	of := a.jid.String() + ofNode(a.node) + ": "
+	of := a.JID.String() + ofNode(a.Node) + ": "
 	if d.info {
-		of += strings.TrimPrefix(a.what(), "disco#") + ": "
+		of += strings.TrimPrefix(path.Base(a.NS), "disco#") + ": "
 	}
 	return d.print(discoFailure{margin(depth, d.info), of, newStanzaError(refused)})
+}
+
+// questionText names a question in an error.
+func questionText(q xep.Question) string {
+	return path.Base(q.NS) + " of " + quote(q.JID.String()) + quote(ofNode(q.Node))
 }
 
 // doesNoItems reports whether a refusal says no more than that an entity knows
@@ -367,22 +373,22 @@ func doesNoItems(jid xmpp.JID, e *xmpp.StanzaError) bool {
 
 // checkFeatures is --has.
 func (d *discoverer) checkFeatures(ctx context.Context, s *xmpp.Session) error {
-	a := d.walk.ask(ctx, question{d.to, xep.NSDiscoInfo}, 0)
+	a := d.walk.Ask(ctx, xep.Question{Entity: d.to, NS: xep.NSDiscoInfo}, 0)
 	if err := d.await(ctx, a); err != nil {
 		return err
 	}
-	if a.err != nil {
-		return fmt.Errorf("%s: %w", a.question, a.err)
+	if a.Err != nil {
+		return fmt.Errorf("%s: %w", questionText(a.Question), a.Err)
 	}
 	if d.info || d.env.flags.json {
-		if err := d.env.print(a.info); err != nil {
+		if err := d.env.print(newDiscoInfo(a.Entity, *a.Info, 0)); err != nil {
 			return err
 		}
 	}
 	var missing []string
 	for _, feature := range d.has {
-		if _, ok := slices.BinarySearch(a.info.Features, feature); !ok {
-			missing = append(missing, fmt.Sprintf("%s: %s%s does not have %s", s.JID().Bare(), d.to.jid, ofNode(d.to.node), feature))
+		if !a.Info.Has(feature) {
+			missing = append(missing, fmt.Sprintf("%s: %s%s does not have %s", s.JID().Bare(), d.to.JID, ofNode(d.to.Node), feature))
 		}
 	}
 	if len(missing) > 0 {

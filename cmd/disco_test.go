@@ -45,27 +45,11 @@ func TestDiscoInfo(t *testing.T) {
 			`<field var='b'><value>1</value><value/></field><field var='b'><value>2</value><value xmlns='urn:x'>3</value></field>`): `"identities":[],"features":[],"forms":[{"form_type":"http://jabber.org/protocol/muc#roominfo",` +
 			`"fields":{"b":["1","","2"],"muc#roominfo_occupants":["3"]}}]`,
 	} {
-		info := newDiscoInfo(entity{xmpp.JID{Domain: "example.org"}, "n"}, discoQuery(t, content))
+		info := newDiscoInfo(xep.Entity{JID: xmpp.JID{Domain: "example.org"}, Node: "n"}, xep.DiscoInfoOf(discoQuery(t, content)), 0)
 		got, err := output.AppendJSON(nil, info)
 		if want = `{"kind":"disco_info","jid":"example.org","node":"n",` + want + `}`; err != nil || string(got) != want {
 			t.Errorf("%s\ngot  %s, %v\nwant %s", content, got, err, want)
 		}
-	}
-}
-
-// What comes again is not a new item.
-func TestDiscoPages(t *testing.T) {
-	a := &answer{question: question{ns: xep.NSDiscoItems}}
-	seen := make(map[string]bool)
-	page := func(items string) int {
-		doc := discoQuery(t, "<query xmlns='http://jabber.org/protocol/disco#items'>"+items+"</query>")
-		return a.addItems(xmpp.Child(doc, xep.NSDiscoItems, "query"), seen)
-	}
-	if n := page("<item jid='a'/><item jid='a' node='b'/><item jid='a' name='again'/><item jid='@' name='malformed'/><item xmlns='urn:x' jid='c'/>"); n != 3 {
-		t.Errorf("%d items, want 3", n)
-	}
-	if n := page("<item jid='a'/><item jid='d'/>"); n != 1 || len(a.items) != 4 || !a.items[2].entity.jid.IsZero() {
-		t.Errorf("%d new items in %v, want 1", n, a.items)
 	}
 }
 
@@ -96,10 +80,10 @@ func discover(t *testing.T, args []string, faults ...xmpptest.Fault) (stdout, st
 	return out.String(), log.String(), code
 }
 
-// Requests overlap, but not more than maxRequests of them, and what says nothing is an
+// Requests overlap, but not more than 32 of them, and what says nothing is an
 // error in its place.
 func TestDiscoSilence(t *testing.T) {
-	const width = maxRequests + 8
+	const maxRequests, width = 32, 40
 	synctest.Test(t, func(t *testing.T) {
 		started := time.Now()
 		stdout, stderr, code := discover(t, []string{"--tree"}, xmpptest.Fault(fmt.Sprintf("disco-tree=%dx2", width)), "disco-refuse=silence")

@@ -302,3 +302,12 @@ func (env *Env) wholeLines() {
 		env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
 	})
 }
+
+// failedAnswer returns what was wrong with an answer: it is an error, or it is over a limit.
+// It says nothing of other answers.
+func failedAnswer(err error) (*xmpp.StanzaError, bool) {
+	if over, ok := errors.AsType[*xmpp.LimitError](err); ok {
+		return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: "the answer is over a limit: " + over.Reason}, true
+	}
+	return errors.AsType[*xmpp.StanzaError](err)
+}
