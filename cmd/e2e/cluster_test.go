@@ -65,17 +65,14 @@ func startCluster(dir string) (nodes []*realServer, stop func(), err error) {
 	return nodes, stop, nil
 }
 
-// joinCluster is what a node runs before ejabberd, to have a copy of all that another has. It
-// is what join_cluster of ejabberd does, but at its end all is there. A node that has joined
-// before may run it.
+// joinCluster is what a node runs before ejabberd, which then makes copies of all tables that
+// another node has. Unlike join_cluster of ejabberd it needs no second start. A node that has
+// joined before may run it.
 func joinCluster(other string) string {
 	return fmt.Sprintf(`
 		ok = mnesia:start(),
 		{ok, [_]} = mnesia:change_config(extra_db_nodes, ['%[1]s']),
-		mnesia:change_table_copy_type(schema, node(), disc_copies),
-		[mnesia:add_table_copy(T, node(), rpc:call('%[1]s', mnesia, table_info, [T, storage_type]))
-			|| T <- mnesia:system_info(tables), T =/= schema],
-		ok = mnesia:wait_for_tables(mnesia:system_info(tables), infinity).`, other)
+		mnesia:change_table_copy_type(schema, node(), disc_copies).`, other)
 }
 
 // startNameserver starts a resolver for one domain, whose servers are at these addresses, and
