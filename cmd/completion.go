@@ -15,6 +15,7 @@ import (
 
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/help"
 	"xmppkit/xmpp"
 )
 
@@ -65,7 +66,7 @@ func (env *Env) addCompletions(root *cobra.Command, words []string) {
 		return // cobra will say that it needs one
 	}
 	typed := words[len(words)-1]
-	for cmd := range all(root) {
+	for cmd := range help.All(root) {
 		complete := func(f *pflag.Flag) {
 			// The error says that the command has done it.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, wholeWord(typed, env.flagCompletion(f)))
@@ -73,7 +74,7 @@ func (env *Env) addCompletions(root *cobra.Command, words []string) {
 		}
 		cmd.PersistentFlags().VisitAll(complete)
 		cmd.LocalNonPersistentFlags().VisitAll(complete)
-		cmd.Short = helpOf(cmd).summary // only cobra's completions read it
+		cmd.Short = help.Of(cmd).Summary // only cobra's completions read it
 		if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 {
 			cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 				after := afterDash(cmd, words[:len(words)-1])

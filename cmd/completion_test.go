@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"xmppkit/cmd/help"
+
 	"github.com/spf13/pflag"
 )
 
 // The help of a flag names each value that is completed.
 func TestFlagValues(t *testing.T) {
 	known := make(map[string]bool)
-	for cmd := range all(testRoot()) {
+	for cmd := range help.All(testRoot()) {
 		check := func(f *pflag.Flag) {
 			for _, value := range valuesOf(f) {
 				known[f.Name] = true

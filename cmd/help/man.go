@@ -1,35 +1,28 @@
-package cmd
+package help
 
 import (
 	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
 )
 
-// writeManual writes the help of each command and topic as a page in the macros of
+// WriteManual writes the help of each command and topic as a page in the macros of
 // man(7), below a directory as man(1) wants to find it. Cobra's own writer goes by
 // way of Markdown, whose packages would cost every start of the program a quarter
 // of its time.
-func (env *Env) writeManual(root *cobra.Command, dir string) error {
-	date, err := env.manualDate()
-	if err != nil {
-		return err
-	}
-	for cmd := range all(root) {
-		name, section := pageOf(cmd)
+func WriteManual(root *cobra.Command, dir, date, version string) error {
+	for cmd := range All(root) {
+		name, section := PageOf(cmd)
 		file := filepath.Join(dir, "man"+section, name+"."+section)
 		err := os.MkdirAll(filepath.Dir(file), 0o755)
 		if err == nil {
-			err = os.WriteFile(file, manualPage(cmd, date), 0o644)
+			err = os.WriteFile(file, manualPage(cmd, date, version), 0o644)
 		}
 		if err != nil {
 			return &exit.Error{Code: exit.Output, Class: "output", Err: fmt.Errorf("write the manual: %w", err)}
@@ -38,56 +31,36 @@ func (env *Env) writeManual(root *cobra.Command, dir string) error {
 	return nil
 }
 
-// manualDate is the date of the pages: never today's, which would make every build
-// another one; none where nothing tells it.
-func (env *Env) manualDate() (string, error) {
-	if s := env.Getenv("SOURCE_DATE_EPOCH"); s != "" { // reproducible-builds.org
-		seconds, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return "", exit.Usagef("SOURCE_DATE_EPOCH: %q: want a number of seconds", s)
-		}
-		return time.Unix(seconds, 0).UTC().Format(time.DateOnly), nil
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if date, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {
-				return date.UTC().Format(time.DateOnly), nil
-			}
-		}
-	}
-	return "", nil
-}
-
-// pageOf returns the name and the section of the page of a command or topic.
-func pageOf(cmd *cobra.Command) (name, section string) {
+// PageOf returns the name and the section of the page of a command or topic.
+func PageOf(cmd *cobra.Command) (name, section string) {
 	if cmd.IsAdditionalHelpTopicCommand() {
 		return cmd.Root().Name() + "-" + cmd.Name(), "7"
 	}
 	return strings.ReplaceAll(cmd.CommandPath(), " ", "-"), "1"
 }
 
-func manualPage(cmd *cobra.Command, date string) []byte {
+func manualPage(cmd *cobra.Command, date, version string) []byte {
 	var p page
-	h := helpOf(cmd)
-	name, section := pageOf(cmd)
-	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, footer(programVersion()), "xmppkit")
-	p.line(".SH NAME\n%s \\- %s", roff(name), roff(h.summary))
+	h := Of(cmd)
+	name, section := PageOf(cmd)
+	p.line(".TH %s %s %q %q %q", strings.ToUpper(name), section, date, footer(version), "xmppkit")
+	p.line(".SH NAME\n%s \\- %s", roff(name), roff(h.Summary))
 	p.line(".SH SYNOPSIS")
 	if section == "7" {
 		p.line(".B %s", roff("xmppkit help "+cmd.Name()))
 		p.line(".SH DESCRIPTION")
-		p.text(h.about)
+		p.text(h.About)
 		p.flags(cmd)
 	} else {
 		for _, usage := range usageLines(cmd) {
 			p.line(".B %s\n.br", roff(usage))
 		}
 		p.line(".SH DESCRIPTION")
-		p.text(h.about)
+		p.text(h.About)
 		p.commands(cmd)
 		p.flags(cmd)
 		p.line(".SH EXAMPLES")
-		p.literal(h.examples)
+		p.literal(h.Examples)
 		p.exitCodes(h)
 	}
 	p.seeAlso(cmd)
@@ -129,7 +102,7 @@ func (p *page) commands(cmd *cobra.Command) {
 	}
 	p.line(".SH COMMANDS")
 	for _, c := range cmd.Commands() {
-		p.line(".TP\n.B %s\n%s", roff(c.Name()), roff(helpOf(c).summary))
+		p.line(".TP\n.B %s\n%s", roff(c.Name()), roff(Of(c).Summary))
 	}
 }
 
@@ -149,9 +122,9 @@ func (p *page) flags(cmd *cobra.Command) {
 	}
 }
 
-func (p *page) exitCodes(h helpText) {
+func (p *page) exitCodes(h Text) {
 	p.line(".SH EXIT STATUS")
-	for code, means := range h.exitCodes {
+	for code, means := range h.ExitCodes {
 		p.line(".TP\n.B %s\n%s", roff(code), roff(means))
 	}
 }
@@ -160,9 +133,9 @@ func (p *page) exitCodes(h helpText) {
 func (p *page) seeAlso(cmd *cobra.Command) {
 	p.line(".SH SEE ALSO")
 	var refs []string
-	for other := range all(cmd.Root()) {
+	for other := range All(cmd.Root()) {
 		if other == cmd.Parent() || other.Parent() == cmd || other.IsAdditionalHelpTopicCommand() && other != cmd {
-			name, section := pageOf(other)
+			name, section := PageOf(other)
 			refs = append(refs, fmt.Sprintf(".BR %s (%s)", roff(name), section))
 		}
 	}

@@ -1,4 +1,4 @@
-package cmd
+package help
 
 import "testing"
 
@@ -12,5 +12,14 @@ func TestManualFooter(t *testing.T) {
 		if got := footer(v); got != want || len(got) > 30 {
 			t.Errorf("%s: %q, want %q", v, got, want)
 		}
+	}
+}
+
+// What roff would take for itself is text, and text can be copied to a shell.
+func TestRoff(t *testing.T) {
+	got := roff(".a\n.b 'c' --d \\e ~/x `y` \"z\" ^")
+	want := `\&.a` + "\n" + `\&.b \(aqc\(aq \-\-d \ee \(ti/x \(gay\(ga \(dqz\(dq \(ha`
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
