@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/config"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 )
 
@@ -22,11 +23,11 @@ func newAccountCmd(env *Env) *cobra.Command {
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(&cobra.Command{
 		Use:  "list [flags]",
-		Args: args(0, 0, ""),
+		Args: flags.Args(0, 0, ""),
 		RunE: list,
 	}, &cobra.Command{
 		Use:  "show [flags]",
-		Args: args(0, 0, ""),
+		Args: flags.Args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.showAccount(cmd.Context()) },
 	})
 	return cmd

@@ -15,6 +15,7 @@ import (
 
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/help"
 	"xmppkit/xmpp"
 )
@@ -29,7 +30,7 @@ const directiveCommand cobra.ShellCompDirective = 128
 func newCompletionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:       "completion [flags] bash|zsh|fish|powershell",
-		Args:      args(1, 1, "SHELL"),
+		Args:      flags.Args(1, 1, "SHELL"),
 		ValidArgs: []cobra.Completion{"bash", "zsh", "fish", "powershell"},
 		// As help, it is there whatever is wrong with the configuration.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
@@ -114,8 +115,8 @@ func afterDash(cmd *cobra.Command, words []string) int {
 
 // valuesOf returns the values of a flag that has a fixed set of them, or nil.
 func valuesOf(f *pflag.Flag) []cobra.Completion {
-	if v, ok := f.Value.(oneOf); ok {
-		return v.of
+	if v, ok := f.Value.(flags.OneOf); ok {
+		return v.Of
 	}
 	for _, v := range flagValues {
 		if v.flag == f.Name {
@@ -132,7 +133,7 @@ func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
 	if f.Name == "account" {
 		return func(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			env.settle(cmd)
-			return completions(env.accountNames(cmd.Context()), toComplete)
+			return flags.Completions(env.accountNames(cmd.Context()), toComplete)
 		}
 	}
 	if f.Name == "durable" {
@@ -164,7 +165,7 @@ func completeValues(f *pflag.Flag, values []cobra.Completion) cobra.CompletionFu
 		for _, v := range values {
 			all = append(all, before+v)
 		}
-		return completions(all, toComplete)
+		return flags.Completions(all, toComplete)
 	}
 }
 
@@ -191,7 +192,7 @@ func (env *Env) completeContacts(cmd *cobra.Command, _ []string, toComplete stri
 	for _, c := range env.knownContacts(cmd) {
 		all = append(all, c.JID.String())
 	}
-	return completions(all, toComplete)
+	return flags.Completions(all, toComplete)
 }
 
 func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -202,7 +203,7 @@ func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string
 	slices.Sort(all)
 	// What follows a tab would be taken for a description.
 	all = slices.DeleteFunc(slices.Compact(all), func(g string) bool { return strings.Contains(g, "\t") })
-	return completions(all, toComplete)
+	return flags.Completions(all, toComplete)
 }
 
 // completeDurable completes the names of the durable listeners that the account has had.
@@ -223,7 +224,7 @@ func (env *Env) completeDurable(cmd *cobra.Command, _ []string, toComplete strin
 			names = append(names, name)
 		}
 	}
-	return completions(names, toComplete)
+	return flags.Completions(names, toComplete)
 }
 
 func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/help"
 
 	"github.com/spf13/pflag"
@@ -35,7 +36,7 @@ func TestFlagValues(t *testing.T) {
 
 // What was cached came from others: what cannot be shown is not completed.
 func TestCompletionsClean(t *testing.T) {
-	got, _ := completions([]string{"juliet@example.org\tJuliet", "ju\u202e@example.org", "ju\n@example.org", "romeo@example.org"}, "ju")
+	got, _ := flags.Completions([]string{"juliet@example.org\tJuliet", "ju\u202e@example.org", "ju\n@example.org", "romeo@example.org"}, "ju")
 	if !slices.Equal(got, []string{"juliet@example.org\tJuliet"}) {
 		t.Errorf("got %q", got)
 	}

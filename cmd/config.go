@@ -16,6 +16,7 @@ import (
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 )
 
@@ -90,7 +91,7 @@ func (env *Env) fill(file string, s config.Section) error {
 		}
 		for _, v := range values {
 			if err := env.flagSet.Set(f.Name, v); err != nil {
-				return exit.Configf("", "%s: %w", key, badValue(err))
+				return exit.Configf("", "%s: %w", key, flags.Wanted(err))
 			}
 			_ = env.flagSet.SetAnnotation(f.Name, sourceNote, []string{file + ": " + key}) // it is there: it was set
 		}
@@ -239,7 +240,7 @@ func (env *Env) applyVariables(variables [][2]string) error {
 		}
 		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
 			if err := env.flagSet.Set(e[0], v); err != nil {
-				return exit.Usagef("%s: %w", e[1], badValue(err))
+				return exit.Usagef("%s: %w", e[1], flags.Wanted(err))
 			}
 			_ = env.flagSet.SetAnnotation(e[0], sourceNote, []string{e[1]}) // it is there: it was set
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/xep"
@@ -163,7 +164,7 @@ func newDiscoCmd(env *Env) *cobra.Command {
 	d := &discoverer{env: env}
 	cmd := &cobra.Command{
 		Use:  "disco [flags] [JID]",
-		Args: args(0, 1, "JID"),
+		Args: flags.Args(0, 1, "JID"),
 		RunE: d.run,
 	}
 	fs := cmd.Flags()

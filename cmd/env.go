@@ -17,6 +17,7 @@ import (
 
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/prompt"
 	"xmppkit/cmd/stdio"
 	"xmppkit/internal/aside"
@@ -47,7 +48,7 @@ type Env struct {
 	// which. It is nil where that cannot be known.
 	OutGone func(ctx context.Context) bool
 
-	flags   flags
+	flags   globals
 	who     config.Who     // the account is, as far as flags and environment say
 	spent   time.Duration  // of --timeout, before the connection
 	flagSet *pflag.FlagSet // of the command that runs
@@ -248,4 +249,70 @@ func waitFor[T any](ctx context.Context, what string, f func() (T, error)) (T, e
 		err = fmt.Errorf("waiting for %s: %w", what, err)
 	}
 	return v, err
+}
+
+// globals are the global flags.
+type globals struct {
+	account         string
+	jid             string
+	passwordFile    string
+	passwordCommand string
+	server          string
+	tls             string
+	caFile          string
+	pins            []string
+	allowPlain      bool
+	timeout         flags.Duration
+	timeoutGiven    bool           // by the flag: it bounds the whole also of what lasts by its nature
+	login           flags.Duration // bounds the login and each wait where timeout bounds nothing
+	json            bool
+	quiet           bool
+	verbose         int
+	config          string
+	stateDir        string
+	noCache         bool
+
+	resource string // only in a configuration file
+}
+
+// environment maps global flags to the variables that stand in for them.
+// accountEnvironment does so for what belongs to the account of XMPP_JID; so does the
+// password: see passwordSource.
+var (
+	environment = [...][2]string{
+		{"config", "XMPP_CONFIG"}, {"timeout", "XMPP_TIMEOUT"}, {"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
+	}
+	accountEnvironment = [...][2]string{
+		{"server", "XMPP_SERVER"}, {"tls", "XMPP_TLS"}, {"ca-file", "XMPP_CA_FILE"}, {"tls-pin", "XMPP_TLS_PIN"}, {"allow-plain", "XMPP_ALLOW_PLAIN"},
+	}
+)
+
+// add adds the global flags.
+func (f *globals) add(fs *pflag.FlagSet) {
+	f.timeout = flags.Duration(30 * time.Second)
+	fs.SortFlags = false
+	fs.StringVarP(&f.jid, "jid", "j", "", "the `JID` to use: user@domain[/resource] [XMPP_JID]")
+	fs.StringVarP(&f.account, "account", "a", "", "the `NAME` of an account in the configuration file [XMPP_ACCOUNT]")
+	fs.StringVar(&f.passwordFile, "password-file", "", "the password is the first line of `FILE`; - is standard input [XMPP_PASSWORD_FILE]")
+	fs.StringVar(&f.passwordCommand, "password-command", "", "the password is the first line that `COMMAND` prints; a shell runs it [XMPP_PASSWORD_COMMAND]")
+	fs.StringVar(&f.server, "server", "", "connect to `HOST[:PORT]`; the certificate must still name the domain of the JID [XMPP_SERVER]")
+	fs.StringVar(&f.tls, "tls", "auto", "the `MODE` of TLS: auto, direct or starttls; auto asks DNS or, with --server, uses direct on the ports 5223 and 443 [XMPP_TLS]")
+	fs.StringVar(&f.caFile, "ca-file", "", "trust the PEM certificates in `FILE` instead of the system's [XMPP_CA_FILE]")
+	fs.StringArrayVar(&f.pins, "tls-pin", nil, "trust only the certificate with the key `sha256:HEX`; repeatable [XMPP_TLS_PIN]")
+	fs.BoolVar(&f.allowPlain, "allow-plain", false, "allow SASL PLAIN, inside TLS, if the server offers nothing better [XMPP_ALLOW_PLAIN]")
+	fs.Var(&f.timeout, "timeout", "give up after `DURATION`; 0 means no limit [XMPP_TIMEOUT]")
+	fs.BoolVar(&f.json, "json", false, "print results and errors as JSON, one object a line [XMPP_JSON]")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only results and errors")
+	fs.CountVarP(&f.verbose, "verbose", "v", "print the steps of the connection on standard error; -vv also prints the XML, without secrets")
+	fs.StringVar(&f.config, "config", "", "read the configuration from `FILE` (default $XDG_CONFIG_HOME/xmppkit/config.toml) [XMPP_CONFIG]")
+	fs.StringVar(&f.stateDir, "state-dir", "", "keep logins and rosters in `DIR` (default xmppkit in $STATE_DIRECTORY or $XDG_STATE_HOME) [XMPP_STATE_DIR]")
+	fs.BoolVar(&f.noCache, "no-cache", false, "do not read or write the state directory")
+}
+
+// errTimeout is the cause that ends a context when --timeout has passed.
+type errTimeout = xmpp.TimeoutError
+
+// withTimeout bounds ctx by a duration, 0 being none.
+func withTimeout(ctx context.Context, d flags.Duration) (context.Context, context.CancelFunc) {
+	return xmpp.WithTimeout(ctx, time.Duration(d))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 )
@@ -19,13 +20,13 @@ func TestDuration(t *testing.T) {
 		"86400": 24 * time.Hour, "999999999": 999999999 * time.Second,
 		"7d": 7 * 24 * time.Hour, "1.5d": 36 * time.Hour, "0d": 0, "0e5": 0, "1ns": time.Nanosecond, "1e-9": time.Nanosecond,
 	} {
-		var d duration
+		var d flags.Duration
 		if err := d.Set(in); err != nil || time.Duration(d) != want {
 			t.Errorf("%s: %s, %v", in, &d, err)
 		}
 	}
 	for _, in := range []string{"", " ", "-1", "-1s", "soon", "1 s", "30 ", "d", "-1d", "1d2h", "1dd", "100000d", "1e-10", "-1e-10", "0.0000000001s", "0.1ns", "1e-400", "1e-15d", "0x1p-2", "inf", "-inf", "nan", "1e9", "1e400", "9999999999", "0x10", "1,5", "3000000h"} {
-		d := duration(42)
+		d := flags.Duration(42)
 		if err := d.Set(in); err == nil || d != 42 {
 			t.Errorf("%q is %s", in, &d)
 		}
@@ -33,7 +34,7 @@ func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0", time.Second: "1s", 30 * time.Second: "30s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", 500 * time.Millisecond: "500ms",
 	} {
-		if got := (*duration)(&d).String(); got != want {
+		if got := (*flags.Duration)(&d).String(); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

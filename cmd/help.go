@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/help"
 )
 
@@ -27,7 +28,7 @@ func newHelpCmd(env *Env, root *cobra.Command) *cobra.Command {
 			if err == nil && len(rest) == 0 {
 				return found.Help()
 			}
-			return unknownCommand(found, rest[0])
+			return flags.UnknownCommand(found, rest[0])
 		},
 	}
 	cmd.Flags().StringVar(&man, "man", "", "write all help as manual pages, in man1 and man7 of `DIR`")
@@ -84,5 +85,5 @@ func completeHelp(cmd *cobra.Command, args []string, toComplete string) ([]cobra
 			names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
 		}
 	}
-	return completions(names, toComplete)
+	return flags.Completions(names, toComplete)
 }

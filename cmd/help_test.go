@@ -259,7 +259,7 @@ func TestHelpExitCodes(t *testing.T) {
 	}
 	for _, code := range want {
 		var b bytes.Buffer
-		env := &Env{Err: &b, flags: flags{json: true}}
+		env := &Env{Err: &b, flags: globals{json: true}}
 		env.open(t.Context())
 		env.report(t.Context(), &exit.Error{Code: code, Err: os.ErrInvalid})
 		var r struct{ Retryable bool }

@@ -9,9 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/receive"
+	"xmppkit/xmpp/xep"
 )
 
 const (
@@ -33,7 +35,7 @@ type listener struct {
 	noPresence  bool
 	carbons     bool
 	durable     string
-	keepAlive   duration
+	keepAlive   flags.Duration
 	noReconnect bool
 	receipts    bool
 	fresh       bool
@@ -43,7 +45,7 @@ type listener struct {
 }
 
 func newListener(env *Env) *listener {
-	return &listener{env: env, handler: handler{env: env}, keepAlive: duration(time.Minute)}
+	return &listener{env: env, handler: handler{env: env}, keepAlive: flags.Duration(time.Minute)}
 }
 
 func newListenCmd(env *Env) *cobra.Command {
@@ -138,9 +140,9 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 
 // options are what the flags say to the engine.
 func (l *listener) options(login xmpp.Options) (receive.Options, error) {
-	login.HandleIQ, login.KeepAlive = answerRequest, time.Duration(l.keepAlive)
+	login.HandleIQ, login.KeepAlive = responder().Answer, time.Duration(l.keepAlive)
 	if l.receipts {
-		login.HandleIQ = answerReceiver
+		login.HandleIQ = responder(xep.NSReceipts).Answer
 	}
 	login.Take = func(e *xmpp.Element) bool { return e.Tag != "iq" || l.want.kinds["iq"] } // a flood of requests is not kept
 	o := receive.Options{
@@ -213,7 +215,7 @@ func (l *listener) matched(r output.Record) (bool, error) {
 
 // clocks are --for and --idle.
 type clocks struct {
-	total, idle duration
+	total, idle flags.Duration
 
 	waiting   context.Context // ends when nothing more is waited for
 	stop      context.CancelCauseFunc
@@ -231,7 +233,7 @@ func (c *clocks) over(ctx context.Context) context.Context {
 
 // start begins the time. What comes before the first result can take as long as the server
 // is waited for.
-func (c *clocks) start(wait duration) {
+func (c *clocks) start(wait flags.Duration) {
 	if c.total > 0 {
 		time.AfterFunc(time.Duration(c.total), func() { c.stop(errElapsed) })
 	}

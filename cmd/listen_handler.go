@@ -17,6 +17,7 @@ import (
 
 	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -43,7 +44,7 @@ type handler struct {
 	path    string   // where the command was found
 	environ []string // of all runs
 	reply   bool
-	timeout duration
+	timeout flags.Duration
 	retry   int
 	failure string // what becomes of a message for which it has failed: stop or skip
 	anyone  bool
@@ -60,7 +61,7 @@ func (h *handler) addFlags(cmd *cobra.Command) {
 	fs.Var(&h.timeout, "exec-timeout", "end each run of CMD after `DURATION`, as failed")
 	fs.IntVar(&h.retry, "exec-retry", 0, "if CMD fails, run it up to `N` times more for the same message")
 	h.failure = "stop"
-	fs.Var(oneOf{&h.failure, []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}}, "on-failure", "`ACTION` after the last failed try of CMD: stop, or skip the message")
+	fs.Var(flags.OneOf{Value: &h.failure, Of: []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}}, "on-failure", "`ACTION` after the last failed try of CMD: stop, or skip the message")
 	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for messages from anyone")
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -153,7 +154,7 @@ func TestHandlerFails(t *testing.T) {
 		d := newHandled(t, "sh", "-c", test.script)
 		d.h.reply = test.reply
 		if strings.HasPrefix(test.want, "it took") {
-			d.h.timeout = duration(100 * time.Millisecond)
+			d.h.timeout = flags.Duration(100 * time.Millisecond)
 		}
 		if test.script == gone {
 			d.h.path = gone

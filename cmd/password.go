@@ -55,7 +55,7 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice
 	}
 	switch {
 	case err == nil && value == "":
-		err = exit.Configf(passwordWays, "the password of %s is empty", account)
+		err = exit.Configf(config.PasswordWays, "the password of %s is empty", account)
 	case err == nil && strings.ContainsAny(value, "\r\n"):
 		err = exit.Configf("a password is one line, without its end", "%s has a line break", way.what())
 	}
@@ -198,7 +198,7 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 	case err == nil:
 		return p, nil
 	case errors.Is(err, io.EOF): // Control-D
-		return "", exit.Configf(passwordWays, "no password for %s: none was typed", account)
+		return "", exit.Configf(config.PasswordWays, "no password for %s: none was typed", account)
 	case errors.Is(err, prompt.ErrLate):
 		return "", fmt.Errorf("waiting for the password: %w", errTimeout(limit))
 	case ctx.Err() != nil:
@@ -209,9 +209,9 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 		return "", exit.Configf("set password_file or password_command in "+env.configName(),
 			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
 	case ch.Foreign:
-		return "", exit.Configf(passwordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.EnvJID)
+		return "", exit.Configf(config.PasswordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.EnvJID)
 	}
-	return "", exit.Configf(passwordWays, "no password for %s", account)
+	return "", exit.Configf(config.PasswordWays, "no password for %s", account)
 }
 
 // firstLine returns the first line of r without its end, LF or CRLF, and nothing else

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -87,15 +88,15 @@ type pinger struct {
 	env      *Env
 	to       xmpp.JID
 	count    int
-	interval duration
-	wait     duration
+	interval flags.Duration
+	wait     flags.Duration
 }
 
 func newPingCmd(env *Env) *cobra.Command {
-	p := &pinger{env: env, interval: duration(time.Second), wait: duration(5 * time.Second)}
+	p := &pinger{env: env, interval: flags.Duration(time.Second), wait: flags.Duration(5 * time.Second)}
 	cmd := &cobra.Command{
 		Use:  "ping [flags] [JID]",
-		Args: args(0, 1, "JID"),
+		Args: flags.Args(0, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if p.count < 1 {
 				return exit.Usagef("--count: want at least 1")

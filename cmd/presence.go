@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 )
@@ -19,7 +20,7 @@ func newPresenceCmd(env *Env) *cobra.Command {
 		Use: "presence [flags] [JID...]",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && !strings.ContainsAny(args[0], "@.:") && len(cmd.SuggestionsFor(args[0])) > 0 {
-				return unknownCommand(cmd, args[0]) // rather than the address of a server called wacth
+				return flags.UnknownCommand(cmd, args[0]) // rather than the address of a server called wacth
 			}
 			return nil
 		},
@@ -36,7 +37,7 @@ func newPresenceCmd(env *Env) *cobra.Command {
 
 type watcher struct {
 	env    *Env
-	settle duration
+	settle flags.Duration
 	given  bool // settle
 	names  []xmpp.JID
 }
@@ -144,7 +145,7 @@ func sayings() []saying {
 func (say saying) command(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:  say.name + " [flags] JID",
-		Args: args(1, 1, "JID"),
+		Args: flags.Args(1, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			env.finishes()
 			o, err := env.account(cmd.Context())

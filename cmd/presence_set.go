@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/xmpp"
 )
 
@@ -28,10 +29,10 @@ func newPresenceSetCmd(env *Env) *cobra.Command {
 	p := &setter{env: env}
 	cmd := &cobra.Command{
 		Use:  "set [flags]",
-		Args: args(0, 0, ""),
+		Args: flags.Args(0, 0, ""),
 		RunE: p.run,
 	}
-	cmd.Flags().Var(oneOf{&p.show, []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}}, "show", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
+	cmd.Flags().Var(flags.OneOf{Value: &p.show, Of: []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}}, "show", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
 	cmd.Flags().StringVar(&p.status, "status", "", "the status `TEXT` to show")
 	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; at 0 or more the server delivers messages to this session")
 	cmd.Flags().StringVar(&p.to, "to", "", "show it only to `JID`")
@@ -53,7 +54,7 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	p.env.noteNames(o.JID, p.jid)
-	o.HandleIQ, o.KeepAlive = answerRequest, time.Minute
+	o.HandleIQ, o.KeepAlive = responder().Answer, time.Minute
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
 	p.env.lastUntilStopped()
 	ctx, cancel := p.env.withinTimeout(cmd.Context())

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/help"
 	"xmppkit/output"
 )
@@ -57,13 +58,13 @@ func newRootCmd(env *Env) *cobra.Command {
 		if err := env.applyEnvironment(cmd); err != nil {
 			return err
 		}
-		return exclusive(cmd)
+		return flags.Exclusive(cmd)
 	}
 	showVersion := root.Flags().BoolP("version", "V", false, "print the version")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 0:
-			return unknownCommand(root, args[0])
+			return flags.UnknownCommand(root, args[0])
 		case *showVersion:
 			return env.printVersion()
 		}
@@ -72,7 +73,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.SetIn(env.In)
 	root.SetErr(env.stderr)
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(flags.Error)
 	root.SetHelpFunc(env.printHelp)
 	helpCmd := newHelpCmd(env, root)
 	root.SetHelpCommand(helpCmd)
@@ -123,7 +124,7 @@ func (env *Env) printVersion() error {
 func newVersionCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:  "version [flags]",
-		Args: args(0, 0, ""),
+		Args: flags.Args(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			return env.printVersion()
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/xmpp"
 )
 
@@ -22,7 +23,7 @@ func newRosterCmd(env *Env) *cobra.Command {
 	}
 	list := &cobra.Command{
 		Use:  "list [flags]",
-		Args: args(0, 0, ""),
+		Args: flags.Args(0, 0, ""),
 		RunE: l.run,
 	}
 	for _, c := range []*cobra.Command{cmd, list} {
@@ -38,7 +39,7 @@ func newRosterCmd(env *Env) *cobra.Command {
 // noArgs takes no arguments but the names of subcommands.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		err := unknownCommand(cmd, args[0])
+		err := flags.UnknownCommand(cmd, args[0])
 		if cmd.Name() == "roster" && strings.Contains(args[0], "@") {
 			err.Hint = "did you mean xmppkit roster add " + shellQuoted(args[0]) + "?"
 		}
@@ -116,7 +117,7 @@ func newRosterAddCmd(env *Env) *cobra.Command {
 	a := &adder{env: env}
 	cmd := &cobra.Command{
 		Use:  "add [flags] JID",
-		Args: args(1, 1, "JID"),
+		Args: flags.Args(1, 1, "JID"),
 		RunE: a.run,
 	}
 	cmd.Flags().StringVar(&a.name, "name", "", "the `NAME` to show for the contact")
@@ -204,7 +205,7 @@ func (a *adder) add(ctx context.Context, p *people) error {
 func newRosterRemoveCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:  "remove [flags] JID",
-		Args: args(1, 1, "JID"),
+		Args: flags.Args(1, 1, "JID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			env.finishes()
 			o, err := env.account(cmd.Context())

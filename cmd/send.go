@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/flags"
 	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
@@ -52,12 +53,12 @@ type sender struct {
 	url       string
 	attention bool
 	lines     bool
-	batch     duration
+	batch     flags.Duration
 	inputJSON bool
 	badLines  string
 	receipt   bool
 	retry     int
-	grace     duration
+	grace     flags.Duration
 	dryRun    bool
 
 	graceOf func(to xmpp.JID) time.Duration
@@ -72,7 +73,7 @@ func newSendCmd(env *Env) *cobra.Command {
 			if f.inputJSON || f.toFile != "" {
 				least = 0
 			}
-			return args(least, -1, "JID")(cmd, jids)
+			return flags.Args(least, -1, "JID")(cmd, jids)
 		},
 		RunE: f.run,
 	}
@@ -81,7 +82,7 @@ func newSendCmd(env *Env) *cobra.Command {
 	fs.StringVarP(&f.file, "file", "f", "", "send the text of `FILE` instead of standard input")
 	fs.StringVar(&f.toFile, "to-file", "", "also send to the JIDs in `FILE`, one a line; - is standard input")
 	fs.StringVarP(&f.subject, "subject", "s", "", "the subject `TEXT`")
-	fs.Var(oneOf{&f.typ, messageTypes[:]}, "type", "the `TYPE` of the message: chat, normal or headline (default chat)")
+	fs.Var(flags.OneOf{Value: &f.typ, Of: messageTypes[:]}, "type", "the `TYPE` of the message: chat, normal or headline (default chat)")
 	fs.StringVar(&f.thread, "thread", "", "the `ID` of the conversation")
 	fs.StringVar(&f.id, "id", "", "the `ID` of the message, instead of a random one; for one recipient")
 	fs.StringVar(&f.url, "url", "", "attach `URL` (XEP-0066)")
@@ -90,7 +91,7 @@ func newSendCmd(env *Env) *cobra.Command {
 	fs.Var(&f.batch, "batch", "with --lines: join all lines within `DURATION` of the first into one message")
 	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is a message as a JSON object, sent as it is read")
 	f.badLines = badSkip
-	fs.Var(oneOf{&f.badLines, []cobra.Completion{badStop + "\tat the first", badSkip + "\tand go on", badReplace + "\twhat XML cannot carry by U+FFFD"}},
+	fs.Var(flags.OneOf{Value: &f.badLines, Of: []cobra.Completion{badStop + "\tat the first", badSkip + "\tand go on", badReplace + "\twhat XML cannot carry by U+FFFD"}},
 		"bad-lines", "`ACTION` for a line that cannot be sent: stop, skip, or replace characters that XML cannot carry by U+FFFD")
 	fs.BoolVar(&f.receipt, "receipt", false, "wait for a receipt from each recipient (XEP-0184)")
 	fs.IntVar(&f.retry, "retry", 0, "after a temporary failure, try again up to `N` times in a row")

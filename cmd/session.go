@@ -12,8 +12,10 @@ import (
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
+	"xmppkit/cmd/flags"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/sasl"
+	"xmppkit/xmpp/xep"
 )
 
 // account is ownAccount for a command that does not stay: it binds RES-random where the
@@ -176,4 +178,9 @@ func (env *Env) withinWait(ctx context.Context) (context.Context, context.Cancel
 	return withTimeout(ctx, env.flags.login)
 }
 
-const loginTimeout = duration(30 * time.Second)
+const loginTimeout = flags.Duration(30 * time.Second)
+
+// responder is who answers the requests to a session that stays.
+func responder(features ...string) xep.Responder {
+	return xep.Responder{Name: "xmppkit", Version: programVersion(), Features: features}
+}

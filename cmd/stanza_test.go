@@ -391,16 +391,16 @@ func TestAnswerRequest(t *testing.T) {
 		{"get", xmpp.NewElement(xmpp.NSPing, "ping"), `type="result"`},
 		{"get", xmpp.NewElement(xep.NSDiscoInfo, "query"), `<feature var="urn:xmpp:ping"/>`},
 		{"get", xmpp.NewElement(xep.NSDiscoInfo, "query", "node", "x"), ""},
-		{"get", xmpp.NewElement(nsVersion, "query"), "<name>xmppkit</name>"},
+		{"get", xmpp.NewElement("jabber:iq:version", "query"), "<name>xmppkit</name>"},
 		{"get", xmpp.NewElement(xep.NSTime, "time"), "<tzo>+00:00</tzo>"},
-		{"set", xmpp.NewElement(nsVersion, "query"), ""},
+		{"set", xmpp.NewElement("jabber:iq:version", "query"), ""},
 		{"set", xmpp.NewElement(xmpp.NSPing, "ping"), ""},
 		{"get", xmpp.NewElement("jabber:iq:last", "query"), ""},
 		{"get", xmpp.NewElement("evil", "ping"), ""},
 		{"set", xmpp.NewElement("jabber:iq:roster", "query"), ""},
 	} {
 		iq := xmpp.NewElement(xmpp.NSClient, "iq", "type", test.typ, "id", "i1", "from", "juliet@example.org/x")
-		answer := answerRequest(t.Context(), xmpp.Add(iq, test.payload))
+		answer := responder().Answer(t.Context(), xmpp.Add(iq, test.payload))
 		if answer == nil {
 			if test.want != "" {
 				t.Errorf("%s of %s: no answer", test.typ, xmpp.Namespace(test.payload))

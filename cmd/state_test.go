@@ -19,22 +19,22 @@ func TestState(t *testing.T) {
 	}
 	for _, test := range []struct {
 		vars  map[string]string
-		flags flags
+		flags globals
 		dir   string
 	}{
-		{map[string]string{"XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/x/xmppkit"},
-		{map[string]string{"HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
-		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, flags{}, "/h/.local/state/xmppkit"},
-		{map[string]string{"XDG_STATE_HOME": "x"}, flags{}, ""},
-		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "h"}, flags{}, ""},
-		{nil, flags{}, ""},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a", "XDG_STATE_HOME": "/x", "HOME": "/h"}, flags{}, "/var/lib/a/xmppkit"},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, flags{}, "/var/lib/a/xmppkit"},
-		{map[string]string{"STATE_DIRECTORY": "a:/b", "XDG_STATE_HOME": "/x"}, flags{}, "/x/xmppkit"},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, flags{stateDir: "s"}, "s"},
-		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, flags{noCache: true}, ""},
-		{map[string]string{"HOME": "/h"}, flags{stateDir: "s"}, "s"},
-		{map[string]string{"HOME": "/h"}, flags{stateDir: "s", noCache: true}, ""},
+		{map[string]string{"XDG_STATE_HOME": "/x", "HOME": "/h"}, globals{}, "/x/xmppkit"},
+		{map[string]string{"HOME": "/h"}, globals{}, "/h/.local/state/xmppkit"},
+		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "/h"}, globals{}, "/h/.local/state/xmppkit"},
+		{map[string]string{"XDG_STATE_HOME": "x"}, globals{}, ""},
+		{map[string]string{"XDG_STATE_HOME": "x", "HOME": "h"}, globals{}, ""},
+		{nil, globals{}, ""},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a", "XDG_STATE_HOME": "/x", "HOME": "/h"}, globals{}, "/var/lib/a/xmppkit"},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, globals{}, "/var/lib/a/xmppkit"},
+		{map[string]string{"STATE_DIRECTORY": "a:/b", "XDG_STATE_HOME": "/x"}, globals{}, "/x/xmppkit"},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, globals{stateDir: "s"}, "s"},
+		{map[string]string{"STATE_DIRECTORY": "/var/lib/a"}, globals{noCache: true}, ""},
+		{map[string]string{"HOME": "/h"}, globals{stateDir: "s"}, "s"},
+		{map[string]string{"HOME": "/h"}, globals{stateDir: "s", noCache: true}, ""},
 	} {
 		e := env(test.vars)
 		e.flags = test.flags

@@ -288,3 +288,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+// PasswordWays is the hint of an error for which there is no password.
+const PasswordWays = "set XMPP_PASSWORD, or give --password-file or --password-command, or password in the configuration file, " +
+	"or the systemd credential xmppkit.password; on a terminal it is asked for"

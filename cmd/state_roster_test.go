@@ -13,7 +13,7 @@ import (
 
 // stateful is an Env that keeps its state in a directory of the test.
 func stateful(t testing.TB) *Env {
-	return &Env{Getenv: func(string) string { return "" }, flags: flags{stateDir: filepath.Join(t.TempDir(), "state")}}
+	return &Env{Getenv: func(string) string { return "" }, flags: globals{stateDir: filepath.Join(t.TempDir(), "state")}}
 }
 
 func twoContacts(t testing.TB) *xmpp.Roster {
