@@ -96,7 +96,7 @@ func (env *Env) listAccounts(ctx context.Context) error {
 		names = slices.Insert(names, 0, "")
 	}
 	for _, name := range names {
-		ch, err := c.Chosen(name, config.Who{Account: name, JID: c.Owner(name), EnvJID: env.who.EnvJID})
+		ch, err := c.Chosen(name, config.Who{Account: name, JID: c.Owner(name), EnvAccount: env.who.EnvAccount, EnvJID: env.who.EnvJID})
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (env *Env) configured(ctx context.Context) (c config.File, ch config.Choice
 		return c, ch, err
 	}
 	env.flags.jid = ch.JID
-	if ch.Foreign {
+	if ch.Foreign != "" {
 		env.traceForeign(ch)
 	} else if err := env.applyVariables(accountEnvironment[:]); err != nil {
 		return c, ch, err
@@ -78,7 +78,7 @@ func (env *Env) traceForeign(ch config.Choice) {
 	if names == nil {
 		names = []string{"the environment"}
 	}
-	env.trace("not used for %s, as XMPP_JID is %s: %s", ch.JID, env.who.EnvJID, strings.Join(names, ", "))
+	env.trace("not used for %s, as %s is %s: %s", ch.JID, ch.Foreign, env.Getenv(ch.Foreign), strings.Join(names, ", "))
 }
 
 // fill sets the flags that are not set yet. The account and its password are none of them.

@@ -58,6 +58,9 @@ func TestChoose(t *testing.T) {
 		"XMPP_JID": "juliet@b.example/env", "XMPP_PASSWORD": "ej", "XMPP_SERVER": "es", "XMPP_ALLOW_PLAIN": "1",
 	}
 	account := func(name string) map[string]string { return map[string]string{"XMPP_ACCOUNT": name} }
+	secret := func(name string) map[string]string {
+		return map[string]string{"XMPP_ACCOUNT": name, "XMPP_PASSWORD": "x"}
+	}
 	with := func(name string) map[string]string {
 		m := account(name)
 		for k, v := range juliet {
@@ -89,6 +92,11 @@ func TestChoose(t *testing.T) {
 		{with("r"), "-j juliet@b.example", "juliet@b.example ej es true"},
 		{map[string]string{"XMPP_JID": "@", "XMPP_PASSWORD": "x"}, "-a r", "romeo@a.example pr sr false"},
 		{map[string]string{"XMPP_PASSWORD": "x"}, "-a r", "romeo@a.example x sr false"},
+		{secret("j"), "", "juliet@b.example x sj false"},
+		{secret("j"), "-j juliet@b.example/x", "juliet@b.example x sj false"},
+		{secret("none"), "-j juliet@c.example", "juliet@c.example x  false"},
+		{secret("j"), "-a r", "romeo@a.example pr sr false"},
+		{secret("nobody"), "-j romeo@a.example", "romeo@a.example pr sr false"},
 		{map[string]string{"XMPP_JID": "juliet@b.example"}, "", "juliet@b.example pj sj false"},
 	} {
 		got, w := chosen(t, twoAccounts, "", test.vars, strings.Fields(test.args)...)
@@ -109,6 +117,7 @@ func TestChoose(t *testing.T) {
 		{"", nil, "-a none", exit.Config, "no account configured"},
 		{"", nil, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
+		{"", secret("j"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_ACCOUNT, j"},
 		{"", map[string]string{"XMPP_JID": "@"}, "", exit.Usage, `XMPP_JID: malformed JID`},
 		{"[account.x]\npassword='px'", with("x"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"password='pt'", map[string]string{"XMPP_JID": "juliet@b.example"}, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
@@ -151,7 +160,8 @@ func TestNoPasswordOfAnother(t *testing.T) {
 		"sendxmpprc":       "username: t@t.example\njserver: t-server\nport: 5222\npassword: t-password\nallow_plain: true\n",
 	}
 	environments := []map[string]string{
-		nil, {"XMPP_ACCOUNT": "a"}, {"XMPP_ACCOUNT": "bare"},
+		nil, {"XMPP_ACCOUNT": "a"}, {"XMPP_ACCOUNT": "bare"}, {"XMPP_ACCOUNT": "a", "XMPP_PASSWORD": "a-password", "XMPP_SERVER": "a-server"},
+		{"XMPP_ACCOUNT": "a", "XMPP_PASSWORD_COMMAND": "echo a-password"}, {"XMPP_ACCOUNT": "a", "XMPP_SERVER": "a-server", "XMPP_ALLOW_PLAIN": "1"},
 		{"XMPP_JID": "e@e.example", "XMPP_PASSWORD": "e-password", "XMPP_SERVER": "e-server", "XMPP_ALLOW_PLAIN": "1"},
 		{"XMPP_JID": "e@e.example", "XMPP_SERVER": "e-server"}, {"XMPP_JID": "e@e.example", "XMPP_PASSWORD": "e-password"},
 		{"XMPP_JID": "e@e.example", "XMPP_PASSWORD_COMMAND": "echo e-password", "XMPP_ACCOUNT": "a"},

@@ -91,14 +91,14 @@ func (w passwordWay) what() string {
 }
 
 // passwordSource returns the way in which the password of an account is given. What the
-// environment has is not for another account than that of XMPP_JID.
+// environment has is not for another account than that of XMPP_JID or XMPP_ACCOUNT.
 func (env *Env) passwordSource(ch config.Choice) passwordWay {
 	f := &env.flags
 	ways := []passwordWay{
 		{key: "password_file", value: f.passwordFile, source: "--password-file"},
 		{key: "password_command", value: f.passwordCommand, source: "--password-command"},
 	}
-	if !ch.Foreign {
+	if ch.Foreign == "" {
 		for _, key := range config.PasswordKeys {
 			variable := "XMPP_" + strings.ToUpper(key)
 			ways = append(ways, passwordWay{key: key, value: env.Getenv(variable), source: variable})
@@ -109,7 +109,7 @@ func (env *Env) passwordSource(ch config.Choice) passwordWay {
 			ways = append(ways, passwordWay{key: key, value: s.Get(key), source: key, file: ch.File})
 		}
 	}
-	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && !ch.Foreign {
+	if dir := env.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && ch.Foreign == "" {
 		file := filepath.Join(dir, "xmppkit.password")
 		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 			ways = append(ways, passwordWay{key: "credential", value: file, source: "systemd credential xmppkit.password"})
@@ -208,8 +208,8 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 	case env.Getenv("XMPP_TRY") != "": // of a handler
 		return "", exit.Configf("set password_file or password_command in "+env.configName(),
 			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
-	case ch.Foreign:
-		return "", exit.Configf(config.PasswordWays, "no password for %s: that of the environment is for XMPP_JID, %s", account, env.who.EnvJID)
+	case ch.Foreign != "":
+		return "", exit.Configf(config.PasswordWays, "no password for %s: that of the environment is for %s, %s", account, ch.Foreign, env.Getenv(ch.Foreign))
 	}
 	return "", exit.Configf(config.PasswordWays, "no password for %s", account)
 }

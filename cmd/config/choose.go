@@ -26,7 +26,7 @@ type Choice struct {
 	Line     int       // in the file
 	Sections []Section // of the file, what they have for this account; its own comes first
 	File     string
-	Foreign  bool // XMPP_JID names another account: what is beside it is that one's
+	Foreign  string // the variable that names another account: what is beside it is that one's
 }
 
 // Choose finds out which account is meant. A flag counts more than the environment, a
@@ -56,7 +56,14 @@ func (c *File) Chosen(name string, w Who) (Choice, error) {
 	if err != nil {
 		return Choice{}, exit.Usagef("%s: %w", ch.From, err)
 	}
-	ch.Foreign = w.EnvJID != "" && !SameAccount(w.EnvJID, ch.JID)
+	switch {
+	case w.EnvJID != "":
+		if !SameAccount(w.EnvJID, ch.JID) {
+			ch.Foreign = "XMPP_JID"
+		}
+	case w.EnvAccount != "" && w.EnvAccount != name && !(c.has(w.EnvAccount) && SameAccount(c.Owner(w.EnvAccount), ch.JID)):
+		ch.Foreign = "XMPP_ACCOUNT"
+	}
 	if name != "" {
 		ch.Sections = append(ch.Sections, c.Accounts[name].of(own, account))
 	}
