@@ -199,6 +199,8 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 		return p, nil
 	case errors.Is(err, io.EOF): // Control-D
 		return "", exit.Configf(config.PasswordWays, "no password for %s: none was typed", account)
+	case errors.Is(err, prompt.ErrQuit):
+		return "", &exit.Error{Code: exit.Interrupt, Err: err}
 	case errors.Is(err, prompt.ErrLate):
 		return "", fmt.Errorf("waiting for the password: %w", errTimeout(limit))
 	case ctx.Err() != nil:

@@ -85,7 +85,7 @@ func (p *person) await(text string, done func() bool) {
 func TestTerminal(t *testing.T) {
 	a := newCanaryAccount(t, scriptPassword)
 	const (
-		script = `trap : INT; xmppkit ping "$@"; code=$?; echo over >&2; read -r next </dev/tty && [ "$next" = next ] && exit $code`
+		script = `trap : INT QUIT; xmppkit ping "$@"; code=$?; echo over >&2; read -r next </dev/tty && [ "$next" = next ] && exit $code`
 		read   = `printf 'Password of it: ' >&2; stty -echo; read -r p; echo "$p"`
 	)
 	for _, test := range []struct {
@@ -96,6 +96,7 @@ func TestTerminal(t *testing.T) {
 		{"prompt", scriptPassword + "\n", nil, 0},
 		{"empty", "\n", nil, 78},
 		{"interrupted", "\x03", nil, 130},
+		{"quit", "O, I\x1c", nil, 130},
 		{"given up", "\x04", nil, 78},
 		{"given up in the middle", "O, I am\x04\x04", nil, 78},
 		{"late", "", []string{"--timeout", "300ms"}, 124},
@@ -153,6 +154,7 @@ func TestTerminalStopped(t *testing.T) {
 		{"SIGSTOP", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0", nil},
 		{"given up", 0, []string{"fg"}, "\x04", "over 78", nil},
 		{"interrupted", 0, []string{"fg"}, "\x03", "over 130", nil},
+		{"quit", 0, []string{"fg"}, "\x1c", "over 130", nil},
 		{"command", 0, []string{"fg", "fg"}, scriptPassword + "\n", "over 0", command},
 		{"command stopped", syscall.SIGSTOP, []string{"fg"}, scriptPassword + "\n", "over 0", command},
 		{"command in the background", 0, []string{"bg; sleep 0.5; fg"}, scriptPassword + "\n", "over 0", command},

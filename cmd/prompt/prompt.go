@@ -9,6 +9,8 @@ var (
 	ErrNoTerminal = errors.New("no terminal to ask for it")
 	// ErrLate is the error of an answer that did not come within the limit.
 	ErrLate = errors.New("no answer")
+	// ErrQuit is the error of a person who typed the key of SIGQUIT.
+	ErrQuit = errors.New("interrupted")
 )
 
 // maxAnswer bounds what a person types, in bytes.

@@ -86,7 +86,8 @@ func Password(ctx context.Context, text string, limit time.Duration) (string, er
 		return "", ErrNoTerminal
 	}
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGTSTP, unix.SIGCONT)
+	// The runtime would end the program at SIGQUIT, and leave the terminal without echo.
+	signal.Notify(signals, unix.SIGTSTP, unix.SIGCONT, unix.SIGQUIT)
 	defer signal.Stop(signals)
 	q := &question{tty, text, before}
 	q.ask(setTermios)
@@ -112,7 +113,11 @@ func Password(ctx context.Context, text string, limit time.Duration) (string, er
 			q.end(setTermios)
 			return a()
 		case s := <-signals:
-			if s == unix.SIGTSTP {
+			switch s {
+			case unix.SIGQUIT:
+				q.end(setFlushTermios)
+				return "", ErrQuit
+			case unix.SIGTSTP:
 				q.end(setFlushTermios)
 				suspend(signals)
 			}
