@@ -74,7 +74,7 @@ func (env *Env) newAccountInfo(c *config.File, ch config.Choice) *accountInfo {
 }
 
 func (env *Env) showAccount(ctx context.Context) error {
-	c, ch, err := env.configured(ctx)
+	c, ch, err := env.configured(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (env *Env) showAccount(ctx context.Context) error {
 // listAccounts prints the account at the top of the file, if there is one, and those of the
 // sections.
 func (env *Env) listAccounts(ctx context.Context) error {
-	c, err := env.readConfig(ctx)
+	c, err := env.readConfig(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -242,7 +242,7 @@ func (env *Env) settle(cmd *cobra.Command) {
 	_ = env.applyEnvironment(cmd)
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionWait)
 	defer cancel()
-	_, _ = env.configure(ctx)
+	_, _ = env.configure(ctx, false)
 }
 
 // completionWait is how long a configuration that comes from a pipe may keep a person who
@@ -253,6 +253,6 @@ const completionWait = time.Second
 func (env *Env) accountNames(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, completionWait)
 	defer cancel()
-	c, _ := env.readConfig(ctx)
+	c, _ := env.readConfig(ctx, false)
 	return slices.Sorted(maps.Keys(c.Accounts))
 }

@@ -22,19 +22,19 @@ import (
 
 // configure finds out which account is meant, and sets from the environment and the
 // configuration file what no flag says of it.
-func (env *Env) configure(ctx context.Context) (config.Choice, error) {
-	_, ch, err := env.configured(ctx)
+func (env *Env) configure(ctx context.Context, stdin bool) (config.Choice, error) {
+	_, ch, err := env.configured(ctx, stdin)
 	return ch, err
 }
 
 // configured is configure, and returns what the file says as well.
-func (env *Env) configured(ctx context.Context) (c config.File, ch config.Choice, err error) {
+func (env *Env) configured(ctx context.Context, stdin bool) (c config.File, ch config.Choice, err error) {
 	for name, value := range map[string]string{"jid": env.who.JID, "account": env.who.Account} {
 		if value == "" && env.flagSet.Changed(name) { // a variable that a script has not set
 			return c, ch, exit.Configf("", "no account: --%s is empty", name)
 		}
 	}
-	if c, err = env.readConfig(ctx); err != nil {
+	if c, err = env.readConfig(ctx, stdin); err != nil {
 		return c, ch, err
 	}
 	if ch, err = c.Choose(env.who); err != nil {
@@ -126,13 +126,11 @@ func (env *Env) configHome() string {
 
 // readConfig reads the configuration file: the one that is named, or config.toml, or
 // else what sendxmpp or go-sendxmpp has. The wait for a pipe is a part of --timeout.
-func (env *Env) readConfig(ctx context.Context) (config.File, error) {
+func (env *Env) readConfig(ctx context.Context, stdin bool) (config.File, error) {
 	ctx, cancel := withTimeout(ctx, env.flags.timeout)
 	defer cancel()
-	started := time.Now()
-	defer func() { env.spent += time.Since(started) }()
 	if env.flags.config != "" {
-		return env.readConfigFile(ctx, env.flags.config)
+		return env.readConfigFile(ctx, stdin, env.flags.config)
 	}
 	for _, file := range []string{
 		env.configFile(),
@@ -146,7 +144,7 @@ func (env *Env) readConfig(ctx context.Context) (config.File, error) {
 		_, err := os.Lstat(file)
 		switch {
 		case err == nil: // what cannot be read is not passed over for another account
-			return env.readConfigFile(ctx, file)
+			return env.readConfigFile(ctx, stdin, file)
 		case !errors.Is(err, fs.ErrNotExist): // the home of another user
 			env.trace("no configuration: %v", err)
 		}
@@ -154,8 +152,8 @@ func (env *Env) readConfig(ctx context.Context) (config.File, error) {
 	return config.File{Name: env.configFile()}, nil
 }
 
-func (env *Env) readConfigFile(ctx context.Context, file string) (config.File, error) {
-	if files.IsStdin(file) && env.inUsed {
+func (env *Env) readConfigFile(ctx context.Context, stdin bool, file string) (config.File, error) {
+	if files.IsStdin(file) && stdin {
 		return config.File{}, exit.Usagef("--config %s: standard input is the message here", file)
 	}
 	c, err := waitFor(ctx, file, func() (config.File, error) { return env.loadConfig(file) })
@@ -218,7 +216,7 @@ func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 	if f.stateDir, err = env.belowHome(env.sourceOf("state-dir"), f.stateDir); err != nil {
 		return err
 	}
-	env.bound(cmd.Context())
+	env.bound(cmd.Context(), time.Duration(f.timeout))
 	if env.flags.json {
 		env.wholeLines()
 	}

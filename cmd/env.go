@@ -50,9 +50,7 @@ type Env struct {
 
 	flags   globals
 	who     config.Who     // the account is, as far as flags and environment say
-	spent   time.Duration  // of --timeout, before the connection
 	flagSet *pflag.FlagSet // of the command that runs
-	inUsed  bool           // the command reads In itself
 	started time.Time
 	stdout  *stdio.Stdout
 	out     *output.Printer // to stdout
@@ -140,11 +138,10 @@ func (env *Env) open(ctx context.Context) {
 
 // bound lets results be waited for until --timeout has passed since the program was
 // started. A session says later when its time is over.
-func (env *Env) bound(ctx context.Context) {
-	if env.flags.timeout > 0 {
-		d := env.flags.timeout
+func (env *Env) bound(ctx context.Context, d time.Duration) {
+	if d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, env.started.Add(time.Duration(d)), errTimeout(d))
+		ctx, cancel = context.WithDeadlineCause(ctx, env.started.Add(d), errTimeout(d))
 		context.AfterFunc(ctx, cancel)
 	}
 	env.stdout.Until(ctx)
@@ -159,7 +156,7 @@ type helpWriter struct {
 }
 
 func (h *helpWriter) Write(b []byte) (int, error) {
-	h.once.Do(func() { h.env.bound(h.ctx) })
+	h.once.Do(func() { h.env.bound(h.ctx, time.Duration(h.env.flags.timeout)) })
 	return h.env.stdout.Write(b)
 }
 
@@ -263,8 +260,7 @@ type globals struct {
 	pins            []string
 	allowPlain      bool
 	timeout         flags.Duration
-	timeoutGiven    bool           // by the flag: it bounds the whole also of what lasts by its nature
-	login           flags.Duration // bounds the login and each wait where timeout bounds nothing
+	timeoutGiven    bool // by the flag: it bounds the whole also of what lasts by its nature
 	json            bool
 	quiet           bool
 	verbose         int

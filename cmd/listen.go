@@ -88,19 +88,19 @@ func (l *listener) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	login, err := l.env.ownAccount(cmd.Context())
+	login, err := l.env.login(cmd.Context(), stay{lasts: true, own: true})
 	if err != nil {
 		return err
 	}
 	l.want.noteNames(l.env, login.JID)
-	o, err := l.options(login)
+	l.clocks.limits, l.handler.each = login.limits, login.limits.each
+	o, err := l.options(login.Options)
 	if err != nil {
 		return err
 	}
 	defer o.Position.Close()
-	l.env.lastUntilStopped()
-	o.Wait = time.Duration(l.env.flags.login)
-	whole, cancel := l.env.withinTimeout(cmd.Context())
+	o.Wait = l.clocks.limits.each
+	whole, cancel := l.clocks.limits.bound(cmd.Context())
 	defer cancel()
 	ctx, stop := l.env.whileRead(whole)
 	defer stop()
@@ -147,7 +147,7 @@ func (l *listener) options(login xmpp.Options) (receive.Options, error) {
 	login.Take = func(e *xmpp.Element) bool { return e.Tag != "iq" || l.want.kinds["iq"] } // a flood of requests is not kept
 	o := receive.Options{
 		Position: receive.NewPosition(login.JID), Messages: l.want.messages, Carbons: l.carbons, New: l.fresh, Reconnect: !l.noReconnect,
-		Patience: reportAfter, Connect: l.env.session, Handle: l.handle, Tell: l.tell,
+		Patience: reportAfter, Connect: l.connect, Handle: l.handle, Tell: l.tell,
 	}
 	if !l.noPresence {
 		o.Presence = newPresence("", "", l.priority)
@@ -165,6 +165,10 @@ func (l *listener) options(login xmpp.Options) (receive.Options, error) {
 	}
 	o.Login = login
 	return o, err
+}
+
+func (l *listener) connect(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+	return l.env.session(ctx, login{o, l.clocks.limits}, do)
 }
 
 // handle prints the result of what arrived, or runs the command for it.
@@ -215,6 +219,7 @@ func (l *listener) matched(r output.Record) (bool, error) {
 
 // clocks are --for and --idle.
 type clocks struct {
+	limits      limits
 	total, idle flags.Duration
 
 	waiting   context.Context // ends when nothing more is waited for
@@ -233,12 +238,12 @@ func (c *clocks) over(ctx context.Context) context.Context {
 
 // start begins the time. What comes before the first result can take as long as the server
 // is waited for.
-func (c *clocks) start(wait flags.Duration) {
+func (c *clocks) start(wait time.Duration) {
 	if c.total > 0 {
 		time.AfterFunc(time.Duration(c.total), func() { c.stop(errElapsed) })
 	}
 	if c.idle > 0 {
-		c.idleTimer = time.AfterFunc(time.Duration(c.idle+cmp.Or(wait, loginTimeout)), func() { c.stop(errElapsed) })
+		c.idleTimer = time.AfterFunc(time.Duration(c.idle)+cmp.Or(wait, loginTimeout), func() { c.stop(errElapsed) })
 	}
 }
 

@@ -48,6 +48,7 @@ type handler struct {
 	retry   int
 	failure string // what becomes of a message for which it has failed: stop or skip
 	anyone  bool
+	each    time.Duration // of the waits for the server
 
 	// A reply that was not confirmed is sent again when its message comes again, without
 	// another run.
@@ -162,7 +163,7 @@ func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Re
 		}
 		h.owed, h.owedTo = reply, f
 	}
-	soon, cancel := h.env.withinWait(ctx)
+	soon, cancel := xmpp.WithTimeout(ctx, h.each)
 	defer cancel()
 	err := s.Flush(soon, h.owed)
 	if errors.Is(err, xmpp.ErrTooLarge) {

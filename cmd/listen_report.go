@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 func (l *listener) tell(e receive.Event) {
 	switch e.Kind {
 	case receive.Open:
-		l.clocks.start(l.env.flags.login)
+		l.clocks.start(l.clocks.limits.each)
 	case receive.Listening:
 		l.clocks.restart() // the time is not over what the server was just asked for
 		if l.watch != nil {
@@ -26,7 +25,8 @@ func (l *listener) tell(e receive.Event) {
 		}
 	case receive.Retry:
 		l.env.trace("%v; trying again in %s", e.Err, e.Wait.Round(time.Millisecond))
-		l.env.flags.login = cmp.Or(l.env.flags.login, loginTimeout) // a server that is silent now may not be the next time
+		l.clocks.limits = l.clocks.limits.again()
+		l.handler.each = l.clocks.limits.each
 	case receive.Away:
 		l.env.warn("%v; trying again", e.Err)
 	case receive.Back:

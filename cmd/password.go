@@ -26,29 +26,25 @@ import (
 // environment and the sections of the configuration file says, else from systemd, else
 // from a person. The wait for it is bounded by --timeout, and is a part of it, unless
 // it is for a person.
-func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice) (xmpp.Secret, error) {
+func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice, stdin bool) (secret xmpp.Secret, typed bool, err error) {
 	prompt.NoCoreDumps()
 	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
-		return "", exit.Usagef("--password-file and --password-command exclude each other")
+		return "", false, exit.Usagef("--password-file and --password-command exclude each other")
 	}
 	way := env.passwordSource(ch)
-	value, err := way.value, error(nil)
-	started := time.Now()
+	value := way.value
 	bounded, cancel := withTimeout(ctx, env.flags.timeout)
 	defer cancel()
 	switch way.key {
 	case "password":
 	case "password_file":
-		value, err = env.passwordFile(bounded, value)
+		value, err = env.passwordFile(bounded, value, stdin)
 	case "password_command":
 		value, err = env.passwordCommand(bounded, value)
 	case "credential":
 		value, err = credential(ctx, value)
 	default:
 		value, err = env.askPassword(ctx, account, ch)
-	}
-	if way.key != "" { // a person's time does not count
-		env.spent += time.Since(started)
 	}
 	if err != nil && way.key != "" && way.key != "credential" && !strings.HasPrefix(way.source, "--") {
 		err = fmt.Errorf("%s: %w", way.from(), err)
@@ -59,7 +55,7 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice
 	case err == nil && strings.ContainsAny(value, "\r\n"):
 		err = exit.Configf("a password is one line, without its end", "%s has a line break", way.what())
 	}
-	return xmpp.Secret(value), err
+	return xmpp.Secret(value), way.key == "", err
 }
 
 // A passwordWay is a way to give a password.
@@ -123,13 +119,13 @@ func (env *Env) passwordSource(ch config.Choice) passwordWay {
 	return passwordWay{}
 }
 
-func (env *Env) passwordFile(ctx context.Context, file string) (string, error) {
+func (env *Env) passwordFile(ctx context.Context, file string, stdin bool) (string, error) {
 	file, err := env.belowHome("--password-file", file)
 	if err != nil {
 		return "", err
 	}
 	if file == "-" || files.IsStdin(file) {
-		if env.inUsed {
+		if stdin {
 			return "", exit.Usagef("--password-file %s: standard input is the message here", file)
 		}
 		return waitFor(ctx, "the password", func() (string, error) { return firstLine(env.In) })

@@ -71,7 +71,7 @@ func newRefusal(a addressed, e *xmpp.Element) *refusal {
 
 // withPeople opens a session, asks for the roster, with more to send in the same
 // flight, and lets do use what has come of it. The roster is kept as it is then.
-func (env *Env) withPeople(ctx context.Context, o xmpp.Options, names []xmpp.JID, more []*xmpp.Element, do func(context.Context, *people) error) error {
+func (env *Env) withPeople(ctx context.Context, o login, names []xmpp.JID, more []*xmpp.Element, do func(context.Context, *people) error) error {
 	if err := env.needOutput(); err != nil {
 		return err
 	}

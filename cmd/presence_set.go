@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,20 +48,19 @@ func (p *setter) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	o, err := p.env.ownAccount(cmd.Context())
+	o, err := p.env.login(cmd.Context(), stay{lasts: true, own: true})
 	if err != nil {
 		return err
 	}
 	p.env.noteNames(o.JID, p.jid)
 	o.HandleIQ, o.KeepAlive = responder().Answer, time.Minute
 	o.Take = func(e *xmpp.Element) bool { return e.Tag == "presence" && xmpp.Attr(e, "type") == "error" }
-	p.env.lastUntilStopped()
-	ctx, cancel := p.env.withinTimeout(cmd.Context())
+	ctx, cancel := o.limits.bound(cmd.Context())
 	defer cancel()
 	ctx = p.clocks.over(ctx)
 	p.env.stdout.Until(ctx)
-	h := &holder{setter: p, stanza: presence, backoff: xmpp.Backoff{Start: time.Second, Max: time.Minute}}
-	err = h.run(ctx, o)
+	h := &holder{setter: p, limits: o.limits, stanza: presence, backoff: xmpp.Backoff{Start: time.Second, Max: time.Minute}}
+	err = h.run(ctx, o.Options)
 	if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -96,6 +94,7 @@ func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
 // A holder shows a presence in one session after another.
 type holder struct {
 	*setter
+	limits  limits
 	stanza  *xmpp.Element
 	redial  xmpp.Redial
 	backoff xmpp.Backoff
@@ -106,17 +105,17 @@ type holder struct {
 	refused bool      // by whom it is for
 }
 
-func (h *holder) run(ctx context.Context, login xmpp.Options) error {
-	account := login.JID.Bare()
+func (h *holder) run(ctx context.Context, o xmpp.Options) error {
+	account := o.JID.Bare()
 	h.redial = xmpp.Redial{
-		Login: login,
+		Login: o,
 		Again: func(err error) (time.Duration, bool) { return h.again(ctx, err) },
 		Away:  func(err error) { h.env.warn("%v; trying again", err) },
 		Back:  func() { h.env.warn("%s: reconnected", account) },
 	}
-	err := h.redial.Run(ctx, func(ctx context.Context, login xmpp.Options) error {
+	err := h.redial.Run(ctx, func(ctx context.Context, o xmpp.Options) error {
 		h.started, h.showing = time.Now(), false
-		return h.env.session(ctx, login, h.hold)
+		return h.env.session(ctx, login{o, h.limits}, h.hold)
 	})
 	switch trouble := h.redial.Trouble(); {
 	case !errors.Is(err, errElapsed):
@@ -139,7 +138,7 @@ func (h *holder) again(ctx context.Context, err error) (time.Duration, bool) {
 		h.backoff.Reset()
 		h.redial.Renew()
 	}
-	h.env.flags.login = cmp.Or(h.env.flags.login, loginTimeout) // a server that is silent now may not be the next time
+	h.limits = h.limits.again()
 	return h.backoff.Next(), true
 }
 
@@ -148,7 +147,7 @@ func (h *holder) hold(ctx context.Context, s *xmpp.Session) error {
 	if !h.shown {
 		h.clocks.start(0)
 	}
-	soon, cancel := h.env.withinWait(ctx)
+	soon, cancel := xmpp.WithTimeout(ctx, h.limits.each)
 	defer cancel()
 	if err := s.Flush(soon, h.stanza); err != nil {
 		return err

@@ -111,7 +111,6 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	if err := f.check(cmd, targets); err != nil {
 		return err
 	}
-	f.env.inUsed = f.readsInput(cmd) || f.toFile == "-"
 	if f.toFile != "" {
 		if targets, err = f.fromFile(cmd.Context(), targets); err != nil {
 			return err
@@ -123,21 +122,21 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	stream := f.lines || f.inputJSON
 	r := &report{env: f.env, stream: stream}
 	r.bad = badInput{env: f.env, stop: f.badLines == badStop, named: len(targets) > 0}
-	var login xmpp.Options
+	var l login
 	if !f.dryRun {
 		f.env.finishes()
 		if f.env.flags.json {
 			err = f.env.needOutput()
 		}
 		if err == nil {
-			login, err = f.env.account(cmd.Context())
+			l, err = f.env.login(cmd.Context(), stay{lasts: stream, stdin: f.readsInput(cmd) || f.toFile == "-"})
 		}
 		if err != nil {
 			return err
 		}
-		f.noteWords(cmd, args, targets, login.JID)
+		f.noteWords(cmd, args, targets, l.JID)
 	}
-	f.graceOf = f.graces(cmd, targets, login.JID)
+	f.graceOf = f.graces(cmd, targets, l.JID)
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	source, err := f.source(ctx, cmd, targets, r)
@@ -146,30 +145,36 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 		return err
 	case f.dryRun:
 		if stream { // it lasts as long as its input
-			f.env.lastUntilStopped()
-			f.env.bound(cmd.Context())
+			f.env.bound(cmd.Context(), f.env.limits(true).whole)
 		}
 		return f.print(ctx, source, r)
 	}
-	return f.deliver(cmd.Context(), login, source, r)
+	return f.deliver(cmd.Context(), l, source, r)
 }
 
 // deliver sends the messages and reports what becomes of them.
-func (f *sender) deliver(ctx context.Context, login xmpp.Options, source <-chan deliver.Chunk, r *report) error {
-	r.account, r.overdue = login.JID.Bare(), errTimeout(f.env.flags.timeout)
+func (f *sender) deliver(ctx context.Context, l login, source <-chan deliver.Chunk, r *report) error {
+	r.account, r.overdue = l.JID.Bare(), errTimeout(f.env.flags.timeout)
 	o := deliver.Options{
-		Login: login, Source: source, Stream: r.stream, Receipt: f.receipt, Retries: f.retry,
-		Connect: f.env.tryOfTimeout, Temporary: mayPass, Oversized: r.oversized, Settled: r.settle, Flush: f.env.out.Flush,
+		Login: l.Options, Source: source, Stream: r.stream, Receipt: f.receipt, Retries: f.retry,
+		Temporary: mayPass, Oversized: r.oversized, Settled: r.settle, Flush: f.env.out.Flush,
+	}
+	o.Connect = func(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+		ctx, cancel := f.env.within(ctx, l.limits)
+		defer cancel()
+		l.limits.spent = 0 // that was of the first try
+		return f.env.attempt(ctx, login{o, l.limits}, do)
 	}
 	if r.stream {
 		o.Timeout = time.Duration(f.env.flags.timeout) // of each wait
 		if r.progress = f.env.newProgress(); r.progress != nil {
 			o.Progress, o.Every = r.showProgress, stdio.ProgressEvery
 		}
-		f.env.lastUntilStopped()
-		o.Connect = f.env.tryOfStream
+		o.Connect = func(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
+			return f.env.attempt(ctx, login{o, l.limits}, do)
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = f.env.withinTimeout(ctx)
+		ctx, cancel = f.env.within(ctx, l.limits)
 		defer cancel()
 	}
 	d := deliver.New(o)
@@ -180,20 +185,6 @@ func (f *sender) deliver(ctx context.Context, login xmpp.Options, source <-chan 
 		return of(r.account, r.abandon(ctx, d, err))
 	}
 	return of(r.account, r.outcome())
-}
-
-// tryOfTimeout opens a session that --timeout bounds, anew each time.
-func (env *Env) tryOfTimeout(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
-	ctx, cancel := env.withinTimeout(ctx)
-	defer cancel()
-	env.spent = 0 // that was of the first attempt
-	return env.tryOfStream(ctx, o, do)
-}
-
-// tryOfStream opens a session that lasts.
-func (env *Env) tryOfStream(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
-	env.stdout.Until(ctx)
-	return env.attempt(ctx, o, do)
 }
 
 // mayPass reports whether the same may succeed later.

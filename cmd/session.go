@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,39 +13,114 @@ import (
 	"xmppkit/cmd/config"
 	"xmppkit/cmd/exit"
 	"xmppkit/cmd/files"
-	"xmppkit/cmd/flags"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/sasl"
 	"xmppkit/xmpp/xep"
 )
 
-// account is ownAccount for a command that does not stay: it binds RES-random where the
-// user gives a resource RES, so that it never ends the session of one that does.
-func (env *Env) account(ctx context.Context) (xmpp.Options, error) {
-	o, err := env.ownAccount(ctx)
-	if err != nil || o.JID.Resource == "" {
-		return o, err
-	}
-	o.OwnResource = false
-	const random = 8
-	if apart, err := o.JID.WithResource(o.JID.Resource + "-" + xmpp.NewID()[:random]); err == nil {
-		o.JID = apart
-	} else { // it is too long for that
-		o.JID = o.JID.Bare()
-	}
-	return o, nil
+// A login is what a command needs for its sessions. It is made once, before a connection is
+// opened, so that what is wrong with it is said first.
+type login struct {
+	xmpp.Options
+	limits limits
 }
 
-// ownAccount turns the global flags, and what the configuration file adds to them, into
-// what a session needs. It is called before a connection is opened, so that what is
-// wrong with them is said at once.
-func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
-	ch, err := env.configure(ctx)
-	if err != nil {
-		return xmpp.Options{}, err
+// limits are how long a command may take. 0 is no limit.
+type limits struct {
+	whole time.Duration // all of it
+	spent time.Duration // of that, before the first connection
+	each  time.Duration // the login, and each wait for the server, of a command that lasts
+}
+
+// A stay is a command that is not over when its work is done.
+type stay struct {
+	lasts bool // until it is stopped, unless the flag --timeout was given
+	own   bool // in a session with exactly the resource that the user gives
+	stdin bool // which it reads itself
+}
+
+// account is what a command needs that does not stay.
+func (env *Env) account(ctx context.Context) (login, error) { return env.login(ctx, stay{}) }
+
+// login turns the global flags, and what the configuration file adds to them, into what a
+// session needs. A command binds RES-random where the user gives a resource RES, unless that
+// is to be its own: so it never ends the session of one whose own it is.
+func (env *Env) login(ctx context.Context, s stay) (login, error) {
+	o, spent, err := env.options(ctx, s.stdin)
+	l := login{Options: o, limits: env.limits(s.lasts)}
+	l.limits.spent = spent
+	if err != nil || o.JID.Resource == "" || s.own {
+		return l, err
 	}
+	l.OwnResource = false
+	const random = 8
+	if apart, err := o.JID.WithResource(o.JID.Resource + "-" + xmpp.NewID()[:random]); err == nil {
+		l.JID = apart
+	} else { // it is too long for that
+		l.JID = o.JID.Bare()
+	}
+	return l, nil
+}
+
+// limits are those of a command that has just begun. If it lasts, what the default, the
+// file or XMPP_TIMEOUT says bounds its login, and each of its waits for the server.
+func (env *Env) limits(lasts bool) limits {
+	d := time.Duration(env.flags.timeout)
+	if lasts && !env.flags.timeoutGiven {
+		return limits{each: d}
+	}
+	return limits{whole: d}
+}
+
+// loginTimeout bounds a login that nothing else bounds.
+const loginTimeout = 30 * time.Second
+
+// again are the limits once a connection was lost: a server that is silent now may not be
+// the next time.
+func (l limits) again() limits {
+	l.each = cmp.Or(l.each, loginTimeout)
+	return l
+}
+
+// bound bounds what is left of a command.
+func (l limits) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if l.whole == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, l.whole-l.spent, errTimeout(l.whole))
+}
+
+// within bounds what is left of a command, and the wait for who reads its results.
+func (env *Env) within(ctx context.Context, l limits) (context.Context, context.CancelFunc) {
+	ctx, cancel := l.bound(ctx)
+	env.stdout.Until(ctx)
+	return ctx, cancel
+}
+
+// options are those of the account, without what a command wants besides, and how much of
+// --timeout went by meanwhile.
+func (env *Env) options(ctx context.Context, stdin bool) (o xmpp.Options, spent time.Duration, err error) {
+	started := time.Now()
+	ch, err := env.configure(ctx, stdin)
+	spent = time.Since(started)
+	if err != nil {
+		return o, spent, err
+	}
+	if o, err = env.connection(ctx); err != nil {
+		return o, spent, err
+	}
+	started = time.Now()
+	var typed bool
+	if o.Password, typed, err = env.password(ctx, o.JID.Bare(), ch, stdin); !typed { // a person's time does not count
+		spent += time.Since(started)
+	}
+	return o, spent, err
+}
+
+// connection turns the global flags into what a session needs besides its password.
+func (env *Env) connection(ctx context.Context) (o xmpp.Options, err error) {
 	f := &env.flags
-	o := xmpp.Options{Server: f.server, AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
+	o = xmpp.Options{Server: f.server, AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
 	if f.jid == "" {
 		return o, env.noAccount()
 	}
@@ -86,8 +162,7 @@ func (env *Env) ownAccount(ctx context.Context) (xmpp.Options, error) {
 			env.trace("%s is %s", name, value) // Go's TLS heeds them
 		}
 	}
-	o.Password, err = env.password(ctx, o.JID.Bare(), ch)
-	return o, err
+	return o, nil
 }
 
 func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, error) {
@@ -108,36 +183,27 @@ func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, err
 // takeNothing is for commands that are not about what arrives by itself.
 func takeNothing(*xmpp.Element) bool { return false }
 
-// withinTimeout bounds ctx by what is left of --timeout.
-func (env *Env) withinTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	whole := env.flags.timeout
-	if whole == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, time.Duration(whole)-env.spent, errTimeout(whole))
-}
-
 // withSession opens a session, lets do use it, and closes it. --timeout bounds all
 // of it.
-func (env *Env) withSession(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
-	ctx, cancel := env.withinTimeout(ctx)
+func (env *Env) withSession(ctx context.Context, l login, do func(context.Context, *xmpp.Session) error) error {
+	ctx, cancel := env.within(ctx, l.limits)
 	defer cancel()
-	env.stdout.Until(ctx)
-	return env.session(ctx, o, do)
+	return env.session(ctx, l, do)
 }
 
 // session is withSession for one that may not be the only one of its command.
-func (env *Env) session(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
-	return of(o.JID, env.attempt(ctx, o, do))
+func (env *Env) session(ctx context.Context, l login, do func(context.Context, *xmpp.Session) error) error {
+	return of(l.JID, env.attempt(ctx, l, do))
 }
 
 // attempt is session for one that may fail and be tried again: its errors are not final,
 // and lack the account.
-func (env *Env) attempt(ctx context.Context, o xmpp.Options, do func(context.Context, *xmpp.Session) error) error {
-	login, cancelLogin := withTimeout(ctx, env.flags.login)
-	defer cancelLogin()
+func (env *Env) attempt(ctx context.Context, l login, do func(context.Context, *xmpp.Session) error) error {
+	o := l.Options
 	before, unknown := env.remember(&o)
-	s, err := env.Dial(login, o)
+	soon, cancel := xmpp.WithTimeout(ctx, l.limits.each)
+	defer cancel()
+	s, err := env.Dial(soon, o)
 	if offer, ok := errors.AsType[*sasl.OfferError](err); ok && unknown != nil && offer.PlainForbidden {
 		return plainUnknown(env.stateFile("login", o.JID), unknown)
 	}
@@ -163,22 +229,6 @@ func of(account xmpp.JID, err error) error {
 	}
 	return fmt.Errorf("%s: %w", account.Bare(), err)
 }
-
-// lastUntilStopped lets a command last, unless the flag --timeout was given. What the
-// default, the file or XMPP_TIMEOUT says bounds its login then, and each of its waits
-// for the server.
-func (env *Env) lastUntilStopped() {
-	if !env.flags.timeoutGiven {
-		env.flags.timeout, env.flags.login = 0, env.flags.timeout
-	}
-}
-
-// withinWait bounds a wait for the server of a command that lasts.
-func (env *Env) withinWait(ctx context.Context) (context.Context, context.CancelFunc) {
-	return withTimeout(ctx, env.flags.login)
-}
-
-const loginTimeout = flags.Duration(30 * time.Second)
 
 // responder is who answers the requests to a session that stays.
 func responder(features ...string) xep.Responder {
