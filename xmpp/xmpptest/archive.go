@@ -31,6 +31,22 @@ type archived struct {
 	e    *xmpp.Element // with its stanza-id
 }
 
+// A history is what an archive holds, the oldest first.
+type history []archived
+
+// add puts a message into an archive, and its id there into the message (XEP-0359).
+func (h *history) add(with xmpp.JID, e *xmpp.Element, by xmpp.JID) {
+	m := archived{time.Now().UnixMicro(), with, e}
+	if n := len(*h); n > 0 {
+		m.id = max(m.id, (*h)[n-1].id+1)
+	}
+	xmpp.Add(e, xmpp.NewElement(nsSID, "stanza-id", "by", by.String(), "id", m.name()))
+	if len(*h) == maxArchive {
+		*h = slices.Delete(*h, 0, maxArchive/2)
+	}
+	*h = append(*h, m)
+}
+
 func (m archived) name() string { return strconv.FormatInt(m.id, 10) }
 
 // archives is XEP-0313, with the ids of XEP-0359.
@@ -63,15 +79,7 @@ func archive(c *conn, p passing) {
 	if !isChat(e) || xmpp.Child(e, xmpp.NSClient, "body") == nil || xmpp.Child(e, nsHints, "no-store") != nil {
 		return
 	}
-	m := archived{time.Now().UnixMicro(), p.with.Bare(), e}
-	if n := len(user.archive); n > 0 {
-		m.id = max(m.id, user.archive[n-1].id+1)
-	}
-	xmpp.Add(e, xmpp.NewElement(nsSID, "stanza-id", "by", user.jid.String(), "id", m.name()))
-	if len(user.archive) == maxArchive {
-		user.archive = slices.Delete(user.archive, 0, maxArchive/2)
-	}
-	user.archive = append(user.archive, m)
+	user.archive.add(p.with.Bare(), e, user.jid)
 }
 
 // isChat reports whether a message is of a type that lasts: chat or normal.
@@ -130,13 +138,13 @@ func parseFilter(query *xmpp.Element) (filter, error) {
 // page returns the messages of a page, how many there are on all of them, and whether
 // there is no other page in its direction. It fails if there is no message with an id
 // that f names.
-func (a *account) page(f filter) (page []archived, count int, complete, ok bool) {
-	after, found := a.find(f.after, 0)
-	before, foundToo := a.find(f.before, math.MaxInt64)
+func (h history) page(f filter) (page []archived, count int, complete, ok bool) {
+	after, found := h.find(f.after, 0)
+	before, foundToo := h.find(f.before, math.MaxInt64)
 	if !found || !foundToo {
 		return nil, 0, false, false
 	}
-	for _, m := range a.archive {
+	for _, m := range h {
 		if m.id < f.start || m.id > f.end || !f.with.IsZero() && m.with != f.with {
 			continue
 		}
@@ -156,12 +164,12 @@ func (a *account) page(f filter) (page []archived, count int, complete, ok bool)
 }
 
 // find returns the number of an id, or otherwise where there is no id.
-func (a *account) find(id string, otherwise int64) (int64, bool) {
+func (h history) find(id string, otherwise int64) (int64, bool) {
 	if id == "" {
 		return otherwise, true
 	}
 	n, err := strconv.ParseInt(id, 10, 64)
-	_, ok := slices.BinarySearchFunc(a.archive, n, func(m archived, n int64) int { return cmp.Compare(m.id, n) })
+	_, ok := slices.BinarySearchFunc(h, n, func(m archived, n int64) int { return cmp.Compare(m.id, n) })
 	return n, ok && err == nil
 }
 
@@ -170,18 +178,23 @@ func query(c *conn, r request) (*xmpp.Element, string) {
 	if c.faults.has("no-archive") {
 		return nil, ""
 	}
+	return c.user.archive.answer(c, r, c.user.jid, "")
+}
+
+// answer answers a query to the archive of owner, in the name of from.
+func (h history) answer(c *conn, r request, owner xmpp.JID, from string) (*xmpp.Element, string) {
 	f, err := parseFilter(r.payload)
 	if err != nil {
 		c.bounce(r.iq, "modify", "bad-request")
 		return nil, silence
 	}
-	page, count, complete, ok := c.user.page(f)
+	page, count, complete, ok := h.page(f)
 	fault, _ := c.faults.value("archive")
 	switch {
 	case fault == "silence" || fault == "wait":
 		return nil, fault
 	case fault == "circle" || fault == "stuck" || fault == "fake" || fault == "endless" || fault == "bare":
-		page, complete = c.user.badPage(f, fault), false
+		page, complete = h.badPage(f, fault), false
 	case !ok && fault == "forgetful": // as Prosody 13.0.1
 		complete = true
 	case !ok || fault == "not-found" && f.after == "":
@@ -196,7 +209,7 @@ func query(c *conn, r request) (*xmpp.Element, string) {
 		if last = m.name(); i == 0 {
 			first = last
 		}
-		c.respond(found(c, m, xmpp.Attr(r.payload, "queryid")))
+		c.respond(found(c, m, owner, xmpp.Attr(r.payload, "queryid")))
 	}
 	if fault == "fake" || fault == "endless" {
 		last = xmpp.NewID()
@@ -204,12 +217,12 @@ func query(c *conn, r request) (*xmpp.Element, string) {
 	if fault != "bare" {
 		xmpp.Add(fin, resultSet(first, last, strconv.Itoa(count)))
 	}
-	c.respond(result(r.iq, "", fin))
+	c.respond(result(r.iq, from, fin))
 	return nil, silence
 }
 
 // badPage is a page of an archive that misbehaves: of two messages, or none.
-func (a *account) badPage(f filter, fault string) (page []archived) {
+func (h history) badPage(f filter, fault string) (page []archived) {
 	f.max = min(f.max, 2)
 	switch fault {
 	case "endless":
@@ -217,23 +230,23 @@ func (a *account) badPage(f filter, fault string) (page []archived) {
 	case "stuck", "fake":
 		f.after = ""
 	}
-	page, _, _, _ = a.page(f)
+	page, _, _, _ = h.page(f)
 	if len(page) == 0 && fault == "circle" {
 		f.after = ""
-		page, _, _, _ = a.page(f)
+		page, _, _, _ = h.page(f)
 	}
 	return page
 }
 
 // found is a message that was found.
-func found(c *conn, m archived, queryID string) *xmpp.Element {
+func found(c *conn, m archived, owner xmpp.JID, queryID string) *xmpp.Element {
 	e := m.e.Copy()
-	unsign(e, c.user.jid)
+	unsign(e, owner)
 	stamp := time.UnixMicro(m.id).UTC().Format("2006-01-02T15:04:05.000000Z")
 	result := xmpp.NewElement(nsMAM, "result", "id", m.name())
 	if queryID != "" {
 		result.CreateAttr("queryid", queryID)
 	}
 	xmpp.Add(result, xmpp.Add(xmpp.NewElement(nsForward, "forwarded"), xmpp.NewElement(nsDelay, "delay", "stamp", stamp), e))
-	return xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", c.user.jid.String(), "to", c.bound.jid.String()), result)
+	return xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", owner.String(), "to", c.bound.jid.String()), result)
 }

@@ -52,8 +52,8 @@ func ofServer(all ...string) func(*conn, *account) []string {
 // discover answers in the name of the server or, if user is not nil, of an
 // account. Without a payload it returns the condition to refuse with.
 //
-// The server has no items but those of the fault disco-tree: nodes 1, 2, and so on,
-// whose items are 1.1, 1.2, and so on.
+// The items of the server are its services or, with the fault disco-tree, nodes 1, 2, and so
+// on, whose items are 1.1, 1.2, and so on.
 func discover(c *conn, r request) (payload *xmpp.Element, condition string) {
 	user, node := r.user, xmpp.Attr(r.payload, "node")
 	width, known := c.faults.discoWidth(node)
@@ -142,6 +142,13 @@ func discoItems(c *conn, request *xmpp.Element, node string, width int) *xmpp.El
 	for i := first; i <= last; i++ {
 		n := strconv.Itoa(i)
 		item("node", strings.TrimPrefix(node+"."+n, "."), "name", c.faults.discoText("Item "+n))
+	}
+	if node == "" && !c.faults.has("disco-tree") {
+		for _, f := range c.s.features {
+			if f.host != nil && f.host(c) != "" {
+				xmpp.Add(list, xmpp.NewElement(nsDiscoItems, "item", "jid", f.host(c)+"."+c.s.Domain))
+			}
+		}
 	}
 	if c.faults.has("disco-loop") {
 		item("node", node)

@@ -8,7 +8,8 @@ import (
 )
 
 // A feature is what the server can beyond streams, routing and presence: all of it is in one
-// file, and its name in features. What a feature does not have is nil.
+// file, or in those that begin with its name, as room.go and room_config.go, and its name is
+// in features. What a feature does not have is nil.
 type feature struct {
 	// offer is in the features of the stream after login.
 	offer func(c *conn) []*xmpp.Element
@@ -28,12 +29,30 @@ type feature struct {
 	ns     string
 	stream func(c *conn, e *xmpp.Element) error
 
+	// host returns the first label of the domain of a service that the server has, or "" if it
+	// has none; serve gets all that a session sends there.
+	host  func(c *conn) string
+	serve func(c *conn, from *session, e *xmpp.Element, to xmpp.JID)
+
+	// gone is called with a session that is no longer available, and the presence that says so.
+	gone func(c *conn, there *session, e *xmpp.Element)
+
 	faults []kind
 }
 
 // features are in the order in which they are announced, and see messages.
 func features() []feature {
-	return []feature{disco(), pings(), rosters(), archives(), carbons(), clocks(), management(), limits()}
+	return []feature{disco(), pings(), rosters(), archives(), carbons(), clocks(), management(), limits(), rooms()}
+}
+
+// service returns what serves a domain under that of the server, or nil.
+func (c *conn) service(domain string) func(*conn, *session, *xmpp.Element, xmpp.JID) {
+	for _, f := range c.s.features {
+		if f.host != nil && f.host(c) != "" && domain == f.host(c)+"."+c.s.Domain {
+			return f.serve
+		}
+	}
+	return nil
 }
 
 // A handler answers one kind of request.

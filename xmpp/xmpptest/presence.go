@@ -115,6 +115,11 @@ func (c *conn) unavailable(from *session, e *xmpp.Element) {
 		c.show(e, jid)
 	}
 	from.directed = nil
+	for _, f := range c.s.features {
+		if f.gone != nil {
+			f.gone(c, from, e)
+		}
+	}
 }
 
 // presenceTo is presence for one address. Of that for an account that does not

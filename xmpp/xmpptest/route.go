@@ -76,7 +76,11 @@ func (c *conn) route(e *xmpp.Element) error {
 			return nil
 		}
 	}
+	serve := c.service(to.Domain)
 	switch {
+	case serve != nil && (e.Tag != "iq" || c.takes(e)):
+		serve(c, c.bound, e, to)
+	case serve != nil:
 	case to.Domain != c.s.Domain:
 		c.bounce(e, "cancel", "remote-server-not-found")
 	case e.Tag == "iq":
@@ -105,6 +109,11 @@ func (c *conn) stamp(e *xmpp.Element) error {
 
 // bounce answers e with an error, if it is of a kind that may be answered so.
 func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
+	c.bounceAs(e, kind, condition, func(*xmpp.Element) {})
+}
+
+// bounceAs does so with an error that has more in it.
+func (c *conn) bounceAs(e *xmpp.Element, kind, condition string, more func(r *xmpp.Element)) {
 	t := xmpp.Attr(e, "type")
 	if t == "error" || t == "result" || t == "headline" {
 		return
@@ -118,6 +127,7 @@ func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
 		from = other
 	}
 	r := c.errorFor(e, from, id, kind, condition)
+	more(r)
 	late, ok := c.faults.number("bounce-late")
 	if !ok {
 		c.respond(r)
@@ -163,8 +173,13 @@ func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 		c.bounce(e, "cancel", "service-unavailable")
 		return
 	}
-	there := user.recipients(e, to.Resource)
-	c.pass(passing{user, "received", e, c.user.jid, there})
+	c.arrive(user, e, c.user.jid, to.Resource)
+}
+
+// arrive is where a message has come to an account.
+func (c *conn) arrive(user *account, e *xmpp.Element, from xmpp.JID, resource string) {
+	there := user.recipients(e, resource)
+	c.pass(passing{user, "received", e, from, there})
 	for _, r := range there {
 		c.deliver(r, e)
 	}
@@ -207,32 +222,49 @@ func (a *account) recipients(e *xmpp.Element, resource string) []*session {
 // 8.5.2.1.3), the same way for an account that does not exist and for one whose
 // owner has not subscribed the sender to its presence.
 func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
-	kind := xmpp.Attr(e, "type")
-	asks := kind == "get" || kind == "set"
-	children := e.ChildElements()
-	if xmpp.Attr(e, "id") == "" || asks && len(children) != 1 || !asks && kind != "result" && kind != "error" {
-		c.bounce(e, "modify", "bad-request")
+	if !c.takes(e) {
 		return
-	}
-	if asks && c.faults.has("forged-reply") {
-		c.forge(e)
-	}
-	if c.faults.has("echo") {
-		c.respond(e)
 	}
 	user := c.s.accounts[to.Local]
 	if user != nil && user.sessions[to.Resource] != nil {
 		c.deliver(user.sessions[to.Resource], e)
 		return
 	}
-	if !asks {
+	if !asks(e) {
 		return
 	}
 	if to.Resource != "" || to.Local != "" && (user == nil || !c.mayAsk(user)) {
 		c.bounce(e, "cancel", "service-unavailable")
 		return
 	}
-	c.answer(request{e, children[0], kind == "set", user}, to.String())
+	c.answer(requestIn(e, user), to.String())
+}
+
+// asks reports whether an iq is a request.
+func asks(e *xmpp.Element) bool {
+	kind := xmpp.Attr(e, "type")
+	return kind == "get" || kind == "set"
+}
+
+// requestIn is the request in an iq that takes has let pass.
+func requestIn(e *xmpp.Element, user *account) request {
+	return request{e, e.ChildElements()[0], xmpp.Attr(e, "type") == "set", user}
+}
+
+// takes reports whether an iq is well-formed, and answers it otherwise.
+func (c *conn) takes(e *xmpp.Element) bool {
+	kind := xmpp.Attr(e, "type")
+	if xmpp.Attr(e, "id") == "" || asks(e) && len(e.ChildElements()) != 1 || !asks(e) && kind != "result" && kind != "error" {
+		c.bounce(e, "modify", "bad-request")
+		return false
+	}
+	if asks(e) && c.faults.has("forged-reply") {
+		c.forge(e)
+	}
+	if c.faults.has("echo") {
+		c.respond(e)
+	}
+	return true
 }
 
 // mayAsk reports whether user lets c see its presence.

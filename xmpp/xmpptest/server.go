@@ -5,8 +5,8 @@
 // It knows one domain, whose accounts have rosters, presence and an offline store
 // (RFC 6120, RFC 6121), carbons (XEP-0280) and an archive (XEP-0313), and announces
 // what it can to disco (XEP-0030). It answers pings (XEP-0199) and manages streams
-// (XEP-0198). It leaves out federation, rooms, registration and all storage that
-// outlives it.
+// (XEP-0198). Its service muc.DOMAIN has rooms (XEP-0045). It leaves out federation,
+// registration and all storage that outlives it.
 package xmpptest
 
 import (
@@ -38,6 +38,10 @@ type Config struct {
 
 	// Accounts are the passwords of the accounts, by local part.
 	Accounts map[string]string
+
+	// Rooms are the owners, by local part, of rooms that are there from the start, and stay:
+	// the room "ops" is ops@muc.DOMAIN. An owner is one of the Accounts, or "" for none.
+	Rooms map[string]string
 
 	// Friends puts all accounts into each other's rosters, subscribed both ways.
 	Friends bool
@@ -88,6 +92,7 @@ type Server struct {
 	total    int // connections ever
 	conns    map[*conn]bool
 	accounts map[string]*account
+	rooms    map[string]*room // by local part
 }
 
 // An account is what the server keeps about one of its users.
@@ -100,7 +105,7 @@ type account struct {
 	roster   map[xmpp.JID]*contact
 	version  int // of the roster
 	offline  []*xmpp.Element
-	archive  []archived
+	archive  history
 }
 
 // shutdown is how long Close waits for clients to take leave.
@@ -122,12 +127,18 @@ func New(config Config) (*Server, error) {
 		features: features(),
 		conns:    make(map[*conn]bool),
 		accounts: make(map[string]*account),
+		rooms:    make(map[string]*room),
 	}
 	if err := s.SetFaults(config.Faults...); err != nil {
 		return nil, err
 	}
 	for local, password := range config.Accounts {
 		if err := s.AddAccount(local, password); err != nil {
+			return nil, err
+		}
+	}
+	for local, owner := range config.Rooms {
+		if err := s.addRoom(local, owner); err != nil {
 			return nil, err
 		}
 	}
@@ -299,7 +310,7 @@ func (s *Server) Cut() {
 
 // Restart breaks all connections, and there is nothing left of any session, nor of
 // the stanzas that only sessions had: as if the server had been killed and started
-// again. Accounts, rosters, archives and offline messages are still there.
+// again. Accounts, rosters, archives, offline messages and persistent rooms are still there.
 func (s *Server) Restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -314,6 +325,7 @@ func (s *Server) Restart() {
 		clear(a.sessions)
 		clear(a.ended)
 	}
+	s.emptyRooms()
 }
 
 // ServeConn serves one connection, such as one end of a net.Pipe, closes it and

@@ -21,6 +21,7 @@ type session struct {
 	carbons    bool // wants copies (XEP-0280)
 	second     time.Time
 	messages   int // in that second
+	rooms      roomFaults
 
 	managed bool            // XEP-0198 is on
 	handled uint32          // stanzas from the client since then
