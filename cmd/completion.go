@@ -47,13 +47,12 @@ func newCompletionCmd() *cobra.Command {
 	}
 }
 
-// flagValues are the values of flags that have a fixed set of them and are not oneOf, by
+// flagValues are the values of flags that have a fixed set of them and are no flags.OneOf, by
 // the name that such a flag has in every command.
 var flagValues = [...]struct {
 	flag   string
 	values []cobra.Completion
 }{
-	{"tls", []cobra.Completion{"auto\tby the port", "direct\tTLS from the first byte", "starttls\tTLS after a question"}},
 	{"only", []cobra.Completion{"message", "receipt", "marker", "error", "presence", "iq"}},
 	{"subscription", []cobra.Completion{"none\tneither sees the other", "to\tyou see them", "from\tthey see you", "both\tyou see each other"}},
 }

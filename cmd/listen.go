@@ -76,6 +76,8 @@ func newListenCmd(env *Env) *cobra.Command {
 	fs.BoolVar(&l.noReconnect, "no-reconnect", false, "end when the connection is lost")
 	fs.Var(&l.keepAlive, "keepalive", "notice a dead connection within `DURATION`, at least 1s")
 	l.handler.addFlags(cmd)
+	cmd.MarkFlagsMutuallyExclusive("durable", "new")
+	cmd.MarkFlagsMutuallyExclusive("priority", "no-presence")
 	return cmd
 }
 
@@ -126,14 +128,10 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 		return exit.Usagef("--priority: want -128 to 127")
 	case cmd.Flags().Changed("durable") && !durableName(l.durable):
 		return exit.Usagef("--durable: want at most 64 letters, digits, or any of . _ -")
-	case l.durable != "" && l.fresh:
-		return exit.Usagef("--durable and --new exclude each other")
 	case l.durable != "" && l.env.flags.noCache:
 		return exit.Usagef("--durable and --no-cache exclude each other")
 	case time.Duration(l.keepAlive) < time.Second:
 		return exit.Usagef("--keepalive: want at least 1s")
-	case l.noPresence && cmd.Flags().Changed("priority"):
-		return exit.Usagef("--priority and --no-presence exclude each other")
 	}
 	return nil
 }

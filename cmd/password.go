@@ -28,9 +28,6 @@ import (
 // it is for a person.
 func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice, stdin bool) (secret xmpp.Secret, typed bool, err error) {
 	prompt.NoCoreDumps()
-	if f := &env.flags; f.passwordFile != "" && f.passwordCommand != "" {
-		return "", false, exit.Usagef("--password-file and --password-command exclude each other")
-	}
 	way := env.passwordSource(ch)
 	value := way.value
 	bounded, cancel := withTimeout(ctx, env.flags.timeout)

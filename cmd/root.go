@@ -78,6 +78,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	helpCmd := newHelpCmd(env, root)
 	root.SetHelpCommand(helpCmd)
 	env.flags.add(root.PersistentFlags())
+	root.MarkFlagsMutuallyExclusive("password-file", "password-command")
 	group(root, "Messages", newSendCmd(env), newListenCmd(env))
 	group(root, "Who and what", newPingCmd(env), newPresenceCmd(env), newRosterCmd(env), newDiscoCmd(env))
 	group(root, "Manage", newAccountCmd(env))
