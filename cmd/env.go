@@ -91,10 +91,13 @@ func takeEnvironment() func(string) string {
 	}
 }
 
+// discard is the hint where standard output is closed.
+const discard = "to discard the results: >/dev/null"
+
 // needOutput refuses to begin what nobody could see the result of.
 func (env *Env) needOutput() error {
 	if _, closed := env.Out.(stdio.Closed); closed {
-		return &exit.Error{Code: exit.Output, Class: "output", Err: errors.New("standard output is closed")}
+		return &exit.Error{Code: exit.Output, Class: "output", Err: stdio.ErrClosed, Hint: discard}
 	}
 	return nil
 }

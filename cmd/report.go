@@ -12,6 +12,7 @@ import (
 
 	"xmppkit/cmd/child"
 	"xmppkit/cmd/exit"
+	"xmppkit/cmd/stdio"
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/sasl"
@@ -145,6 +146,8 @@ func classify(ctx context.Context, err error) *exit.Error {
 		return is(exit.Timeout, "timeout", "raise --timeout")
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return is(signalCode(ctx), "timeout", "")
+	case errors.Is(err, stdio.ErrClosed):
+		return is(exit.Output, "output", discard)
 	case errors.As(err, &write):
 		return is(exit.Output, "output", "")
 	case errors.As(err, &dial):

@@ -18,7 +18,10 @@ import (
 // Closed stands for a standard output that was closed from the start.
 type Closed struct{}
 
-func (Closed) Write([]byte) (int, error) { return 0, os.ErrClosed }
+// ErrClosed is the error of each write to Closed.
+var ErrClosed = errors.New("standard output is closed, or is /dev/null opened for reading too")
+
+func (Closed) Write([]byte) (int, error) { return 0, ErrClosed }
 
 // stalled is how long a reader of standard output is given when all is over.
 const stalled = 200 * time.Millisecond

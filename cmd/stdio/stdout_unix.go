@@ -14,12 +14,14 @@ import (
 
 // Open returns standard output, unless it was closed when the program was started:
 // the runtime has then opened the null device for reading and writing in its
-// place, and every result would be lost in silence.
+// place, and every result would be lost in silence. Whoever opens it so, and does not share
+// it, cannot be told from the runtime.
 func Open() io.Writer {
 	var st, null unix.Stat_t
 	mode, err := unix.FcntlInt(1, unix.F_GETFL, 0)
-	if err == nil && mode&unix.O_ACCMODE == unix.O_RDWR &&
-		unix.Fstat(1, &st) == nil && unix.Stat(os.DevNull, &null) == nil && st.Rdev == null.Rdev && st.Mode == null.Mode {
+	if err == nil && mode&(unix.O_ACCMODE|unix.O_APPEND|unix.O_NONBLOCK) == unix.O_RDWR &&
+		unix.Fstat(1, &st) == nil && unix.Stat(os.DevNull, &null) == nil && st.Dev == null.Dev && st.Ino == null.Ino &&
+		!shared(1, 0) && !shared(1, 2) {
 		return Closed{}
 	}
 	return os.Stdout
