@@ -102,6 +102,8 @@ func TestUsage(t *testing.T) {
 		{"nonsense", nil, exit.Usage, `unknown command "nonsense" (hint: xmppkit --help lists the commands)`},
 		{"sned", nil, exit.Usage, "did you mean send?"},
 		{"send", nil, exit.Usage, "missing argument: JID"},
+		{"__complete", nil, exit.Usage, "__complete: missing argument: the word to complete"},
+		{"__completeNoDesc", nil, exit.Usage, "__completeNoDesc: missing argument"},
 		{"ping a b", nil, exit.Usage, `unexpected argument "b"`},
 		{"ping --count 0", nil, exit.Usage, "--count"},
 		{"ping --timeout never", nil, exit.Usage, "want a duration"},

@@ -35,7 +35,10 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	env.flags.json = slices.Contains(args, "--json") || env.Getenv("XMPP_JSON") == "1"
 	help := &output.Writer{W: &helpWriter{env: env, ctx: ctx}}
 	root.SetOut(help)
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
+	if err != nil && ran.Name() == cobra.ShellCompRequestCmd { // its one error is cobra's
+		err = exit.Usagef("%s: missing argument: the word to complete", ran.CalledAs())
+	}
 	if help.Err != nil {
 		err = help.Err
 	}
