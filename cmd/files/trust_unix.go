@@ -35,12 +35,20 @@ func trustedInfo(name string, info os.FileInfo, readOnly func() bool) error {
 		}
 		return belongs(name, stat)
 	case writable && !readOnly():
-		return &Untrusted{name, "can be written by others", "chmod go-w " + ShellQuote(name)}
+		return &Untrusted{name, "can be written by others", asOwner(stat, "chmod go-w "+ShellQuote(name))}
 	}
 	return nil
 }
 
 func foreign(stat *syscall.Stat_t) bool { return stat.Uid != 0 && int(stat.Uid) != os.Geteuid() }
+
+// asOwner is a hint to change what a file is, which only its owner and root can.
+func asOwner(stat *syscall.Stat_t, hint string) string {
+	if int(stat.Uid) == os.Geteuid() || os.Geteuid() == 0 {
+		return hint
+	}
+	return "as root: " + hint
+}
 
 func belongs(name string, stat *syscall.Stat_t) error {
 	hint := fmt.Sprintf("use a copy of your own, or make it yours, as root: chown %d %s", os.Geteuid(), ShellQuote(name))
@@ -85,12 +93,17 @@ func Private(file string, f *os.File) error {
 	case foreign(stat):
 		return belongs(file, stat)
 	case perm&0o077 != 0 && !given:
-		return &Untrusted{file, fmt.Sprintf("is open to others (mode %04o)", perm), "chmod 600 " + ShellQuote(file)}
+		hint := "chmod 600 " + ShellQuote(file)
+		if stat.Uid == 0 && os.Geteuid() != 0 { // else who reads it now could not
+			hint = fmt.Sprintf("chown %d %s && %s", os.Geteuid(), ShellQuote(file), hint)
+		}
+		return &Untrusted{file, fmt.Sprintf("is open to others (mode %04o)", perm), asOwner(stat, hint)}
 	}
 	parent := filepath.Dir(file)
 	dir, err := os.Stat(parent)
 	if err == nil && dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0 && !readOnlyName(parent) {
-		return &Untrusted{file, "is in a directory that everybody can write into", "chmod o-w " + ShellQuote(parent)}
+		stat := dir.Sys().(*syscall.Stat_t)
+		return &Untrusted{file, "is in a directory that everybody can write into", asOwner(stat, "chmod o-w "+ShellQuote(parent))}
 	}
 	return err
 }
