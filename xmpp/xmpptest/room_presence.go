@@ -261,7 +261,7 @@ func (r *room) remove(c *conn, o *occupant, d departure) {
 			continue // each learns it for itself
 		}
 		for _, there := range viewer.sessions {
-			if ejabberd(c) && viewer == o {
+			if ejabberd(c) && viewer == o && d.destroy == nil {
 				r.deliver(c, there, xmpp.NewElement(xmpp.NSClient, "presence", "type", "unavailable", "from", r.jid.String()))
 			}
 			e := r.unavailable(o, viewer, d)

@@ -44,7 +44,8 @@ func shorten(e *xmpp.Element) string {
 			reason, _ := xmpp.Text(part, nsMUCUser, "reason")
 			parts = append(parts, "destroy="+xmpp.Attr(part, "jid"), reason)
 		default:
-			parts = append(parts, part.Tag+"="+xmpp.Attr(part, "from")+xmpp.TextOf(part))
+			reason, _ := xmpp.Text(part, nsMUCUser, "reason")
+			parts = append(parts, part.Tag+"="+xmpp.Attr(part, "from")+xmpp.TextOf(part)+reason)
 		}
 	}
 	if xmpp.Child(e, nsDelay, "delay") != nil {
@@ -79,6 +80,9 @@ func (c *client) room(t testing.TB, text string, want ...string) {
 		if err != nil {
 			t.Fatalf("want %s, got %v", want, err)
 		}
+		if strings.Contains(want, " *") {
+			e.CreateAttr("id", "*")
+		}
 		if got := shorten(e); got != want {
 			t.Fatalf("got  %s\nwant %s\n%s", got, want, text)
 		}
@@ -88,10 +92,6 @@ func (c *client) room(t testing.TB, text string, want ...string) {
 	if err != nil || xmpp.Attr(e, "id") != "end" {
 		t.Fatalf("too much: %s %v", shorten(e), err)
 	}
-}
-
-func field(name, value string) string {
-	return "<field var='muc#roomconfig_" + name + "'><value>" + value + "</value></field>"
 }
 
 // den is a server where juliet owns a room and is in it.
