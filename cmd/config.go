@@ -78,7 +78,7 @@ func (env *Env) traceForeign(ch config.Choice) {
 	if names == nil {
 		names = []string{"the environment"}
 	}
-	env.trace("not used for %s, as %s is %s: %s", ch.JID, ch.Foreign, env.Getenv(ch.Foreign), strings.Join(names, ", "))
+	env.trace("ignored for %s, because %s is %s: %s", ch.JID, ch.Foreign, env.Getenv(ch.Foreign), strings.Join(names, ", "))
 }
 
 // fill sets the flags that are not set yet. The account and its password are none of them.
@@ -154,7 +154,7 @@ func (env *Env) readConfig(ctx context.Context, stdin bool) (config.File, error)
 
 func (env *Env) readConfigFile(ctx context.Context, stdin bool, file string) (config.File, error) {
 	if files.IsStdin(file) && stdin {
-		return config.File{}, exit.Usagef("--config %s: standard input is the message here", file)
+		return config.File{}, exit.Usagef("--config %s: standard input is already the message", file)
 	}
 	c, err := waitFor(ctx, file, func() (config.File, error) { return env.loadConfig(file) })
 	if err == nil {

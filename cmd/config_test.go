@@ -111,20 +111,20 @@ func TestChoose(t *testing.T) {
 		code   int
 		text   string
 	}{
-		{"", nil, "-a r -j juliet@b.example", exit.Usage, "-a r is the account romeo@a.example, -j juliet@b.example is another"},
+		{"", nil, "-a r -j juliet@b.example", exit.Usage, "-a r is the account romeo@a.example, but -j is juliet@b.example"},
 		{"", nil, "-a x -j juliet@b.example", exit.Config, `no account "x"`},
 		{"", account("x"), "", exit.Config, `no account "x" in `},
 		{"", nil, "-a none", exit.Config, "no account configured"},
 		{"", nil, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
-		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_JID, juliet@b.example/env"},
-		{"", secret("j"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example: that of the environment is for XMPP_ACCOUNT, j"},
+		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: the one in the environment is for XMPP_JID, juliet@b.example/env"},
+		{"", secret("j"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example: the one in the environment is for XMPP_ACCOUNT, j"},
 		{"", map[string]string{"XMPP_JID": "@"}, "", exit.Usage, `XMPP_JID: malformed JID`},
 		{"[account.x]\npassword='px'", with("x"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"password='pt'", map[string]string{"XMPP_JID": "juliet@b.example"}, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"", juliet, "--jid=", exit.Config, "no account: --jid is empty"},
 		{"", juliet, "--account=", exit.Config, "no account: --account is empty"},
 		{"", nil, "-j @", exit.Usage, `--jid: malformed JID`},
-		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", nil, "-j x@y", exit.Usage, "has more than one account x@y: a, b (hint: choose one by -a NAME)"},
+		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", nil, "-j x@y", exit.Usage, "has more than one account x@y: a, b (hint: choose one with -a NAME)"},
 		{"[account.a]\njid='x@y'\n[account.b]\njid='x@y/z'", map[string]string{"XMPP_JID": "x@y"}, "", exit.Usage, "a, b"},
 	} {
 		if test.config == "" {
@@ -141,7 +141,7 @@ func TestChoose(t *testing.T) {
 		}
 	}
 	_, w := chosen(t, twoAccounts, "", juliet, "-v", "-a", "r")
-	if want := "xmppkit: * not used for romeo@a.example, as XMPP_JID is juliet@b.example/env: XMPP_PASSWORD, XMPP_SERVER, XMPP_ALLOW_PLAIN\n"; !strings.Contains(w.err, want) {
+	if want := "xmppkit: * ignored for romeo@a.example, because XMPP_JID is juliet@b.example/env: XMPP_PASSWORD, XMPP_SERVER, XMPP_ALLOW_PLAIN\n"; !strings.Contains(w.err, want) {
 		t.Errorf("%s", w.err)
 	}
 }

@@ -218,18 +218,18 @@ func (d *demo) tour(ctx context.Context, env *Env) error {
 	t := &tour{demo: d, ctx: ctx, env: env, leave: func() {}}
 	defer func() { t.leave() }()
 	t.say("An XMPP server for %s runs at %s, with TLS and the accounts romeo and juliet.", d.server.Domain, d.server.Addr())
-	t.say("What follows is really run, against that server.\n")
+	t.say("The commands below really run against that server.\n")
 
 	t.say("# Is the server there, and what can it do?")
 	t.run("romeo", "ping -c 2 -i 0.1")
 	t.run("romeo", "disco")
 
-	t.say("# Contacts, and who of them is online.")
+	t.say("# Contacts, and which of them are online.")
 	t.run("romeo", "roster")
 	t.run("romeo", "roster add --name Juliet --group Capulet juliet@example.org")
 	t.run("romeo", "presence juliet@example.org")
 
-	t.say("# Juliet is offline; the server keeps what is sent to her, and confirms that.")
+	t.say("# Juliet is offline. The server stores messages for her, and confirms them.")
 	t.run("romeo", "send -m 'But soft, what light?' juliet@example.org")
 	t.run("romeo", "send -v -m 'It is the east.' juliet@example.org")
 
@@ -238,7 +238,7 @@ func (d *demo) tour(ctx context.Context, env *Env) error {
 	t.run("romeo", "send --subject balcony -m 'See how she leans' juliet@example.org")
 	t.run("juliet", "listen --json --count 1 --for 5s")
 
-	t.say("# A program is run for each message, and what it prints is the answer.")
+	t.say("# Run a program for each message, and reply with its output.")
 	t.run("romeo", "send -m 'What do you run?' juliet@example.org")
 	t.run("juliet", "listen --count 1 --for 5s romeo@example.org --reply -- xmppkit version")
 	t.run("romeo", "listen --count 1 --for 5s")
@@ -248,12 +248,12 @@ func (d *demo) tour(ctx context.Context, env *Env) error {
 	t.run("romeo", "presence juliet@example.org")
 	t.run("romeo", "listen --count 1 --for 5s juliet@example.org")
 
-	t.say("# A contact is asked to show when it is online, and approves.")
+	t.say("# Ask a contact to show when it is online. It approves.")
 	t.run("romeo", "presence unsubscribe juliet@example.org")
 	t.run("romeo", "presence subscribe juliet@example.org")
 	t.run("juliet", "presence approve romeo@example.org")
 
-	t.say("# A message that bounces is a failure, and says so by its exit code.")
+	t.say("# A message that bounces is a failure. The exit code says so.")
 	t.run("romeo", "send -m hello nobody@example.org")
 	t.run("romeo", "send --json -m hello nobody@example.org")
 

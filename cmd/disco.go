@@ -214,7 +214,7 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 func (d *discoverer) check(cmd *cobra.Command) error {
 	switch {
 	case len(d.has) > 0 && (d.items || d.tree):
-		return exit.Usagef("--has excludes --items and --tree")
+		return exit.Usagef("--has cannot be combined with --items or --tree")
 	case cmd.Flags().Changed("depth") && !d.tree:
 		return exit.Usagef("--depth needs --tree")
 	case d.depth < 1 || d.depth > maxTreeDepth:

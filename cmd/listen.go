@@ -66,7 +66,7 @@ func newListenCmd(env *Env) *cobra.Command {
 	fs.Var(&l.clocks.idle, "idle", "stop after `DURATION` without a result")
 	fs.StringSliceVar(&l.want.only, "only", []string{"message"}, "print these `KINDS`: message, receipt, marker, error, presence, iq")
 	fs.StringVar(&l.want.match, "match", "", "print only messages whose body matches the regular expression `RE`")
-	fs.IntVar(&l.priority, "priority", 0, "be available with priority `N`, -128 to 127; below 0 the server delivers no messages to the bare JID here")
+	fs.IntVar(&l.priority, "priority", 0, "be available with priority `N`, -128 to 127; below 0 this session gets no messages to the bare JID")
 	fs.BoolVar(&l.noPresence, "no-presence", false, "do not become available")
 	fs.BoolVar(&l.carbons, "carbons", false, "also print what other sessions of the account send and receive")
 	fs.BoolVar(&l.receipts, "answer-receipts", false, "send a receipt for each printed message that asks for one (XEP-0184)")
@@ -129,7 +129,7 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 	case cmd.Flags().Changed("durable") && !durableName(l.durable):
 		return exit.Usagef("--durable: want at most 64 letters, digits, or any of . _ -")
 	case l.durable != "" && l.env.flags.noCache:
-		return exit.Usagef("--durable and --no-cache exclude each other")
+		return exit.Usagef("--durable and --no-cache cannot be combined")
 	case time.Duration(l.keepAlive) < time.Second:
 		return exit.Usagef("--keepalive: want at least 1s")
 	}

@@ -59,10 +59,10 @@ type handler struct {
 func (h *handler) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.BoolVar(&h.reply, "reply", false, "send the output of CMD back to the sender")
-	fs.Var(&h.timeout, "exec-timeout", "end each run of CMD after `DURATION`, as failed")
-	fs.IntVar(&h.retry, "exec-retry", 0, "if CMD fails, run it up to `N` times more for the same message")
+	fs.Var(&h.timeout, "exec-timeout", "end CMD after `DURATION`, and count it as failed")
+	fs.IntVar(&h.retry, "exec-retry", 0, "if CMD fails, run it up to `N` more times for the same message")
 	h.failure = "stop"
-	fs.Var(flags.OneOf{Value: &h.failure, Of: []cobra.Completion{"stop\tend with exit code 1", "skip\tgo on with the next message"}}, "on-failure", "`ACTION` after the last failed try of CMD: stop, or skip the message")
+	fs.Var(flags.OneOf{Value: &h.failure, Of: []cobra.Completion{"stop\tend with exit code 1", "skip\tcontinue with the next message"}}, "on-failure", "`ACTION` after the last failed try of CMD: stop, or skip the message")
 	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for messages from anyone")
 }
 
@@ -74,12 +74,12 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	}
 	for _, arg := range jids {
 		if strings.HasPrefix(arg, "-") {
-			return nil, exit.Usagef("listen: %q is no JID: flags begin with -, and the arguments of CMD go after --", arg)
+			return nil, exit.Usagef("listen: %q is not a JID: flags go before --, and the arguments of CMD after it", arg)
 		}
 	}
 	switch {
 	case there && len(h.args) == 0:
-		return nil, exit.Usagef("listen: there is no CMD after --")
+		return nil, exit.Usagef("listen: no CMD after --")
 	case !there && (h.reply || h.anyone || changed("exec-timeout") || changed("exec-retry") || changed("on-failure")):
 		return nil, exit.Usagef("--reply, --exec-timeout, --exec-retry, --on-failure and --anyone need a CMD after --")
 	case changed("exec-timeout") && h.timeout == 0:
@@ -87,10 +87,10 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	case h.retry < 0:
 		return nil, exit.Usagef("--exec-retry: want at least 0")
 	case h.anyone && len(jids) > 0:
-		return nil, exit.Usagef("--anyone and JIDs exclude each other")
+		return nil, exit.Usagef("--anyone and JIDs cannot be combined")
 	case there && !h.anyone && len(jids) == 0:
 		err := exit.Usagef("listen: CMD needs senders")
-		err.Hint = "name their JIDs before --, or give --anyone"
+		err.Hint = "name their JIDs before --, or pass --anyone"
 		return nil, err
 	case !there:
 		return jids, nil

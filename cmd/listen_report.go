@@ -32,7 +32,7 @@ func (l *listener) tell(e receive.Event) {
 	case receive.Back:
 		l.env.warn("%s: reconnected", e.Account)
 	case receive.Missed:
-		l.env.warn("%s: reconnected, and there is no archive: messages that arrived meanwhile and were not stored are lost", e.Account)
+		l.env.warn("%s: reconnected, but the server has no archive: messages that it did not store in the meantime are lost", e.Account)
 	case receive.Forgotten:
 		l.env.warn("%s: the archive no longer has message %s: unread messages from before %s are lost", e.Account, quote(e.ID), e.Before.Format(time.RFC3339))
 	case receive.Unreadable:
@@ -88,7 +88,7 @@ func receiveError(err error) error {
 	if e, ok := errors.AsType[*xmpp.StanzaError](archive); ok && e.Condition == xmpp.ItemNotFound {
 		return &exit.Error{
 			Code: exit.Unavailable, Class: "stanza", Err: err,
-			Hint: "the server announces an archive and cannot find it: ask its administrator",
+			Hint: "the server announces an archive but cannot find it: ask its administrator",
 		}
 	}
 	return err

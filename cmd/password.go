@@ -50,7 +50,7 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice
 	case err == nil && value == "":
 		err = exit.Configf(config.PasswordWays, "the password of %s is empty", account)
 	case err == nil && strings.ContainsAny(value, "\r\n"):
-		err = exit.Configf("a password is one line, without its end", "%s has a line break", way.what())
+		err = exit.Configf("a password is a single line", "%s has a line break", way.what())
 	}
 	return xmpp.Secret(value), way.key == "", err
 }
@@ -123,7 +123,7 @@ func (env *Env) passwordFile(ctx context.Context, file string, stdin bool) (stri
 	}
 	if file == "-" || files.IsStdin(file) {
 		if stdin {
-			return "", exit.Usagef("--password-file %s: standard input is the message here", file)
+			return "", exit.Usagef("--password-file %s: standard input is already the message", file)
 		}
 		return waitFor(ctx, "the password", func() (string, error) { return firstLine(env.In) })
 	}
@@ -202,9 +202,9 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 		return "", exit.Inputf("read the password: %w", err)
 	case env.Getenv("XMPP_TRY") != "": // of a handler
 		return "", exit.Configf("set password_file or password_command in "+env.configName(),
-			"no password for %s: listen passes none on to its CMD; a configuration file works there", account)
+			"no password for %s: listen passes none to its CMD; use a configuration file there", account)
 	case ch.Foreign != "":
-		return "", exit.Configf(config.PasswordWays, "no password for %s: that of the environment is for %s, %s", account, ch.Foreign, env.Getenv(ch.Foreign))
+		return "", exit.Configf(config.PasswordWays, "no password for %s: the one in the environment is for %s, %s", account, ch.Foreign, env.Getenv(ch.Foreign))
 	}
 	return "", exit.Configf(config.PasswordWays, "no password for %s", account)
 }

@@ -106,7 +106,7 @@ func (p *people) getRoster(ctx context.Context, known *xmpp.Roster, more []*xmpp
 		p.listed[jid.Prepared()] = jid
 	}
 	if roster.Unnamed > 0 {
-		p.env.warn("%s: left out %d contacts that have no valid address", p.s.JID().Bare(), roster.Unnamed)
+		p.env.warn("%s: skipped %d contacts without a valid address", p.s.JID().Bare(), roster.Unnamed)
 	}
 	for _, e := range p.early {
 		p.push(e)
@@ -187,7 +187,7 @@ func (p *people) takeAll(ctx context.Context, taken func(news bool)) error {
 		}
 		taken(p.take(e, err))
 		if p.changes > rosterRoom {
-			return &xmpp.LimitError{Reason: fmt.Sprintf("too many changes of the roster (more than %d MiB)", rosterRoom>>20)}
+			return &xmpp.LimitError{Reason: fmt.Sprintf("too many roster changes (more than %d MiB)", rosterRoom>>20)}
 		}
 	}
 	return nil
@@ -271,7 +271,7 @@ func (p *people) keep(from xmpp.JID, r *presenceRecord) {
 	bare := from.Bare().Prepared()
 	p.remove(from)
 	if !p.fits(bare, r.cost()) {
-		p.warn(bare, fmt.Sprintf("left out parts of the presences of %s: too many, or too large", quote(from.Bare().String())))
+		p.warn(bare, fmt.Sprintf("dropped parts of the presences of %s: too many, or too large", quote(from.Bare().String())))
 		r.Status, r.ID = "", ""
 	}
 	if !p.fits(bare, r.cost()) {
@@ -457,7 +457,7 @@ func (env *Env) contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
 	case t.jid.Resource != "":
 		return t.jid, exit.Usagef("%q has a resource, and contacts have none: use %s", arg, t.jid.Bare())
 	case t.jid == account.Bare():
-		return t.jid, exit.Usagef("%q is your own account", arg)
+		return t.jid, exit.Usagef("%q is the account in use, not a contact", arg)
 	}
 	return t.jid, nil
 }

@@ -25,7 +25,7 @@ func TestPresenceFlood(t *testing.T) {
 	huge := "<presence from='eve@evil.example/x'><show>away</show><status>" + strings.Repeat("x", 3<<20) + "</status></presence>"
 	refused := "<presence type='error' from='eve@evil.example'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>" +
 		"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>" + strings.Repeat("x", 3<<20) + "</text></error></presence>"
-	const leftOut = "xmppkit: left out parts of the presences of eve@evil.example: too many, or too large\n"
+	const leftOut = "xmppkit: dropped parts of the presences of eve@evil.example: too many, or too large\n"
 	eve := []string{"presence", "eve@evil.example"}
 	for name, test := range map[string]struct {
 		flood   string
@@ -55,7 +55,7 @@ func TestPresenceFlood(t *testing.T) {
 func TestRosterFlood(t *testing.T) {
 	push := "<iq type='set' id='p'><query xmlns='jabber:iq:roster'><item jid='a@b' name='" + strings.Repeat("x", 1<<20) + "'/></query></iq>"
 	w := runFlooded(t, "inject@confirm="+strings.Repeat(push, 66), "roster")
-	if w.code != exit.Protocol || w.out != "" || w.err != "xmppkit: romeo@localhost: get the roster: too many changes of the roster (more than 64 MiB)\n" {
+	if w.code != exit.Protocol || w.out != "" || w.err != "xmppkit: romeo@localhost: get the roster: too many roster changes (more than 64 MiB)\n" {
 		t.Errorf("exit code %d, %.200q, %q", w.code, w.out, w.err)
 	}
 }

@@ -204,9 +204,9 @@ func whoAnswered(to xmpp.JID, e *xmpp.StanzaError) string {
 		case to.Resource != "":
 			return "it is offline, or it does not answer pings"
 		case to.Local != "":
-			return "the server is there; the account does not exist, or does not answer pings"
+			return "the server answers; the account does not exist, or does not answer pings"
 		}
-		return "it is there, but does not answer pings"
+		return "it exists, but does not answer pings"
 	}
 	return ""
 }

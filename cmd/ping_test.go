@@ -60,9 +60,9 @@ func TestWhoAnswered(t *testing.T) {
 		condition xmpp.Condition
 		want      string
 	}{
-		{xmpp.JID{Domain: "h"}, xmpp.ServiceUnavailable, "it is there, but does not answer pings"},
-		{xmpp.JID{Domain: "h"}, xmpp.FeatureNotImplemented, "it is there, but does not answer pings"},
-		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.ServiceUnavailable, "the server is there; the account does not exist, or does not answer pings"},
+		{xmpp.JID{Domain: "h"}, xmpp.ServiceUnavailable, "it exists, but does not answer pings"},
+		{xmpp.JID{Domain: "h"}, xmpp.FeatureNotImplemented, "it exists, but does not answer pings"},
+		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.ServiceUnavailable, "the server answers; the account does not exist, or does not answer pings"},
 		{xmpp.JID{Local: "a", Domain: "h", Resource: "r"}, xmpp.ServiceUnavailable, "it is offline, or it does not answer pings"},
 		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.RemoteServerNotFound, "your server cannot reach h"},
 		{xmpp.JID{Local: "a", Domain: "h"}, xmpp.RemoteServerTimeout, "your server cannot reach h"},

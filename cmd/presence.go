@@ -117,7 +117,7 @@ func (p *people) absent(jid xmpp.JID) *presenceRecord {
 	}
 	own := p.s.JID().Bare()
 	if c := p.contact(jid.Bare()); !c.To() && c.JID != own {
-		r.Error = &stanzaError{Condition: "subscription-required", Type: "auth", Text: "its presence is not shown to this account", By: own.String()}
+		r.Error = &stanzaError{Condition: "subscription-required", Type: "auth", Text: "this account does not see its presence", By: own.String()}
 	}
 	return r
 }
@@ -136,9 +136,9 @@ func sayings() []saying {
 		{"approve", "subscribed",
 			func(c xmpp.Contact) bool { return c.From() || c.Approved }, "it has not asked, and the server cannot pre-approve it"},
 		{"deny", "unsubscribed",
-			func(c xmpp.Contact) bool { return !c.From() && !c.Approved }, "the server has kept the approval"},
+			func(c xmpp.Contact) bool { return !c.From() && !c.Approved }, "the server kept the approval"},
 		{"unsubscribe", "unsubscribe",
-			func(c xmpp.Contact) bool { return !asked(c) }, "the server has not ended the subscription"},
+			func(c xmpp.Contact) bool { return !asked(c) }, "the server did not end the subscription"},
 	}
 }
 

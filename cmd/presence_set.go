@@ -31,7 +31,7 @@ func newPresenceSetCmd(env *Env) *cobra.Command {
 		Args: flags.Args(0, 0, ""),
 		RunE: p.run,
 	}
-	cmd.Flags().Var(flags.OneOf{Value: &p.show, Of: []cobra.Completion{"chat\tlikes to talk", "away\taway for a moment", "xa\taway for long", "dnd\tdo not disturb"}}, "show", "the `STATE` to show: chat, away, xa (away for long) or dnd (do not disturb)")
+	cmd.Flags().Var(flags.OneOf{Value: &p.show, Of: []cobra.Completion{"chat\tfree to chat", "away\taway for a moment", "xa\taway for a long time", "dnd\tdo not disturb"}}, "show", "the `STATE` to show: chat, away, xa (away for a long time) or dnd (do not disturb)")
 	cmd.Flags().StringVar(&p.status, "status", "", "the status `TEXT` to show")
 	cmd.Flags().IntVar(&p.priority, "priority", onlooker, "the priority `N`, -128 to 127; at 0 or more the server delivers messages to this session")
 	cmd.Flags().StringVar(&p.to, "to", "", "show it only to `JID`")

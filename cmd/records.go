@@ -379,7 +379,7 @@ func (r *subscriptionRecord) WriteText(t *output.Text) {
 		t.Printf(", asked")
 	}
 	if r.Approved {
-		t.Printf(", approved in advance")
+		t.Printf(", pre-approved")
 	}
 	t.Printf("\n")
 }

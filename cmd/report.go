@@ -166,11 +166,11 @@ func classify(ctx context.Context, err error) *exit.Error {
 	case errors.As(err, &limit):
 		return is(exit.Protocol, "stanza", "")
 	case errors.Is(err, xmpp.ErrTooLarge):
-		return is(exit.Data, "data", "send less at a time")
+		return is(exit.Data, "data", "send smaller messages")
 	case errors.Is(err, xmpp.ErrLost):
 		return is(exit.Temporary, "connect", "try again")
 	}
-	return is(exit.Bug, "bug", "this is a mistake in xmppkit; please report it")
+	return is(exit.Bug, "bug", "this is a bug in xmppkit; please report it")
 }
 
 // signalCode is 128 and the number of the signal that ended ctx.
@@ -207,16 +207,16 @@ func classifyDial(err error, d *xmpp.DialError) *exit.Error {
 		e.Code, e.Hint = exit.NoHost, "check the domain of the JID, or name the server with --server"
 	case d.Op == "tls" && d.Pin != "":
 		e.Code = exit.Protocol
-		e.Hint = "if you know by another way that this is the right server: --tls-pin " + d.Pin
+		e.Hint = "if you have verified in another way that this is the right server: --tls-pin " + d.Pin
 		if errors.As(err, &unknown) {
-			e.Hint = "name the authority with --ca-file; or, " + e.Hint
+			e.Hint = "pass the CA certificate with --ca-file; or, " + e.Hint
 		}
 	case d.Op == "tls":
-		e.Code, e.Hint = exit.Protocol, "there is no way around TLS: check --tls and the port"
+		e.Code, e.Hint = exit.Protocol, "xmppkit requires TLS: check --tls and the port"
 	case d.Op == "dns":
 		e.Hint = "try again, or name the server with --server"
 	case d.Op == "connect":
-		e.Hint = "is the server up? --server names another"
+		e.Hint = "is the server up? --server sets another one"
 	}
 	return e
 }
@@ -228,12 +228,12 @@ func classifyAuth(err error, a *xmpp.AuthError) *exit.Error {
 	case errors.As(err, &offer):
 		e.Hint = offer.Hint
 		if offer.PlainOnly {
-			e.Hint = "--allow-plain hands the server the password itself, inside TLS"
+			e.Hint = "--allow-plain sends the password itself to the server, inside TLS"
 		}
 	case errors.Is(err, sasl.ErrPassword):
 		e.Code, e.Class = exit.Config, "config"
 	case errors.Is(err, sasl.ErrServer):
-		e.Code, e.Hint = exit.Protocol, "do not log in here until you know why: someone may be in between"
+		e.Code, e.Hint = exit.Protocol, "do not log in until you know why: someone may be intercepting the connection"
 	case a.Condition == xmpp.TemporaryAuthFailure:
 		e.Code, e.Hint = exit.Temporary, "try again"
 	case a.Condition == xmpp.NotAuthorized:
@@ -270,7 +270,7 @@ func crowded(o xmpp.Options, condition xmpp.Condition, class string, err error) 
 			Hint: fmt.Sprintf("another session took the resource %q: use another one", o.JID.Resource)}
 	}
 	return &exit.Error{Code: exit.Temporary, Class: class, Err: err,
-		Hint: "there are too many sessions of this account: end one of them, or try again later"}
+		Hint: "this account has too many sessions: end one of them, or try again later"}
 }
 
 // stanzaCode follows RFC 6120, section 8.3.
@@ -310,7 +310,7 @@ func (env *Env) wholeLines() {
 // It says nothing of other answers.
 func failedAnswer(err error) (*xmpp.StanzaError, bool) {
 	if over, ok := errors.AsType[*xmpp.LimitError](err); ok {
-		return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: "the answer is over a limit: " + over.Reason}, true
+		return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: "the answer exceeds a limit: " + over.Reason}, true
 	}
 	return errors.AsType[*xmpp.StanzaError](err)
 }

@@ -26,7 +26,7 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
 			code = env.report(ctx, &exit.Error{Code: exit.Bug, Class: "bug", Err: fmt.Errorf("panic: %v", r),
-				Hint: "this is a mistake in xmppkit; please report it"})
+				Hint: "this is a bug in xmppkit; please report it"})
 		}
 	}()
 	root := newRootCmd(env)

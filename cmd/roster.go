@@ -29,7 +29,7 @@ func newRosterCmd(env *Env) *cobra.Command {
 	for _, c := range []*cobra.Command{cmd, list} {
 		c.Flags().StringVar(&l.group, "group", "", "list only the contacts in `GROUP`")
 		c.Flags().StringVar(&l.subscription, "subscription", "", "list only the contacts with the subscription `STATE`: none, to, from or both")
-		c.Flags().BoolVar(&l.presence, "presence", false, "also show where they are online; meanwhile they see this session, which gets no messages")
+		c.Flags().BoolVar(&l.presence, "presence", false, "also show where they are online; meanwhile contacts see this session, which gets no messages")
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(list, newRosterAddCmd(env), newRosterRemoveCmd(env))
@@ -123,7 +123,7 @@ func newRosterAddCmd(env *Env) *cobra.Command {
 	cmd.Flags().StringVar(&a.name, "name", "", "the `NAME` to show for the contact")
 	cmd.Flags().StringArrayVar(&a.in, "group", nil, "add the contact to `GROUP`; repeatable")
 	cmd.Flags().StringArrayVar(&a.out, "ungroup", nil, "remove the contact from `GROUP`; repeatable")
-	cmd.Flags().StringArrayVar(&a.all, "set-group", nil, "replace all groups of the contact by `GROUP`; repeatable, '' for none")
+	cmd.Flags().StringArrayVar(&a.all, "set-group", nil, "replace all groups of the contact with `GROUP`; repeatable, '' for none")
 	cmd.Flags().BoolVar(&a.subscribe, "subscribe", false, "also ask to see the contact's presence")
 	a.flags = cmd.Flags()
 	return cmd
@@ -153,15 +153,15 @@ func (a *adder) check() error {
 	}
 	for _, g := range a.in {
 		if slices.Contains(a.out, g) {
-			return exit.Usagef("--group and --ungroup of %q exclude each other", g)
+			return exit.Usagef("--group and --ungroup of %q cannot be combined", g)
 		}
 	}
 	switch {
 	case a.flags.Changed("set-group") && (a.flags.Changed("group") || a.flags.Changed("ungroup")):
-		return exit.Usagef("--set-group excludes --group and --ungroup")
+		return exit.Usagef("--set-group cannot be combined with --group or --ungroup")
 	case slices.Contains(a.in, ""), slices.Contains(a.out, ""):
 		err := exit.Usagef("--group, --ungroup: want the name of a group")
-		err.Hint = "--set-group '' takes the contact out of all groups"
+		err.Hint = "--set-group '' removes the contact from all groups"
 		return err
 	}
 	return nil

@@ -91,8 +91,8 @@ func newSendCmd(env *Env) *cobra.Command {
 	fs.Var(&f.batch, "batch", "with --lines: join all lines within `DURATION` of the first into one message")
 	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is a message as a JSON object, sent as it is read")
 	f.badLines = badSkip
-	fs.Var(flags.OneOf{Value: &f.badLines, Of: []cobra.Completion{badStop + "\tat the first", badSkip + "\tand go on", badReplace + "\twhat XML cannot carry by U+FFFD"}},
-		"bad-lines", "`ACTION` for a line that cannot be sent: stop, skip, or replace characters that XML cannot carry by U+FFFD")
+	fs.Var(flags.OneOf{Value: &f.badLines, Of: []cobra.Completion{badStop + "\tat the first", badSkip + "\tand go on", badReplace + "\twhat XML cannot carry with U+FFFD"}},
+		"bad-lines", "`ACTION` for a line that cannot be sent: stop, skip, or replace characters that XML cannot carry with U+FFFD")
 	fs.BoolVar(&f.receipt, "receipt", false, "wait for a receipt from each recipient (XEP-0184)")
 	fs.IntVar(&f.retry, "retry", 0, "after a temporary failure, try again up to `N` times in a row")
 	fs.Var(&f.grace, "grace", "wait `DURATION` for bounces after the confirmation (default 500ms if a recipient is at another server)")
@@ -291,13 +291,13 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	case cmd.Flags().Changed("to-file") && f.toFile == "":
 		return exit.Usagef("--to-file: empty")
 	case f.toFile == "-" && f.readsInput(cmd):
-		err := exit.Usagef("--to-file -: standard input is the message here")
+		err := exit.Usagef("--to-file -: standard input is already the message")
 		err.Hint = "give the text with --message or --file"
 		return err
 	case cmd.Flags().Changed("batch") && !f.lines:
-		return exit.Usagef("--batch is for --lines")
+		return exit.Usagef("--batch needs --lines")
 	case cmd.Flags().Changed("bad-lines") && !f.lines && !f.inputJSON:
-		return exit.Usagef("--bad-lines is for --lines and --input-json")
+		return exit.Usagef("--bad-lines needs --lines or --input-json")
 	case cmd.Flags().Changed("batch") && f.batch == 0:
 		return exit.Usagef("--batch: want a duration above 0")
 	case f.retry < 0:

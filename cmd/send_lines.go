@@ -391,7 +391,7 @@ func jsonText(raw json.RawMessage, badLines string) (string, error) {
 	// Half a surrogate pair is decoded as U+FFFD, and would be sent as that.
 	const bad = "\uFFFD"
 	if n := strings.Count(s, bad); n > 0 && n > bytes.Count(raw, []byte(bad))+bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`)) {
-		return "", errors.New("it has half of a surrogate pair")
+		return "", errors.New("it contains half of a surrogate pair")
 	}
 	return s, xmpp.CheckText(s)
 }

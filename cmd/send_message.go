@@ -33,7 +33,7 @@ type content struct {
 }
 
 // messageTypes are those that can be sent to a person.
-var messageTypes = [...]cobra.Completion{"chat\tpart of a conversation", "normal\tto be answered or not", "headline\tnot to be stored"}
+var messageTypes = [...]cobra.Completion{"chat\tpart of a conversation", "normal\ta single message", "headline\tan alert, not stored"}
 
 // checkType refuses a type that is none of them, unless it is empty.
 func checkType(typ string) error {
@@ -197,7 +197,7 @@ func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, erro
 		return nil, badLinesError(bad)
 	}
 	if len(targets) == 0 && !f.inputJSON {
-		return nil, exit.Dataf("--to-file: %s: there is no JID in it", name)
+		return nil, exit.Dataf("--to-file: %s: it contains no JID", name)
 	}
 	return targets, nil
 }

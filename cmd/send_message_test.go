@@ -26,8 +26,8 @@ func TestToFile(t *testing.T) {
 		{"a@b.example c@d.example\n", "", exit.Data, "line 1: "},
 		{"ok@b.example\n@\n\nxmpp:a@b?join\nxmpp:a@b.example?message;type=error\n\xff@b", "", exit.Data, "line 2: |line 4: |line 5: |line 6: "},
 		{many, "", exit.Data, "line 1: |line 20: |80 lines more"},
-		{"", "", exit.Data, "there is no JID in it"},
-		{"# nobody\n", "", exit.Data, "there is no JID in it"},
+		{"", "", exit.Data, "it contains no JID"},
+		{"# nobody\n", "", exit.Data, "it contains no JID"},
 		{"# nobody\n", "a@b.example", 0, "a@b.example"},
 		{"a@b.example\nc@d.example", "--id x", exit.Usage, "2 recipients cannot share one id"},
 	} {

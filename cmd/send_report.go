@@ -34,7 +34,7 @@ var verdicts = map[deliver.Fate]verdict{
 	deliver.Received: {ok: true, ack: "receipt"},
 	deliver.Bounced:  {ack: "none"},
 	deliver.Returned: {ack: "server"},
-	deliver.Overdue:  {ack: "server", text: "accepted by SERVER, but no receipt has come", condition: xmpp.UndefinedCondition},
+	deliver.Overdue:  {ack: "server", text: "accepted by SERVER, but no receipt came", condition: xmpp.UndefinedCondition},
 
 	deliver.Unconfirmed: {ack: "none", text: "not confirmed", condition: xmpp.UndefinedCondition,
 		left: "not confirmed", sum: "not confirmed, may or may not have been sent: N"},
@@ -44,7 +44,7 @@ var verdicts = map[deliver.Fate]verdict{
 		left: "not sent", sum: "not sent: N"},
 	deliver.MayBounce: {ack: "server", text: "accepted by SERVER, but it may still bounce", condition: xmpp.UndefinedCondition,
 		left: "accepted and may still bounce", sum: "accepted by SERVER, but may still bounce: N"},
-	deliver.Unreceived: {ack: "server", text: "accepted by SERVER, but no receipt has come", condition: xmpp.UndefinedCondition,
+	deliver.Unreceived: {ack: "server", text: "accepted by SERVER, but no receipt came", condition: xmpp.UndefinedCondition,
 		left: "without a receipt", sum: "accepted by SERVER, but without a receipt: N"},
 }
 

@@ -175,7 +175,7 @@ func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, exit.Configf("", "%s: %s holds no PEM certificate", env.sourceOf("ca-file"), file)
+		return nil, exit.Configf("", "%s: %s contains no PEM certificate", env.sourceOf("ca-file"), file)
 	}
 	return roots, nil
 }

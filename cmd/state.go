@@ -52,7 +52,7 @@ func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory, err error) {
 	before, err = readMemory(file)
 	*o.Memory = before
 	if err != nil {
-		env.trace("what is known of earlier logins cannot be used: %v", err)
+		env.trace("cannot use the record of earlier logins: %v", err)
 		o.Memory.NoPlain = true
 	}
 	return before, err
@@ -81,7 +81,7 @@ func parseMemory(b []byte) (xmpp.Memory, error) {
 		return xmpp.Memory{}, err
 	}
 	if all.NoPlain == nil || all.TLSUnique == nil {
-		return xmpp.Memory{}, errors.New("it is not whole")
+		return xmpp.Memory{}, errors.New("it is incomplete")
 	}
 	return xmpp.Memory{NoPlain: *all.NoPlain, TLSUnique: *all.TLSUnique}, nil
 }
@@ -89,12 +89,12 @@ func parseMemory(b []byte) (xmpp.Memory, error) {
 // plainUnknown is the error of a login for which only PLAIN was left, where it is not known
 // whether the account has done better before.
 func plainUnknown(file string, memory error) error {
-	hint := cmp.Or(files.Hint(memory), "if this server never had anything better than PLAIN: rm "+files.ShellQuote(file))
+	hint := cmp.Or(files.Hint(memory), "if this server never offered anything better than PLAIN: rm "+files.ShellQuote(file))
 	if errors.Is(memory, fs.ErrPermission) {
 		hint = "name a directory of your own with --state-dir"
 	}
 	return &exit.Error{Code: exit.NotAllowed, Class: "auth", Hint: hint,
-		Err: fmt.Errorf("login: the server offers nothing better than PLAIN, and it is not known whether it did before: %w", memory)}
+		Err: fmt.Errorf("login: the server offers nothing better than PLAIN, and whether it did before is unknown: %w", memory)}
 }
 
 // store keeps what the login taught. Without it the next one works as well, so a
@@ -154,17 +154,17 @@ func parseRoster(b []byte, account xmpp.JID) (*xmpp.Roster, error) {
 		return nil, err
 	}
 	if f.Format != rosterFormat || f.Account != account || f.Version == "" {
-		return nil, errors.New("it is not of this program, or not of this account")
+		return nil, errors.New("it belongs to another program or another account")
 	}
 	r := &xmpp.Roster{Account: account, Version: f.Version, Contacts: make(map[xmpp.JID]xmpp.Contact, len(f.Contacts))}
 	for _, c := range f.Contacts {
 		switch c.Subscription {
 		case "none", "to", "from", "both":
 		default:
-			return nil, fmt.Errorf("%q is no subscription", c.Subscription)
+			return nil, fmt.Errorf("%q is not a subscription", c.Subscription)
 		}
 		if _, twice := r.Contacts[c.JID]; twice || c.JID.IsZero() {
-			return nil, fmt.Errorf("the contact %q is there twice, or is none", c.JID)
+			return nil, fmt.Errorf("the contact %q is listed twice, or is malformed", c.JID)
 		}
 		r.Contacts[c.JID] = c
 	}

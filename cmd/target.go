@@ -48,7 +48,7 @@ func (env *Env) target(s string) (target, error) {
 
 func (env *Env) noteProfile(jid xmpp.JID) {
 	if err := jid.Profile(); err != nil {
-		env.trace("%s is outside of the profile of RFC 7622, and used as it is: %v", jid, err)
+		env.trace("%s does not conform to RFC 7622, and is used unchanged: %v", jid, err)
 	}
 }
 

@@ -161,7 +161,7 @@ func reach(ctx context.Context, o Options, t talk) error {
 		if !ok || redirect.Host == "" {
 			break
 		}
-		o.trace("%v: following it", err)
+		o.trace("%v: following the redirect", err)
 		o.Server = redirect.Host
 		err = reachServer(ctx, o, t)
 	}
@@ -180,7 +180,7 @@ func reachServer(ctx context.Context, o Options, t talk) error {
 		err = connect(ctx, o, targets, failed, t)
 	}
 	if a, ok := errors.AsType[*AuthError](err); ok && a.guessed {
-		o.trace("the server refused channel binding by tls-exporter; once more on TLS 1.2 with tls-unique")
+		o.trace("the server refused channel binding by tls-exporter; retrying on TLS 1.2 with tls-unique")
 		o.Memory.TLSUnique = true
 		err = connect(ctx, o, targets, failed, t)
 		o.Memory.TLSUnique = o.Memory.TLSUnique && err == nil

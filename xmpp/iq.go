@@ -190,7 +190,7 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 		return nil, r.at, ErrorOf(r.iq)
 	}
 	if r.over != nil {
-		return nil, r.at, fmt.Errorf("the answer of %s is over a limit: %w", Clip(s.asked(c).String(), shown), r.over)
+		return nil, r.at, fmt.Errorf("the answer of %s exceeds a limit: %w", Clip(s.asked(c).String(), shown), r.over)
 	}
 	return r.iq, r.at, nil
 }

@@ -32,7 +32,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 		case 3:
 			select {
 			case pinging <- struct{}{}:
-				s.o.trace("nothing came for a while: ping")
+				s.o.trace("nothing received for a while: sending a ping")
 				go func() {
 					<-s.Ask(s.ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping"))) // any sign of life is an answer
 					<-pinging
@@ -40,7 +40,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 			default: // one of a server that answers none is enough
 			}
 		case 7:
-			s.abort(fmt.Errorf("nothing came for %s", bound))
+			s.abort(fmt.Errorf("nothing received for %s", bound))
 			return
 		}
 		s.keepOpen()

@@ -31,7 +31,7 @@ func TestKeepAlive(t *testing.T) {
 			t.Errorf("%s after %s", text(e), since())
 		}
 		_, err := collectAll(s)
-		if !errors.Is(err, xmpp.ErrLost) || !strings.Contains(err.Error(), "nothing came for 1m0s") || since() < 50*time.Second || since() > 60*time.Second {
+		if !errors.Is(err, xmpp.ErrLost) || !strings.Contains(err.Error(), "nothing received for 1m0s") || since() < 50*time.Second || since() > 60*time.Second {
 			t.Errorf("%v after %s", err, since())
 		}
 	})

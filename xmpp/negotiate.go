@@ -167,7 +167,7 @@ func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element,
 	case !Is(header, NSStream, "stream"):
 		return nil, n.stranger(fmt.Sprintf("it sent <%s/>", header.FullTag()), &StreamError{Condition: InvalidNamespace, Sent: true})
 	case ns != NSClient:
-		return nil, n.stranger(fmt.Sprintf("its stream is of %q, not of %q", ns, NSClient), &StreamError{Condition: InvalidNamespace, Sent: true})
+		return nil, n.stranger(fmt.Sprintf("its stream is in the namespace %q, not %q", ns, NSClient), &StreamError{Condition: InvalidNamespace, Sent: true})
 	case !strings.HasPrefix(v, "1."):
 		return nil, n.violation(&StreamError{Condition: UnsupportedVersion, Text: fmt.Sprintf("stream version %q", v), Sent: true})
 	}

@@ -251,7 +251,7 @@ func TestStrangers(t *testing.T) {
 		"HTML":                {"5222", says("<html><body>"), starttls + "it does not speak XMPP with clients: it sent <html/>", xmpp.ErrNotXMPP},
 		"SMTP":                {"5222", says("220 mail ESMTP\r\n"), starttls + `it does not speak XMPP with clients: it sent "220 mail ESMTP"`, xmpp.ErrNotXMPP},
 		"SSH":                 {"5222", says("SSH-2.0-x\r\n"), starttls + `it does not speak XMPP with clients: it sent "SSH-2.0-x"`, xmpp.ErrNotXMPP},
-		"a stream of servers": {"5222", says(strings.Replace(streamTag, "jabber:client", "jabber:server", 1)), starttls + `it does not speak XMPP with clients: its stream is of "jabber:server", not of "jabber:client"`, xmpp.ErrNotXMPP},
+		"a stream of servers": {"5222", says(strings.Replace(streamTag, "jabber:client", "jabber:server", 1)), starttls + `it does not speak XMPP with clients: its stream is in the namespace "jabber:server", not "jabber:client"`, xmpp.ErrNotXMPP},
 		"HTTPS":               {"5223", inside("HTTP/1.1 400 Bad Request\r\n\r\n"), direct + `it does not speak XMPP with clients: it sent "HTTP/1.1 400 Bad Request"`, xmpp.ErrNotXMPP},
 		"a long line":         {"5222", says(strings.Repeat("x", 10_000)), starttls + `it does not speak XMPP with clients: it sent "` + strings.Repeat("x", 80) + `"`, xmpp.ErrNotXMPP},
 

@@ -142,7 +142,7 @@ func (s *Session) admit(cost int64) bool {
 	return !full() && !s.overflowed
 }
 
-var errTooMuch = fmt.Errorf("more arrives than is read: over %d MiB of stanzas wait", queueBudget>>20)
+var errTooMuch = fmt.Errorf("stanzas arrive faster than they are read: more than %d MiB are waiting", queueBudget>>20)
 
 // wake wakes Stanzas if something is queued. The reader calls it when it is about to
 // wait, not for each stanza: stanzas that arrive together are handled together.

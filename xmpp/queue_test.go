@@ -198,7 +198,7 @@ func TestQueueBudget(t *testing.T) {
 						n++
 					}
 				}
-				if end == nil || !strings.Contains(end.Error(), "more arrives than is read") || !errors.Is(end, xmpp.ErrLost) {
+				if end == nil || !strings.Contains(end.Error(), "stanzas arrive faster than they are read") || !errors.Is(end, xmpp.ErrLost) {
 					t.Errorf("ended by %v", end)
 				}
 				if n > test.want+1 || n < test.want-1 {
@@ -341,7 +341,7 @@ func TestOverLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, p := connect(t)
 		for in, want := range map[string]string{
-			"<iq type='result' from='localhost' id='ID'><x xmlns='u'>" + deep + "</x></iq>":                                                                           "the answer of localhost is over a limit: nested too deeply (more than 32 levels)",
+			"<iq type='result' from='localhost' id='ID'><x xmlns='u'>" + deep + "</x></iq>":                                                                           "the answer of localhost exceeds a limit: nested too deeply (more than 32 levels)",
 			"<iq type='error' from='localhost' id='ID'><x xmlns='u'>" + deep + "</x><error type='wait'><resource-constraint xmlns='" + stanzasNS + "'/></error></iq>": "resource-constraint",
 		} {
 			call := async(ping(s, s.Server()))

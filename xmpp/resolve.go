@@ -145,7 +145,7 @@ func lookupServices(ctx context.Context, o Options, domain string) ([]service, e
 				late = time.After(srvPatience)
 			}
 		case <-late:
-			o.trace("one lookup has no answer yet; going on without it")
+			o.trace("one lookup has no answer yet; continuing without it")
 			return services, nil
 		case <-ctx.Done():
 		}

@@ -79,7 +79,7 @@ func (s *Session) resumeBy(enabled *Element) (id, location string) {
 	}
 	id, location = Attr(enabled, "id"), Attr(enabled, "location")
 	if len(id) > maxID {
-		s.o.trace("this session cannot be resumed: the server's id for it has %d bytes", len(id))
+		s.o.trace("this session cannot be resumed: its id has %d bytes", len(id))
 		return "", ""
 	}
 	if len(location) > maxLocation {
@@ -153,7 +153,7 @@ func (s *Session) proof(ctx context.Context) error {
 		case <-ticker.C:
 			now := s.in.reads.Load()
 			if now == reads && !s.isPaused() {
-				return fmt.Errorf("nothing came for %s", resumedBudget)
+				return fmt.Errorf("nothing received for %s", resumedBudget)
 			}
 			reads = now
 		}
@@ -182,7 +182,7 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 		}
 		s := newSession(n, r.JID, features)
 		s.resumeFrom(r, h)
-		n.o.trace("resumed %s: the server has %d stanzas of those sent", r.JID, h)
+		n.o.trace("resumed %s: the server has received %d of the stanzas sent", r.JID, h)
 		return s, nil
 	}
 	if !Is(answer, NSManage, "failed") {

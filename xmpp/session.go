@@ -147,7 +147,7 @@ func (s *Session) answerClose(err error) {
 	}
 	s.conn.Close()
 	if s.ignored > 0 {
-		s.o.trace("ignored %d stanzas: answers to nothing that was asked", s.ignored)
+		s.o.trace("ignored %d stanzas: answers that match no request", s.ignored)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

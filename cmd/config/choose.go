@@ -80,8 +80,8 @@ func (c *File) chooseSection(w Who) (string, error) {
 	if name := w.Account; name != "" {
 		own := c.Owner(name)
 		if w.JID != "" && own != "" && c.has(name) && !SameAccount(own, w.JID) {
-			err := exit.Usagef("-a %s is the account %s, -j %s is another", name, own, w.JID)
-			err.Hint = "give one of the two"
+			err := exit.Usagef("-a %s is the account %s, but -j is %s", name, own, w.JID)
+			err.Hint = "use only one of them"
 			return "", err
 		}
 		return name, c.know(name)
@@ -107,7 +107,7 @@ func (c *File) chooseSection(w Who) (string, error) {
 		return names[0], nil
 	}
 	err := exit.Usagef("%s has more than one account %s: %s", c.Name, jid, strings.Join(names, ", "))
-	err.Hint = "choose one by -a NAME"
+	err.Hint = "choose one with -a NAME"
 	return "", err
 }
 
@@ -118,7 +118,7 @@ func (c *File) know(name string) error {
 	if name == "" || c.has(name) {
 		return nil
 	}
-	hint := "[account.NAME] in that file makes one"
+	hint := "add [account.NAME] to that file"
 	if len(c.Accounts) > 0 {
 		hint = "it has " + strings.Join(slices.Sorted(maps.Keys(c.Accounts)), ", ")
 	}

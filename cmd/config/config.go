@@ -74,11 +74,11 @@ var PasswordKeys = [...]string{"password_file", "password_command", "password"}
 func settingType(key string) string {
 	switch key {
 	case "jid", "password", "password_file", "password_command", "server", "tls", "ca_file", "resource":
-		return "a text in quotes"
+		return "a quoted string"
 	case "tls_pin":
-		return "a text in quotes or a list of them"
+		return "a quoted string or a list of them"
 	case "timeout":
-		return "a text in quotes or a number of seconds"
+		return "a quoted string or a number of seconds"
 	case "allow_plain":
 		return "true or false"
 	}
@@ -248,7 +248,7 @@ type tomlText string
 func (t *tomlText) UnmarshalTOML(data any) error {
 	s, ok := data.(string)
 	if !ok || s == "" {
-		return errors.New("want a text in quotes")
+		return errors.New("want a quoted string")
 	}
 	*t = tomlText(s)
 	return nil
@@ -290,5 +290,5 @@ func ParseDuration(s string) (time.Duration, error) {
 }
 
 // PasswordWays is the hint of an error for which there is no password.
-const PasswordWays = "set XMPP_PASSWORD, or give --password-file or --password-command, or password in the configuration file, " +
-	"or the systemd credential xmppkit.password; on a terminal it is asked for"
+const PasswordWays = "set XMPP_PASSWORD, pass --password-file or --password-command, set password in the configuration file, " +
+	"or provide the systemd credential xmppkit.password; on a terminal, xmppkit asks for it"

@@ -63,7 +63,7 @@ func parseSendxmpprc(file, text string) (Section, int, error) {
 			who = n
 			rc = map[string]string{"username": m[1], "jserver": m[2], "password": m[3], "component": m[4]}
 		} else {
-			return nil, 0, fmt.Errorf("%s:%d: this is neither KEY: VALUE nor USER@SERVER PASSWORD", file, n)
+			return nil, 0, fmt.Errorf("%s:%d: want KEY: VALUE or USER@SERVER PASSWORD", file, n)
 		}
 	}
 	s, err := rcSection(rc)

@@ -42,8 +42,8 @@ func TestParseSendxmpprc(t *testing.T) {
 
 func TestParseSendxmpprcErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"alice@jabber.org secret\nhunter2\n":                     "f:2: this is neither KEY: VALUE nor USER@SERVER PASSWORD",
-		"username: alice@jabber.org\n password: hunter2":         "f:2: this is neither",
+		"alice@jabber.org secret\nhunter2\n":                     "f:2: want KEY: VALUE or USER@SERVER PASSWORD",
+		"username: alice@jabber.org\n password: hunter2":         "f:2: want KEY: VALUE or",
 		"username: alice\npassword: hunter2":                     `f: jid: malformed JID "alice@"`,
 		"username: alice@jabber.org\npassword: hunter2\nport: x": `f: server: malformed server "jabber.org:x"`,
 	} {

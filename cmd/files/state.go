@@ -46,7 +46,7 @@ func OpenState(file string, flag int) (*os.File, error) {
 	case err != nil:
 		return nil, inState(file, err)
 	case !entry.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", file)
+		return nil, fmt.Errorf("%s is not a regular file", file)
 	}
 	f, err := root.OpenFile(name, flag|openFlags, 0)
 	if err != nil {
@@ -54,7 +54,7 @@ func OpenState(file string, flag int) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !os.SameFile(entry, info) {
-		err = fmt.Errorf("%s became another file while it was opened", file)
+		err = fmt.Errorf("%s was replaced while it was being opened", file)
 	}
 	if err == nil {
 		err = Trusted(file, f)

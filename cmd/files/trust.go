@@ -68,7 +68,7 @@ func TrustedPath(name string, f *os.File) error {
 			return err
 		case entry.Mode()&fs.ModeSymlink == 0:
 			if !os.SameFile(entry, info) {
-				return fmt.Errorf("%s became another file while it was opened", name)
+				return fmt.Errorf("%s was replaced while it was being opened", name)
 			}
 			return Trusted(name, f)
 		}
@@ -83,7 +83,7 @@ func TrustedPath(name string, f *os.File) error {
 			name = dir + string(filepath.Separator) + target
 		}
 	}
-	return fmt.Errorf("%s is one of too many links", name)
+	return fmt.Errorf("%s: too many links", name)
 }
 
 // trustedName is Trusted for what is not open.

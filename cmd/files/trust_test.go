@@ -42,7 +42,7 @@ func TestPrivate(t *testing.T) {
 		}
 	}
 	mustDo(t, os.WriteFile(file, nil, 0o600))
-	for mode, want := range map[os.FileMode]string{0o777: "is in a directory that everybody can write into", 0o777 | os.ModeSticky: "<nil>", 0o700: "<nil>"} {
+	for mode, want := range map[os.FileMode]string{0o777: "is in a directory that everybody can write to", 0o777 | os.ModeSticky: "<nil>", 0o700: "<nil>"} {
 		mustDo(t, os.Chmod(dir, mode))
 		check(want)
 	}
@@ -140,8 +140,8 @@ func TestOpenState(t *testing.T) {
 	}
 	check("dir/file", "")
 	check("link/file", "")
-	check("dir/inside", "inside is no regular file")
-	check("dir/pipe", "pipe is no regular file")
+	check("dir/inside", "inside is not a regular file")
+	check("dir/pipe", "pipe is not a regular file")
 	for _, test := range []struct {
 		mode     fs.FileMode
 		uid, gid int

@@ -51,9 +51,9 @@ func asOwner(stat *syscall.Stat_t, hint string) string {
 }
 
 func belongs(name string, stat *syscall.Stat_t) error {
-	hint := fmt.Sprintf("use a copy of your own, or make it yours, as root: chown %d %s", os.Geteuid(), ShellQuote(name))
+	hint := fmt.Sprintf("use your own copy, or take ownership, as root: chown %d %s", os.Geteuid(), ShellQuote(name))
 	if os.Geteuid() == 0 {
-		hint = "use a copy of your own, or make it yours: chown root " + ShellQuote(name)
+		hint = "use your own copy, or take ownership: chown root " + ShellQuote(name)
 	}
 	return &Untrusted{name, fmt.Sprintf("belongs to another user (uid %d)", stat.Uid), hint}
 }
@@ -103,7 +103,7 @@ func Private(file string, f *os.File) error {
 	dir, err := os.Stat(parent)
 	if err == nil && dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0 && !readOnlyName(parent) {
 		stat := dir.Sys().(*syscall.Stat_t)
-		return &Untrusted{file, "is in a directory that everybody can write into", asOwner(stat, "chmod o-w "+ShellQuote(parent))}
+		return &Untrusted{file, "is in a directory that everybody can write to", asOwner(stat, "chmod o-w "+ShellQuote(parent))}
 	}
 	return err
 }

@@ -55,7 +55,7 @@ func Error(cmd *cobra.Command, err error) error {
 		u.Err = fmt.Errorf("flag needs an argument: --%s %s", lacking.GetFlag().Name, name)
 	case isUnknown && (strings.HasPrefix(unknown.GetSpecifiedName(), "pas") || unknown.GetSpecifiedName() == "p"):
 		// The value may be in the error, and is a secret.
-		u.Err = errors.New("there is no flag that takes a password: every user of this machine can read the arguments")
+		u.Err = errors.New("no flag takes a password: every user of this machine can read the arguments")
 		u.Hint = config.PasswordWays
 	case isUnknown && unknown.GetSpecifiedShortnames() == "":
 		if like := flagLike(cmd, unknown.GetSpecifiedName()); like != "" {
@@ -82,7 +82,7 @@ func Exclusive(cmd *cobra.Command) (err error) {
 		for _, group := range f.Annotations[groups] {
 			names := slices.DeleteFunc(strings.Fields(group), func(name string) bool { return !cmd.Flags().Changed(name) })
 			if len(names) > 1 {
-				err = exit.Usagef("--%s and --%s exclude each other", names[0], names[1])
+				err = exit.Usagef("--%s and --%s cannot be combined", names[0], names[1])
 			}
 		}
 	})

@@ -44,7 +44,7 @@ func (t *Stderr) Write(b []byte) (int, error) {
 	}
 	text := bytes.Clone(b) // it may be written long after this has returned
 	if t.dropped > 0 && !t.json() {
-		text = append(fmt.Appendf(nil, "xmppkit: * standard error was not read: left out %d writes\n", t.dropped), text...)
+		text = append(fmt.Appendf(nil, "xmppkit: * standard error was not read: dropped %d writes\n", t.dropped), text...)
 	}
 	t.dropped = 0
 	t.begun, t.part = make(chan struct{}), make(chan struct{}, 1)

@@ -60,7 +60,7 @@ func TestStderr(t *testing.T) {
 		close(read)
 		talk.Last()
 		io.WriteString(talk, "b\n")
-		if got, want := stuck.String(), "a line\nxmppkit: * standard error was not read: left out 999 writes\nb\n"; got != want {
+		if got, want := stuck.String(), "a line\nxmppkit: * standard error was not read: dropped 999 writes\nb\n"; got != want {
 			t.Errorf("%q", got)
 		}
 	})

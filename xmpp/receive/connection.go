@@ -354,7 +354,7 @@ func (c *connection) accountInfo(ctx context.Context) (xep.DiscoInfo, error) {
 		err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer is empty"}
 	}
 	if err != nil {
-		return xep.DiscoInfo{}, fmt.Errorf("ask what the account has: %w", err)
+		return xep.DiscoInfo{}, fmt.Errorf("query the features of the account: %w", err)
 	}
 	return xep.DiscoInfoOf(query), nil
 }

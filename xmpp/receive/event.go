@@ -33,8 +33,8 @@ const (
 	Oversized              // Stanza was skipped: Err is the limit that it is over
 )
 
-// ErrEndless says, in an ArchiveError, that its pages come again and again.
-var ErrEndless = errors.New("its pages come again and again")
+// ErrEndless says, in an ArchiveError, that its pages repeat.
+var ErrEndless = errors.New("its pages repeat")
 
 // An ArchiveError is the failure to read the archive.
 type ArchiveError struct{ Err error }

@@ -49,7 +49,7 @@ func parsePosition(b []byte, account xmpp.JID) (*Position, error) {
 		return nil, err
 	}
 	if p.Format != positionFormat || p.Account != account {
-		return nil, errors.New("it is not of this program, or not of this account")
+		return nil, errors.New("it belongs to another program or another account")
 	}
 	if p.Session != nil && (p.Session.JID.Domain != account.Domain || p.Session.ID == "") {
 		return nil, errors.New("its session is not one of this account")
@@ -100,7 +100,7 @@ func (p *Position) save(session *xmpp.Resumption) error {
 		b = slices.Insert(b, len(b)-1, []byte(strings.Repeat(" ", n))...)
 	}
 	if len(b) > maxPosition { // nobody could read it again
-		return &PositionError{fmt.Errorf("%s: too many unacknowledged messages: their ids take %d bytes", p.file.Name(), len(b))}
+		return &PositionError{fmt.Errorf("%s: too many unacked messages: their ids take %d bytes", p.file.Name(), len(b))}
 	}
 	if _, err := p.file.WriteAt(b, 0); err != nil {
 		return &PositionError{err}

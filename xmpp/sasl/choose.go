@@ -72,7 +72,7 @@ func choose(o Offer, c Credentials, tlsVersion uint16, have []Binding, nonce str
 	case c.External && o.has("EXTERNAL"):
 		return &Client{Mechanism: "EXTERNAL", steps: &single{[]byte{}}}, nil
 	case c.External && c.Password == "":
-		return nil, o.refuse("EXTERNAL, to go with the client certificate, is not offered, and there is no password", "")
+		return nil, o.refuse("the server does not offer EXTERNAL, which the client certificate needs, and there is no password", "")
 	case o.hasSCRAM(""):
 		return newSCRAM(o, c, tlsVersion, have, nonce)
 	case o.has("PLAIN"):
@@ -80,19 +80,19 @@ func choose(o Offer, c Credentials, tlsVersion uint16, have []Binding, nonce str
 	case o.has("DIGEST-MD5"):
 		return nil, o.refuse("DIGEST-MD5 is historic (RFC 6331) and not supported", "ask the server's operator to enable SCRAM")
 	}
-	return nil, o.refuse("none is known here", "")
+	return nil, o.refuse("xmppkit supports none of these", "")
 }
 
 // plain permits PLAIN under the rules of XEP-0474, section 7.
 func (o Offer) plain(c Credentials) (*Client, error) {
 	switch {
 	case c.PlainForbidden:
-		err := o.refuse("PLAIN would hand over the password, and this account has logged in by a better mechanism before",
+		err := o.refuse("PLAIN would send the password itself, and this account has logged in with a better mechanism before",
 			"ask the server's operator whether SCRAM was switched off; if not, someone is between you and the server")
 		err.PlainForbidden = true
 		return nil, err
 	case !c.AllowPlain:
-		err := o.refuse("PLAIN would hand over the password", "allow PLAIN for this account if you trust the server with its password")
+		err := o.refuse("PLAIN would send the password itself", "allow PLAIN for this account if you trust the server with its password")
 		err.PlainOnly = true
 		return nil, err
 	}

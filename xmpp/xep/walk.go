@@ -175,7 +175,7 @@ func (w *Walk) fetchItems(ctx context.Context, a *Answer) {
 		case set.Count == len(a.Items): // it has one page, and does not know <after/>
 			return
 		default:
-			a.Err = brokenAnswer("a page of the list comes again and again")
+			a.Err = brokenAnswer("the server repeats a page of the list")
 			return
 		}
 	}
