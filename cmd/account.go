@@ -33,7 +33,7 @@ func newAccountCmd(env *Env) *cobra.Command {
 	return cmd
 }
 
-// accountInfo is an account and where what is known of it comes from.
+// accountInfo is an account and the sources of its settings.
 type accountInfo struct {
 	Kind           string `json:"kind"`
 	Name           string `json:"name"`
@@ -43,7 +43,7 @@ type accountInfo struct {
 	PasswordSource string `json:"password_source"`
 	Default        bool   `json:"default"`
 
-	from string // what names the account, where no file does
+	from string // the flag or variable that names the account if no file does
 }
 
 func (r *accountInfo) WriteText(t *output.Text) {
@@ -60,7 +60,7 @@ func (r *accountInfo) WriteText(t *output.Text) {
 	t.Row(r.Name, r.JID, output.Words(from), output.Words(source), preferred)
 }
 
-// newAccountInfo tells of an account of a file.
+// newAccountInfo describes an account of a file.
 func (env *Env) newAccountInfo(c *config.File, ch config.Choice) *accountInfo {
 	preferred, err := c.Choose(config.Who{})
 	r := &accountInfo{

@@ -23,8 +23,8 @@ import (
 //go:embed completion
 var completionScripts embed.FS
 
-// directiveCommand asks a shell for the names of its commands. It is no directive of
-// cobra, which writes it all the same; the scripts are ours.
+// directiveCommand asks a shell to complete the names of its commands. It is not a
+// directive of cobra, but cobra prints it unchanged, and our scripts understand it.
 const directiveCommand cobra.ShellCompDirective = 128
 
 func newCompletionCmd() *cobra.Command {
@@ -32,7 +32,7 @@ func newCompletionCmd() *cobra.Command {
 		Use:       "completion [flags] bash|zsh|fish|powershell",
 		Args:      flags.Args(1, 1, "SHELL"),
 		ValidArgs: []cobra.Completion{"bash", "zsh", "fish", "powershell"},
-		// As help, it is there whatever is wrong with the configuration.
+		// Like help, it works even if the configuration is broken.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(cmd.ValidArgs, args[0]) {
@@ -57,10 +57,9 @@ var flagValues = [...]struct {
 	{"subscription", []cobra.Completion{"none\tneither sees the other", "to\tyou see them", "from\tthey see you", "both\tyou see each other"}},
 }
 
-// addCompletions completes the flags and arguments of all commands, as far as they do
-// not do so themselves, by what their help calls them: FILE, DIR, JID. What is not
-// known is not taken for the name of a file. The last of the words is the one that is
-// being typed.
+// addCompletions completes the flags and arguments of all commands that do not complete
+// them themselves, by what their help calls them: FILE, DIR, JID. Other words are not
+// completed as file names. The last of the words is the one being typed.
 func (env *Env) addCompletions(root *cobra.Command, words []string) {
 	if len(words) == 0 {
 		return // cobra will say that it needs one
@@ -84,8 +83,8 @@ func (env *Env) addCompletions(root *cobra.Command, words []string) {
 	}
 }
 
-// wholeWord completes --flag=value, of which cobra passes on the value alone, to the
-// whole word: what a shell is to insert, to the letter.
+// wholeWord completes --flag=value, of which cobra passes on only the value, to the
+// whole word, exactly as a shell inserts it.
 func wholeWord(typed string, complete cobra.CompletionFunc) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		flag := strings.TrimSuffix(typed, toComplete)
@@ -97,11 +96,11 @@ func wholeWord(typed string, complete cobra.CompletionFunc) cobra.CompletionFunc
 	}
 }
 
-// afterDash returns how many of the words are arguments after a --, or -1 where there is
-// none.
+// afterDash returns how many of the words are arguments after a --, or -1 if there is no
+// --.
 func afterDash(cmd *cobra.Command, words []string) int {
-	// A -- that is added is an argument itself only after another one. Flags that are
-	// set twice by this do no harm: nothing is run.
+	// An added -- is an argument itself only after another --. Setting flags twice here
+	// does no harm: nothing is run.
 	fs := cmd.Flags()
 	_ = fs.Parse(append(slices.Clone(words), "--"))
 	more := fs.NArg()
@@ -151,8 +150,8 @@ func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
 	return cobra.NoFileCompletions
 }
 
-// completeValues completes one of several values; where a flag takes a list, what
-// follows the last comma.
+// completeValues completes one of several values. For a list it completes the text
+// after the last comma.
 func completeValues(f *pflag.Flag, values []cobra.Completion) cobra.CompletionFunc {
 	_, list := f.Value.(pflag.SliceValue)
 	return func(_ *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -168,8 +167,8 @@ func completeValues(f *pflag.Flag, values []cobra.Completion) cobra.CompletionFu
 	}
 }
 
-// completeArgs completes the arguments of a command as its usage line names them. There
-// are n before this one; after is what afterDash returns.
+// completeArgs completes the arguments of a command as its usage line names them. n
+// arguments come before this one; after is the result of afterDash.
 func (env *Env) completeArgs(cmd *cobra.Command, n, after int, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	switch jid := strings.Contains(cmd.Use, "JID"); {
 	case strings.Contains(cmd.Use, "CMD") && (after == 0 || !jid && n == 0):
@@ -235,8 +234,8 @@ func (env *Env) knownContacts(cmd *cobra.Command) []xmpp.Contact {
 	return env.cachedContacts(account)
 }
 
-// settle finds out of which account a command line is, as far as it can be known. What
-// is wrong is said when the command is run.
+// settle finds out which account a command line is for, if it can. Errors are reported
+// when the command is run.
 func (env *Env) settle(cmd *cobra.Command) {
 	_ = env.applyEnvironment(cmd)
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionWait)
@@ -244,8 +243,7 @@ func (env *Env) settle(cmd *cobra.Command) {
 	_, _ = env.configure(ctx, false)
 }
 
-// completionWait is how long a configuration that comes from a pipe may keep a person who
-// types.
+// completionWait is how long completion waits for a configuration that comes from a pipe.
 const completionWait = time.Second
 
 // accountNames returns the names of the accounts in the configuration file.

@@ -20,14 +20,14 @@ import (
 	"xmppkit/output"
 )
 
-// configure finds out which account is meant, and sets from the environment and the
-// configuration file what no flag says of it.
+// configure chooses the account, and takes from the environment and the configuration
+// file what no flag has set.
 func (env *Env) configure(ctx context.Context, stdin bool) (config.Choice, error) {
 	_, ch, err := env.configured(ctx, stdin)
 	return ch, err
 }
 
-// configured is configure, and returns what the file says as well.
+// configured is configure, and also returns the configuration file.
 func (env *Env) configured(ctx context.Context, stdin bool) (c config.File, ch config.Choice, err error) {
 	for name, value := range map[string]string{"jid": env.who.JID, "account": env.who.Account} {
 		if value == "" && env.flagSet.Changed(name) { // a variable that a script has not set
@@ -57,12 +57,13 @@ func (env *Env) configured(ctx context.Context, stdin bool) (c config.File, ch c
 	return c, ch, nil
 }
 
-// noAccount is the error where nothing says who.
+// noAccount is the error if nothing names an account.
 func (env *Env) noAccount() error {
 	return exit.Configf("set XMPP_JID, pass --jid, or set jid in "+env.configName(), "no account configured")
 }
 
-// traceForeign says what is not used, as it is another account's.
+// traceForeign reports variables that are ignored because they belong to another
+// account.
 func (env *Env) traceForeign(ch config.Choice) {
 	var names []string
 	for _, name := range []string{"XMPP_PASSWORD", "XMPP_PASSWORD_FILE", "XMPP_PASSWORD_COMMAND", "CREDENTIALS_DIRECTORY"} {
@@ -99,7 +100,7 @@ func (env *Env) fill(file string, s config.Section) error {
 	return nil
 }
 
-// configFile is the configuration file where it is expected, or named.
+// configFile is the named configuration file, or else the default one.
 func (env *Env) configFile() string {
 	if env.flags.config != "" {
 		return env.flags.config
@@ -107,7 +108,7 @@ func (env *Env) configFile() string {
 	return filepath.Join(env.configHome(), "xmppkit", "config.toml")
 }
 
-// configName is configFile for a hint: without a home directory there is none.
+// configName is configFile for a hint; without a home directory there is no default.
 func (env *Env) configName() string {
 	if file := env.configFile(); env.flags.config != "" || filepath.IsAbs(file) {
 		return file
@@ -124,8 +125,8 @@ func (env *Env) configHome() string {
 	return filepath.Join(env.Getenv("HOME"), ".config")
 }
 
-// readConfig reads the configuration file: the one that is named, or config.toml, or
-// else what sendxmpp or go-sendxmpp has. The wait for a pipe is a part of --timeout.
+// readConfig reads the configuration file: the named one, or config.toml, or else that
+// of sendxmpp or go-sendxmpp. Waiting for a pipe counts towards --timeout.
 func (env *Env) readConfig(ctx context.Context, stdin bool) (config.File, error) {
 	ctx, cancel := withTimeout(ctx, env.flags.timeout)
 	defer cancel()
@@ -138,12 +139,12 @@ func (env *Env) readConfig(ctx context.Context, stdin bool) (config.File, error)
 		filepath.Join(env.configHome(), "go-sendxmpp", "sendxmpprc"),
 		filepath.Join(env.Getenv("HOME"), ".sendxmpprc"),
 	} {
-		if !filepath.IsAbs(file) { // there is no home: nothing is read from wherever we are
+		if !filepath.IsAbs(file) { // without a home directory, nothing is read from the current one
 			continue
 		}
 		_, err := os.Lstat(file)
 		switch {
-		case err == nil: // what cannot be read is not passed over for another account
+		case err == nil: // if a file cannot be read, another account must not be used instead
 			return env.readConfigFile(ctx, stdin, file)
 		case !errors.Is(err, fs.ErrNotExist): // the home of another user
 			env.trace("no configuration: %v", err)
@@ -163,8 +164,8 @@ func (env *Env) readConfigFile(ctx context.Context, stdin bool, file string) (co
 	return c, err
 }
 
-// loadConfig reads and parses a configuration file. It can name a command, and the server
-// that gets the password: it must be the user's.
+// loadConfig reads and parses a configuration file. The file can name a command to run
+// and the server that gets the password, so it must belong to the user.
 func (env *Env) loadConfig(file string) (config.File, error) {
 	var in io.Reader = env.In
 	var f *os.File
@@ -199,7 +200,8 @@ func (env *Env) loadConfig(file string) (config.File, error) {
 	return c, nil
 }
 
-// applyEnvironment sets from the environment what no flag has set.
+// applyEnvironment sets flags from the environment if the command line has not set
+// them.
 func (env *Env) applyEnvironment(cmd *cobra.Command) error {
 	env.flagSet = cmd.Flags()
 	f := &env.flags
@@ -246,10 +248,12 @@ func (env *Env) applyVariables(variables [][2]string) error {
 	return nil
 }
 
-// sourceNote is the annotation of a flag that names what has set it, if not the command line.
+// sourceNote is the annotation of a flag that names its source, if that is not the
+// command line.
 const sourceNote = "source"
 
-// sourceOf names what has set a flag: the flag itself, a variable, or a file and its key.
+// sourceOf names the source of a flag's value: the flag itself, a variable, or a file
+// and its key.
 func (env *Env) sourceOf(flag string) string {
 	if f := env.flagSet.Lookup(flag); f != nil && len(f.Annotations[sourceNote]) > 0 {
 		return f.Annotations[sourceNote][0]

@@ -43,7 +43,8 @@ func newDemoCmd(env *Env) *cobra.Command {
 	}
 }
 
-// A demo is a running server and the directory that commands need to use it.
+// A demo is a running server and the directory with the files that commands need to use
+// it.
 type demo struct {
 	server *xmpptest.Server
 	dir    string
@@ -91,8 +92,8 @@ func (d *demo) stop() {
 	os.RemoveAll(d.dir)
 }
 
-// environ is this process's environment with the account of one of the two, and
-// nothing of any other account.
+// environ is the environment of this process with one of the two accounts, and without
+// settings of any other account.
 func (d *demo) environ(local, password string) []string {
 	vars := slices.Clone(d.found)
 	for _, v := range os.Environ() {
@@ -141,7 +142,7 @@ func (d *demo) juliet(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-// isListener reports whether e shows a session of romeo that wants messages.
+// isListener reports whether e is from a session of romeo that accepts messages.
 func isListener(e *xmpp.Element) bool {
 	from, err := xmpp.ParseJID(xmpp.Attr(e, "from"))
 	priority, _ := xmpp.Text(e, xmpp.NSClient, "priority")
@@ -184,10 +185,10 @@ func (d *demo) run(ctx context.Context, env *Env, args []string) error {
 	return notRunnable("demo", fmt.Errorf("run %s: %w", args[0], err))
 }
 
-// errSilent is the error of a command that has already said what is wrong.
+// errSilent is the error of a command that has already reported what is wrong.
 var errSilent = errors.New("")
 
-// lookPath finds a command as it will be found with dir first on PATH.
+// lookPath finds a command as a shell would with dir first in PATH.
 func lookPath(name, dir string) (string, error) {
 	if name == "xmppkit" {
 		return filepath.Join(dir, name), nil
@@ -195,7 +196,7 @@ func lookPath(name, dir string) (string, error) {
 	return exec.LookPath(name)
 }
 
-// tourText is a part of the tour: what a person would see on a terminal.
+// tourText is a part of the tour: what a user would see on a terminal.
 type tourText struct {
 	Kind string `json:"kind"`
 	Text string `json:"text"`
@@ -289,8 +290,8 @@ func (t *tour) say(format string, args ...any) {
 	}
 }
 
-// run runs xmppkit as one of the accounts, and shows what it printed and its exit
-// code where that is not 0.
+// run runs xmppkit as one of the accounts. It shows the output, and the exit code if
+// that is not 0.
 func (t *tour) run(local, command string) {
 	if t.err != nil {
 		return

@@ -19,7 +19,7 @@ import (
 	"xmppkit/xmpp/xep"
 )
 
-// discoInfo is what an entity is and can.
+// discoInfo is the identities, features and forms of an entity.
 type discoInfo struct {
 	Kind       string          `json:"kind"`
 	JID        string          `json:"jid"`
@@ -44,7 +44,7 @@ type discoForm struct {
 	Fields map[string][]string `json:"fields"`
 }
 
-// newDiscoInfo makes the record of what e has answered.
+// newDiscoInfo makes the record of the answer of e.
 func newDiscoInfo(e xep.Entity, info xep.DiscoInfo, depth int) *discoInfo {
 	r := &discoInfo{
 		depth: depth, Kind: "disco_info", JID: e.JID.String(), Node: e.Node,
@@ -97,8 +97,8 @@ func ofNode(node string) string {
 	return " node=" + node
 }
 
-// margin is where the sections of an entity begin. Where there is info, its items are
-// a section as well, which has a heading.
+// margin is the indentation of the sections of an entity. If there is info, the items
+// are a section with a heading too.
 func margin(depth int, info bool) string {
 	if info {
 		return strings.Repeat("    ", depth) + "  "
@@ -106,7 +106,7 @@ func margin(depth int, info bool) string {
 	return strings.Repeat("  ", depth)
 }
 
-// discoItem is one thing that an entity has.
+// discoItem is one item of an entity.
 type discoItem struct {
 	Kind string `json:"kind"`
 	Of   string `json:"of"`
@@ -133,7 +133,7 @@ func (r *discoItem) WriteText(t *output.Text) {
 	t.Printf("\n")
 }
 
-// discoFailure stands in text where the answer would, had there been one.
+// discoFailure takes the place of a missing answer in text.
 type discoFailure struct {
 	margin, of string
 	err        *stanzaError
@@ -210,7 +210,7 @@ func (d *discoverer) run(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// check refuses what is wrong on the command line, and decides what is shown.
+// check refuses invalid flags, and decides what is shown.
 func (d *discoverer) check(cmd *cobra.Command) error {
 	switch {
 	case len(d.has) > 0 && (d.items || d.tree):
@@ -234,8 +234,9 @@ func (d *discoverer) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// questions are those to ask of an entity at a depth of the tree. What has a resource
-// is a client: those of other people, as the occupants of a room, are let alone.
+// questions returns the requests to send to an entity at a depth of the tree. An
+// address with a resource is a client. Clients of other people, such as the occupants
+// of a room, are not asked.
 func (d *discoverer) questions(e xep.Entity, depth int) []xep.Question {
 	var q []xep.Question
 	if e.JID.Resource != "" && e.JID != d.to.JID {
@@ -264,8 +265,8 @@ func (d *discoverer) showAll(ctx context.Context) error {
 	return err
 }
 
-// show prints what an entity answers, and what its items do: whenever the answers
-// come, in the order of the tree.
+// show prints the answers of an entity and of its items, in the order of the tree, no
+// matter when they arrive.
 func (d *discoverer) show(ctx context.Context, e xep.Entity, depth int) error {
 	var answers []*xep.Answer
 	for _, q := range d.questions(e, depth) {
@@ -314,7 +315,7 @@ func (d *discoverer) print(r output.Record) error {
 	return d.env.out.Print(r)
 }
 
-// await waits for an answer. What there is until then is not held back.
+// await waits for an answer. It first flushes what has been printed.
 func (d *discoverer) await(ctx context.Context, a *xep.Answer) error {
 	select {
 	case <-a.Done:
@@ -332,8 +333,8 @@ func (d *discoverer) await(ctx context.Context, a *xep.Answer) error {
 	}
 }
 
-// fail shows the error of a part in its place, so that the rest can follow. It
-// returns an error where nothing was answered yet, or nothing more will be.
+// fail shows the error of a part in its place, so that the rest can follow. It returns
+// an error if nothing has been answered yet, or nothing more will be.
 func (d *discoverer) fail(a *xep.Answer, depth int) error {
 	err := fmt.Errorf("%s: %w", questionText(a.Question), a.Err)
 	refused, ok := failedAnswer(a.Err)
@@ -365,9 +366,9 @@ func questionText(q xep.Question) string {
 	return path.Base(q.NS) + " of " + quote(q.JID.String()) + quote(ofNode(q.Node))
 }
 
-// doesNoItems reports whether a refusal says no more than that an entity knows
-// nothing of items, of which only disco#info is asked (XEP-0030, section 3.1). For a
-// client, its server may say so (RFC 6121, section 8.5.3.2.3).
+// doesNoItems reports whether a refusal only means that an entity does not support
+// disco#items; only disco#info is required (XEP-0030, section 3.1). For a client, its
+// server may refuse (RFC 6121, section 8.5.3.2.3).
 func doesNoItems(jid xmpp.JID, e *xmpp.StanzaError) bool {
 	return e.Condition == xmpp.FeatureNotImplemented || e.Condition == xmpp.ServiceUnavailable && jid.Resource != ""
 }

@@ -32,25 +32,26 @@ type Env struct {
 	Out, Err io.Writer
 	Getenv   func(string) string
 
-	// Terminal and ErrTerminal say that Out and Err are one: a person reads there.
+	// Terminal and ErrTerminal say that Out and Err are terminals, where a person
+	// reads.
 	Terminal, ErrTerminal bool
 
-	// Width is that of the terminal that Out is, in columns, 0 where it is none.
+	// Width is the width of the terminal in columns; 0 if Out is not a terminal.
 	Width int
 
-	// ReadPassword asks a person, without echo, until ctx ends or limit passes; 0 is
-	// none. It fails where nobody can answer.
+	// ReadPassword asks a person, without echo, until ctx ends or limit passes; 0 means
+	// no limit. It fails if there is nobody to ask.
 	ReadPassword func(ctx context.Context, prompt string, limit time.Duration) (string, error)
 
 	// Dial opens a session.
 	Dial func(context.Context, xmpp.Options) (*xmpp.Session, error)
 
-	// OutGone waits until nobody can read Out any more, or ctx ends, and says
-	// which. It is nil where that cannot be known.
+	// OutGone waits until nobody can read Out any more, or ctx ends, and says which. It
+	// is nil if that cannot be detected.
 	OutGone func(ctx context.Context) bool
 
 	flags   globals
-	who     config.Who     // the account is, as far as flags and environment say
+	who     config.Who     // the account, as flags and environment name it
 	flagSet *pflag.FlagSet // of the command that runs
 	started time.Time
 	stdout  *stdio.Stdout
@@ -60,8 +61,8 @@ type Env struct {
 
 // System is the environment of a real process.
 func System() *Env {
-	// Without a taker for SIGPIPE the runtime ends the program at the first write
-	// to a pipe without a reader, before the stream can be closed.
+	// Unless the program handles SIGPIPE, the runtime ends it at the first write to a
+	// pipe without a reader, before the stream can be closed.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	// The goroutines of a session take turns. On several processors the runtime
 	// would wake a thread for each turn, which costs more than the turn.
@@ -78,8 +79,8 @@ func System() *Env {
 	}
 }
 
-// takeEnvironment returns the environment, and takes the password out of what the
-// programs that are started inherit.
+// takeEnvironment returns the environment, and removes the password from what child
+// processes inherit.
 func takeEnvironment() func(string) string {
 	password := os.Getenv("XMPP_PASSWORD")
 	os.Unsetenv("XMPP_PASSWORD")
@@ -94,7 +95,7 @@ func takeEnvironment() func(string) string {
 // discard is the hint where standard output is closed.
 const discard = "to discard the results: >/dev/null"
 
-// needOutput refuses to begin what nobody could see the result of.
+// needOutput refuses to start if standard output is closed.
 func (env *Env) needOutput() error {
 	if _, closed := env.Out.(stdio.Closed); closed {
 		return &exit.Error{Code: exit.Output, Class: "output", Err: stdio.ErrClosed, Hint: discard}
@@ -102,7 +103,7 @@ func (env *Env) needOutput() error {
 	return nil
 }
 
-// print prints one result at once.
+// print prints one result and flushes it.
 func (env *Env) print(r output.Record) error {
 	if err := env.out.Print(r); err != nil {
 		return err
@@ -117,7 +118,7 @@ func (env *Env) trace(format string, args ...any) {
 	}
 }
 
-// traceXML returns what prints the stream, or nil where nobody wants to see it.
+// traceXML returns the function that prints the stream, or nil without -vv.
 func (env *Env) traceXML() func(out bool, xml string) {
 	if env.flags.verbose < 2 || env.flags.quiet {
 		return nil
@@ -131,7 +132,7 @@ func (env *Env) traceXML() func(out bool, xml string) {
 	}
 }
 
-// open makes what the program writes to.
+// open opens the outputs.
 func (env *Env) open(ctx context.Context) {
 	env.started = time.Now()
 	env.stdout = stdio.NewStdout(ctx, env.Out)
@@ -140,8 +141,8 @@ func (env *Env) open(ctx context.Context) {
 		func() bool { return env.flags.json && env.flags.verbose == 0 })
 }
 
-// bound lets results be waited for until --timeout has passed since the program was
-// started. A session says later when its time is over.
+// bound limits the wait for a reader of the results to --timeout, counted from the
+// start of the program. A session later sets its own limit.
 func (env *Env) bound(ctx context.Context, d time.Duration) {
 	if d > 0 {
 		var cancel context.CancelFunc
@@ -151,8 +152,8 @@ func (env *Env) bound(ctx context.Context, d time.Duration) {
 	env.stdout.Until(ctx)
 }
 
-// A helpWriter writes what cobra prints. By then the flags have been read, if not those
-// of the environment.
+// A helpWriter writes what cobra prints. By then the flags have been parsed, but not
+// yet the environment.
 type helpWriter struct {
 	env  *Env
 	ctx  context.Context
@@ -164,12 +165,12 @@ func (h *helpWriter) Write(b []byte) (int, error) {
 	return h.env.stdout.Write(b)
 }
 
-// finishes says that the command finishes its work, whether its results are read or
-// not, and that its exit code is an answer.
+// finishes marks a command that finishes its work even if nobody reads its results,
+// because its exit code is an answer.
 func (env *Env) finishes() { env.stdout.Finish() }
 
-// outcome is the error of a command, if what could not be written is taken into
-// account. A reader that goes away has seen enough of what only lists.
+// outcome is the error of a command, including failures to write results. For a command
+// that only lists, a reader that goes away is no failure.
 func (env *Env) outcome(err error) error {
 	write, unwritten := errors.AsType[*output.WriteError](err)
 	lost := env.stdout.Lost()
@@ -201,8 +202,8 @@ func (env *Env) whileRead(ctx context.Context) (context.Context, context.CancelF
 	return ctx, func() { stop(nil) }
 }
 
-// newProgress returns nil where nobody would see it, and on a terminal where something
-// else appears: results, the steps of the connection, or what a person types.
+// newProgress returns nil if nobody would see it, or if something else appears on the
+// same terminal: results, the steps of the connection, or what a person types.
 func (env *Env) newProgress() *stdio.Progress {
 	in, isFile := env.In.(*os.File)
 	typed := isFile && term.IsTerminal(int(in.Fd()))
@@ -219,9 +220,9 @@ func (e signalError) Error() string { return e.String() + " signal received" }
 
 func (e signalError) Is(target error) bool { return target == context.Canceled }
 
-// NotifyContext returns a context that ends with the first signal of those that end a
-// command in good order, and what stops waiting for one. A hangup that is ignored, as by
-// nohup(1), stays so.
+// NotifyContext returns a context that ends with the first signal that asks the program
+// to stop, and a function that stops waiting for signals. A hangup that is ignored, as
+// under nohup(1), stays ignored.
 func NotifyContext(parent context.Context) (ctx context.Context, stop func()) {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -243,7 +244,8 @@ func NotifyContext(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
-// waitFor returns what f returns, or, as soon as ctx ends, an error that says what for.
+// waitFor returns the result of f or, as soon as ctx ends, an error that says what it
+// waited for.
 func waitFor[T any](ctx context.Context, what string, f func() (T, error)) (T, error) {
 	v, err := aside.Run(ctx, 0, f)
 	if ctx.Err() != nil && err == context.Cause(ctx) {
@@ -275,9 +277,9 @@ type globals struct {
 	resource string // only in a configuration file
 }
 
-// environment maps global flags to the variables that stand in for them.
-// accountEnvironment does so for what belongs to the account of XMPP_JID; so does the
-// password: see passwordSource.
+// environment maps global flags to their variables. accountEnvironment does so for
+// flags that belong to the account of XMPP_JID. The password belongs to it too: see
+// passwordSource.
 var (
 	environment = [...][2]string{
 		{"config", "XMPP_CONFIG"}, {"timeout", "XMPP_TIMEOUT"}, {"json", "XMPP_JSON"}, {"state-dir", "XMPP_STATE_DIR"},
@@ -310,10 +312,10 @@ func (f *globals) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.noCache, "no-cache", false, "do not read or write the state directory")
 }
 
-// errTimeout is the cause that ends a context when --timeout has passed.
+// errTimeout is the cause of a context that ended because --timeout has passed.
 type errTimeout = xmpp.TimeoutError
 
-// withTimeout bounds ctx by a duration, 0 being none.
+// withTimeout limits ctx to a duration; 0 means no limit.
 func withTimeout(ctx context.Context, d flags.Duration) (context.Context, context.CancelFunc) {
 	return xmpp.WithTimeout(ctx, time.Duration(d))
 }

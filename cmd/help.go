@@ -18,7 +18,7 @@ func newHelpCmd(env *Env, root *cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "help [flags] [COMMAND | TOPIC]",
 		ValidArgsFunction: completeHelp,
-		// Help is there whatever is wrong with the environment and the configuration.
+		// Help works even if the environment or the configuration is broken.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		RunE: func(_ *cobra.Command, args []string) error {
 			if man != "" {
@@ -69,7 +69,7 @@ func (env *Env) manualDate() (string, error) {
 	return "", nil
 }
 
-// completeHelp completes what there is help for: the topics and the commands.
+// completeHelp completes commands and topics.
 func completeHelp(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	parent, rest, err := cmd.Root().Find(args)
 	if err != nil || len(rest) > 0 {

@@ -17,14 +17,15 @@ import (
 )
 
 const (
-	// resumableFor is how long the session of a durable listener is to be kept for it.
+	// resumableFor is how long the server is asked to keep the session of a durable
+	// listener.
 	resumableFor = 10 * time.Minute
 
-	// reportAfter is how long listen is away before it says so.
+	// reportAfter is how long the connection is lost before listen reports it.
 	reportAfter = time.Minute
 )
 
-// A listener is listen, or presence watch.
+// A listener is the state of listen or presence watch.
 type listener struct {
 	env         *Env
 	want        selection
@@ -136,7 +137,7 @@ func (l *listener) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// options are what the flags say to the engine.
+// options turns the flags into options of the engine.
 func (l *listener) options(login xmpp.Options) (receive.Options, error) {
 	login.HandleIQ, login.KeepAlive = responder().Answer, time.Duration(l.keepAlive)
 	if l.receipts {
@@ -169,7 +170,7 @@ func (l *listener) connect(ctx context.Context, o xmpp.Options, do func(context.
 	return l.env.session(ctx, login{o, l.clocks.limits}, do)
 }
 
-// handle prints the result of what arrived, or runs the command for it.
+// handle prints an arrived stanza as a result, or runs the command for it.
 func (l *listener) handle(ctx context.Context, s *xmpp.Session, a receive.Arrival) (receive.Verdict, error) {
 	r := l.want.record(s.JID(), a)
 	if r == nil || l.watch != nil && !l.watch.isNews(r) {
@@ -187,7 +188,7 @@ func (l *listener) handle(ctx context.Context, s *xmpp.Session, a receive.Arriva
 		if err := context.Cause(l.clocks.waiting); err != nil {
 			return receive.Verdict{}, err
 		}
-		l.clocks.pause() // a command that runs is not idle
+		l.clocks.pause() // a running command does not count as idle
 		err := l.handler.handle(ctx, l.clocks.waiting, s, r)
 		if skipped = err == errSkipped; err != nil && !skipped {
 			return receive.Verdict{}, err
@@ -205,7 +206,7 @@ func (l *listener) handle(ctx context.Context, s *xmpp.Session, a receive.Arriva
 	return v, nil
 }
 
-// matched reports whether a result is one that --match selects.
+// matched reports whether --match selects a result.
 func (l *listener) matched(r output.Record) (bool, error) {
 	ok, err := l.want.matches(l.clocks.waiting, r)
 	if err == errSlowMatch {
@@ -225,17 +226,16 @@ type clocks struct {
 	idleTimer *time.Timer
 }
 
-// errElapsed says that the time of --for or --idle is over.
+// errElapsed says that --for or --idle has passed.
 var errElapsed = errors.New("the time is over")
 
-// over makes the context that ends when the time is over.
+// over makes the context that ends when --for or --idle has passed.
 func (c *clocks) over(ctx context.Context) context.Context {
 	c.waiting, c.stop = context.WithCancelCause(ctx)
 	return c.waiting
 }
 
-// start begins the time. What comes before the first result can take as long as the server
-// is waited for.
+// start starts the clocks. The login and catch-up before that have their own limits.
 func (c *clocks) start(wait time.Duration) {
 	if c.total > 0 {
 		time.AfterFunc(time.Duration(c.total), func() { c.stop(errElapsed) })
@@ -245,14 +245,14 @@ func (c *clocks) start(wait time.Duration) {
 	}
 }
 
-// pause stops the time of --idle.
+// pause stops the clock of --idle.
 func (c *clocks) pause() {
 	if c.idleTimer != nil {
 		c.idleTimer.Stop()
 	}
 }
 
-// restart begins the time of --idle anew.
+// restart restarts the clock of --idle.
 func (c *clocks) restart() {
 	if c.idleTimer != nil {
 		c.idleTimer.Reset(time.Duration(c.idle))

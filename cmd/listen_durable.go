@@ -13,8 +13,8 @@ import (
 	"xmppkit/xmpp/receive"
 )
 
-// openPosition opens, locks and reads the position of a durable listener. It is another
-// listener's as long as that runs.
+// openPosition opens, locks and reads the position of a durable listener. It fails
+// while another listener of that name runs.
 func (env *Env) openPosition(name string, account xmpp.JID) (*receive.Position, error) {
 	file := env.stateFile("durable-"+name, account)
 	if file == "" {
@@ -55,7 +55,7 @@ func openPositionFile(file string, account xmpp.JID) (*receive.Position, error) 
 	return p, nil
 }
 
-// durableName reports whether a name can be a part of one of a file.
+// durableName reports whether a name can be part of a file name.
 func durableName(s string) bool {
 	return len(s) <= 64 && s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == "" && s[0] != '.' && s[0] != '-'
 }

@@ -23,17 +23,18 @@ import (
 )
 
 const (
-	maxVariable = 32 << 10 // of what a sender has written, in a variable of CMD; its standard input has all of it
+	maxVariable = 32 << 10 // limit of sender text in a variable of CMD; standard input has all of it
 	maxReply    = 64 << 10
 	maxReplyXML = 200 << 10 // most servers take stanzas of 256 KiB, and end the stream over a larger one
 	maxThread   = 1 << 10   // of a sender, in a reply
 
-	// How long CMD may take to end, once it was asked to, before it is killed: where its
-	// time is over, and where listen itself is to end.
+	// How long CMD may take to end before it is killed: when it has run too long, and
+	// when listen itself is stopped.
 	killAfter     = 2 * time.Second
 	killAfterStop = 200 * time.Millisecond
 
-	// closeAfter is how long what CMD has left running may hold its input and output.
+	// closeAfter is how long processes that CMD has left running may hold its input and
+	// output.
 	closeAfter = 200 * time.Millisecond
 )
 
@@ -50,8 +51,8 @@ type handler struct {
 	anyone  bool
 	each    time.Duration // of the waits for the server
 
-	// A reply that was not confirmed is sent again when its message comes again, without
-	// another run.
+	// An unconfirmed reply is resent when its message comes again, without another run
+	// of CMD.
 	owed   *xmpp.Element
 	owedTo facts
 }
@@ -66,7 +67,7 @@ func (h *handler) addFlags(cmd *cobra.Command) {
 	fs.BoolVar(&h.anyone, "anyone", false, "run CMD for messages from anyone")
 }
 
-// command takes CMD, which is behind --, out of the arguments. It returns the JIDs.
+// command takes CMD, which follows --, out of the arguments. It returns the JIDs.
 func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	jids, there, changed := args, cmd.ArgsLenAtDash() >= 0, cmd.Flags().Changed
 	if there {
@@ -103,9 +104,9 @@ func (h *handler) command(cmd *cobra.Command, args []string) ([]string, error) {
 	return jids, nil
 }
 
-// handlerEnviron is what CMD has of an environment: no password, nor the file, command or
-// credential that it is of, nothing of our state, and nothing that could be taken for a
-// part of the result.
+// handlerEnviron is the environment of CMD. It leaves out the password, every variable
+// that leads to it, our state directory, and variables that could be mistaken for part of
+// the result.
 func handlerEnviron(all []string) []string {
 	var vars []string
 	for _, v := range all {
@@ -122,13 +123,13 @@ func handlerEnviron(all []string) []string {
 	return vars
 }
 
-// errSkipped says that a command failed each time, and that this is all right.
+// errSkipped says that a command failed each time and that its message may be skipped.
 var errSkipped = errors.New("skipped")
 
-// handle runs the command for a result, until it succeeds, or has failed too often. With
-// --reply it returns once the server has taken the reply. Where ctx ends the command ends
-// as well, and the result has not been handled; the waits between its tries also end with
-// waiting. A connection that is lost meanwhile starts none of that again.
+// handle runs the command for a result until it succeeds or has failed too often. With
+// --reply it returns once the server has accepted the reply. If ctx ends, the command
+// ends too, and the result is not handled. The waits between tries also end with waiting.
+// If the connection is lost in the meantime, nothing is run again.
 func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output.Record) error {
 	f := factsOf(r)
 	wait := xmpp.Backoff{Start: time.Second, Max: time.Minute}
@@ -154,7 +155,8 @@ func (h *handler) handle(ctx, waiting context.Context, s *xmpp.Session, r output
 	}
 }
 
-// try runs the command for a result once. Its failure, and nothing else, is an exit.Error.
+// try runs the command for a result once. It returns an exit.Error only if the command
+// fails.
 func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Record, try int) error {
 	if h.owed == nil || h.owedTo != f || f.id == "" {
 		reply, err := h.answer(ctx, f, r, try)
@@ -177,7 +179,7 @@ func (h *handler) try(ctx context.Context, s *xmpp.Session, f facts, r output.Re
 	return nil
 }
 
-// answer runs the command, and returns the reply if there is to be one.
+// answer runs the command, and returns the reply, if any.
 func (h *handler) answer(ctx context.Context, f facts, r output.Record, try int) (*xmpp.Element, error) {
 	h.env.trace("running %s for %s", h.args[0], f)
 	out, err := h.run(ctx, f, r, try)
@@ -200,8 +202,8 @@ func (h *handler) answer(ctx context.Context, f facts, r output.Record, try int)
 	return newReply(m, out), nil
 }
 
-// failed is the error of a command that has not handled a result. That leaves a message
-// unacknowledged, and with it all that come after.
+// failed is the error of a command that has not handled a result. The message stays
+// unacked, and so do all that come after it.
 func (h *handler) failed(f facts, err error) error {
 	e := &exit.Error{Code: exit.No, Class: "stanza", Err: fmt.Errorf("%s: %s: %w", f, h.args[0], err)}
 	if f.kind == "message" {
@@ -210,7 +212,7 @@ func (h *handler) failed(f facts, err error) error {
 	return e
 }
 
-// run runs the command and returns what is to be replied.
+// run runs the command and returns the text of the reply.
 func (h *handler) run(ctx context.Context, f facts, r output.Record, try int) (string, error) {
 	stdin, err := output.AppendJSON(nil, r)
 	if err != nil {
@@ -222,7 +224,7 @@ func (h *handler) run(ctx context.Context, f facts, r output.Record, try int) (s
 	c := &child.Child{
 		Path: h.path, Args: h.args,
 		Env:    append(h.environ[:len(h.environ):len(h.environ)], f.variables(try)...),
-		Stdin:  bytes.NewReader(append(stdin, '\n')), // that it is not read is no error
+		Stdin:  bytes.NewReader(append(stdin, '\n')), // it is no error if CMD does not read it
 		Stdout: h.env.Out, Stderr: h.env.Err,
 		Group: true, Grace: func() time.Duration { return patience(ctx) }, Linger: closeAfter,
 	}
@@ -241,7 +243,7 @@ func (h *handler) run(ctx context.Context, f facts, r output.Record, try int) (s
 	return strings.TrimSuffix(strings.TrimSuffix(reply.String(), "\n"), "\r"), nil
 }
 
-// patience is how long a command has left to end by itself.
+// patience is how long a command may take to end by itself.
 func patience(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return killAfterStop
@@ -249,7 +251,7 @@ func patience(ctx context.Context) time.Duration {
 	return killAfter
 }
 
-// A replyBuffer takes what a command prints, and refuses what is too much.
+// A replyBuffer collects the output of a command up to a limit.
 type replyBuffer struct {
 	strings.Builder
 	full bool
@@ -263,7 +265,7 @@ func (b *replyBuffer) Write(p []byte) (int, error) {
 	return b.Builder.Write(p)
 }
 
-// facts are what is said of a result in the environment of a command and in errors.
+// facts are what the environment of a command, and errors, show of a result.
 type facts struct{ kind, from, typ, id, body string }
 
 func factsOf(r output.Record) facts {
@@ -286,7 +288,8 @@ func (f facts) String() string {
 	return fmt.Sprintf("%s %s of %s", f.kind, cmp.Or(truncate(f.id, 100), "without an id"), quote(f.from))
 }
 
-// variables are always the same ones, so that a script need not ask which there are.
+// variables always returns the same names, so that a script need not check which are
+// set.
 func (f facts) variables(try int) []string {
 	return []string{
 		"XMPP_FROM=" + truncate(f.from, maxVariable), "XMPP_TYPE=" + truncate(f.typ, maxVariable),
@@ -306,16 +309,16 @@ func truncate(s string, max int) string {
 	return s[:max]
 }
 
-// answerable reports whether a message may be answered by a program: not an error, which
-// would begin a loop (RFC 6120, section 8.3.1), nor what is for many, from ourselves, or
-// without a word, as a receipt is, or a body that is empty. One that was stored while
-// nobody listened may: its sender still waits.
+// answerable reports whether a program may reply to a message. Not to an error, which
+// could start a loop (RFC 6120, section 8.3.1); not to a message for many, from this
+// account, or without text, such as a receipt. It may reply to a stored message: its
+// sender still waits.
 func (r *messageRecord) answerable() bool {
 	asks := said(r.Body) || r.Body == nil && (said(r.Subject) || r.URL != "" || r.Encrypted != "" || r.attention)
 	return asks && (r.Type == "chat" || r.Type == "normal") && !r.Self && r.Carbon == "" && !r.nowhere
 }
 
-// newReply answers where the message came from, in its conversation (RFC 6121, sections
+// newReply makes a reply to the sender, in the same conversation (RFC 6121, sections
 // 5.1 and 5.2.5).
 func newReply(m *messageRecord, body string) *xmpp.Element {
 	reply := xmpp.NewElement(xmpp.NSClient, "message", "to", m.From, "type", m.Type, "id", xmpp.NewID())

@@ -13,13 +13,13 @@ import (
 	"xmppkit/xmpp/receive"
 )
 
-// tell does and says what an event of the engine is worth.
+// tell reports an event of the engine to the user.
 func (l *listener) tell(e receive.Event) {
 	switch e.Kind {
 	case receive.Open:
 		l.clocks.start(l.clocks.limits.each)
 	case receive.Listening:
-		l.clocks.restart() // the time is not over what the server was just asked for
+		l.clocks.restart() // the time is not over
 		if l.watch != nil {
 			l.watch.begin()
 		}
@@ -45,7 +45,7 @@ func (l *listener) tell(e receive.Event) {
 	}
 }
 
-// outcome turns the reason that ended the listening into the answer of the command.
+// outcome turns the reason why listening ended into the error of the command.
 func (l *listener) outcome(ctx context.Context, r *receive.Receiver, err error) error {
 	trouble, away := r.Away()
 	write, written := errors.AsType[*output.WriteError](err)
@@ -66,14 +66,14 @@ func (l *listener) outcome(ctx context.Context, r *receive.Receiver, err error) 
 	return receiveError(err)
 }
 
-// notReady is the error of a session whose time is over before the server has answered what
-// comes first.
+// notReady is the error of a session whose time is over before the server has answered its
+// first requests.
 func notReady(err error) error {
 	return &exit.Error{Code: exit.Temporary, Class: "timeout", Err: err, Hint: "the server does not answer: try again"}
 }
 
-// receiveError says what an error of the engine means. That an item is not found in the
-// archive says nothing of a recipient.
+// receiveError adds a hint to an error of the engine. Here item-not-found is about the
+// archive, not about a recipient.
 func receiveError(err error) error {
 	if _, ok := errors.AsType[*receive.PositionError](err); ok {
 		return positionError(err)
@@ -94,8 +94,8 @@ func receiveError(err error) error {
 	return err
 }
 
-// isPassing reports whether another session may do better than one that ended by err. The
-// server was there before.
+// isPassing reports whether another session may succeed after one that ended with err.
+// The server was reachable before.
 func isPassing(ctx context.Context, err error) bool {
 	switch e := classify(ctx, err); e.Class {
 	case "dns":

@@ -17,7 +17,7 @@ import (
 	"xmppkit/xmpp/receive"
 )
 
-// A selection is what is wanted of all that arrives.
+// A selection decides which stanzas are printed.
 type selection struct {
 	only   []string
 	match  string
@@ -79,8 +79,8 @@ func (w *selection) kind(e *xmpp.Element) bool {
 	return w.kinds[e.Tag] || e.Tag == "message" && w.messages
 }
 
-// wanted reports whether the JIDs select a sender. They select whom they name as they were
-// typed, and whom RFC 7622 takes for the same account.
+// wanted reports whether the JIDs select a sender. They match as typed, and in the
+// normalised form of RFC 7622.
 func (w *selection) wanted(from xmpp.JID) bool {
 	if len(w.from) == 0 || w.from[from.Bare()] {
 		return true
@@ -89,10 +89,10 @@ func (w *selection) wanted(from xmpp.JID) bool {
 	return err == nil && w.from[normal]
 }
 
-// record makes the result of a stanza, or nil where it is none of the wanted ones.
+// record makes the result of a stanza, or nil if it is not selected.
 func (w *selection) record(own xmpp.JID, got receive.Arrival) output.Record {
 	e := got.Stanza
-	from, _ := xmpp.Sender(e, own) // the zero JID if it is no address, which is nobody's
+	from, _ := xmpp.Sender(e, own) // the zero JID, which matches nobody, if it is not a valid address
 	if e.Tag != "message" && !w.kinds[e.Tag] || !w.wanted(from) || w.others && from == own {
 		return nil
 	}
@@ -131,11 +131,11 @@ func (w *selection) matches(ctx context.Context, r output.Record) (bool, error) 
 	return matches(ctx, w.pattern, *m.Body)
 }
 
-// matchTime bounds how long --match works on one body. A regular expression takes time
-// in proportion to the text, but also to its own size, and who writes the text can choose
-// it for that: x{1,1000}y takes 15 seconds to find out that it is not in 1 MiB of x.
+// matchTime bounds how long --match works on one body. A regular expression takes time in
+// proportion to the text and to its own size, and a sender can choose the text to exploit
+// that: x{1,1000}y takes 15 seconds to fail on 1 MiB of x.
 //
-// lastMatch is what is left to it when nothing more is waited for: most take less.
+// lastMatch is the limit once --for or --idle has passed; most matches take less.
 const (
 	matchTime = 2 * time.Second
 	lastMatch = 100 * time.Millisecond
@@ -143,8 +143,9 @@ const (
 
 var errSlowMatch = errors.New("--match takes longer than " + matchTime.String())
 
-// matches reports whether a text matches. The text ends for the expression when ctx does,
-// or when the time is over: that is an error then, errSlowMatch for the time.
+// matches reports whether a text matches. When ctx ends or the time is over, the
+// expression sees the end of the text, and matches returns an error: errSlowMatch if it
+// was the time.
 func matches(ctx context.Context, re *regexp.Regexp, text string) (bool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, matchTime, errSlowMatch)
 	defer cancel()
@@ -157,7 +158,7 @@ func matches(ctx context.Context, re *regexp.Regexp, text string) (bool, error) 
 	return ok, nil
 }
 
-// An endingText is a text that can end before its end.
+// An endingText is a text that can be cut off while it is being read.
 type endingText struct {
 	runes *strings.Reader
 	ended atomic.Bool

@@ -117,7 +117,7 @@ func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
 	}
 }
 
-// A rosterFile is the roster of an account as it is kept in the state directory.
+// A rosterFile is the cached roster of an account in the state directory.
 type rosterFile struct {
 	Format   int            `json:"format"`
 	Account  xmpp.JID       `json:"account"`
@@ -127,8 +127,8 @@ type rosterFile struct {
 
 const rosterFormat = 1
 
-// cachedRoster returns the roster that was kept, or nil. A file that is missing,
-// broken, of another format or about another account is the same as none.
+// cachedRoster returns the cached roster, or nil if the file is missing, broken, of
+// another format or for another account.
 func (env *Env) cachedRoster(account xmpp.JID) *xmpp.Roster {
 	name := env.stateFile("roster", account)
 	if name == "" {
@@ -171,15 +171,15 @@ func parseRoster(b []byte, account xmpp.JID) (*xmpp.Roster, error) {
 	return r, nil
 }
 
-// keepRoster keeps a roster for the next time, if it is not what was known before and
-// not empty. Without it the next time works as well.
+// keepRoster caches a roster if it has changed and is not empty. The next command also
+// works without it.
 func (env *Env) keepRoster(account xmpp.JID, r, known *xmpp.Roster) {
 	name := env.stateFile("roster", account)
 	if name == "" || r.Version == "" || known != nil && known.Version == r.Version {
 		return
 	}
 	if len(r.Contacts) == 0 {
-		_ = os.Remove(name) // if there is one, what it says is over
+		_ = os.Remove(name) // an existing file is outdated
 		return
 	}
 	b, err := json.Marshal(rosterFile{rosterFormat, account.Bare(), r.Version, r.Sorted()})
@@ -191,8 +191,8 @@ func (env *Env) keepRoster(account xmpp.JID, r, known *xmpp.Roster) {
 	}
 }
 
-// cachedContacts returns the contacts of the roster that was kept, for completion: it
-// connects to nothing.
+// cachedContacts returns the contacts of the cached roster, for completion, which does
+// not connect.
 func (env *Env) cachedContacts(account xmpp.JID) []xmpp.Contact {
 	r := env.cachedRoster(account)
 	if r == nil {

@@ -1,5 +1,5 @@
-// Package child runs the programs that a command starts, and ends them with everything
-// that they have started. It leaves out what their output and their exit code mean.
+// Package child runs programs for a command, and ends them together with everything
+// that they have started. It does not interpret their output or their exit code.
 package child
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The exit codes of a shell for a program that does not run.
+// The exit codes of a shell for a program that cannot be run.
 const (
 	NotRunnable = 126
 	NotFound    = 127
@@ -28,24 +28,24 @@ type Child struct {
 	Stdout io.Writer
 	Stderr io.Writer
 
-	// Group makes the program the leader of a process group, which is ended as a whole:
-	// what a terminal sends to this process does not reach it.
+	// Group makes the program the leader of a process group, which is ended as a whole.
+	// Signals from the terminal to this process do not reach that group.
 	Group bool
-	// Terminal becomes the standard input of the program, and its group, which it must
-	// have, the one in the foreground there, until the program ends. Nil is none.
+	// Terminal, if it is not nil, becomes the standard input of the program. The
+	// program's group is in the foreground there until it ends, so Group must be set.
 	Terminal *os.File
 
-	// Signal is what asks the program to end when the context has ended; nil is SIGTERM.
+	// Signal asks the program to end when the context has ended; nil is SIGTERM.
 	Signal func() os.Signal
-	// Grace is how long it may then take before it is killed; nil is no time.
+	// Grace is how long the program may then take before it is killed; nil is no time.
 	Grace func() time.Duration
-	// Linger is how long what the program has left running may hold its input and
-	// output.
+	// Linger is how long processes that the program has left running may hold its input
+	// and output.
 	Linger time.Duration
 }
 
-// Run runs the program until it ends, or until ctx does, and ends it then. What goes on
-// running behind a program that has succeeded is no error. The error of a program that
+// Run runs the program until it ends. If ctx ends first, Run ends the program. It is no
+// error if a program that succeeds leaves others running. The error of a program that
 // has failed is an *exec.ExitError.
 func (c *Child) Run(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, c.Path)
@@ -66,7 +66,7 @@ func (c *Child) Run(ctx context.Context) error {
 	return err
 }
 
-// end asks the program to end, and kills what is left of it after the grace.
+// end asks the program to end, and kills what is left of it after the grace period.
 func (c *Child) end(p *os.Process) error {
 	sig := os.Signal(syscall.SIGTERM)
 	if c.Signal != nil {
@@ -84,8 +84,8 @@ func (c *Child) end(p *os.Process) error {
 	return nil
 }
 
-// Code returns the exit code that a shell has for the error of a program that failed, or
-// that could not be run.
+// Code returns the exit code that a shell reports for a program that failed or could not
+// be run.
 func Code(err error) int {
 	var ended *exec.ExitError
 	switch {

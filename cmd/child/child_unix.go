@@ -13,7 +13,8 @@ import (
 	"golang.org/x/term"
 )
 
-// place gives a program its group and terminal. It returns what takes the terminal back.
+// place gives a program its group and terminal. It returns a function that takes the
+// terminal back.
 func (c *Child) place(cmd *exec.Cmd) (restore func()) {
 	if c.Group {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -25,7 +26,7 @@ func (c *Child) place(cmd *exec.Cmd) (restore func()) {
 	before, _ := term.GetState(fd)
 	cmd.Stdin, cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = c.Terminal, true, fd
 	return func() {
-		signal.Ignore(unix.SIGTTOU) // for good: we are in the background now, and would be stopped
+		signal.Ignore(unix.SIGTTOU) // for the rest of the run: this process is in the background now, and would be stopped
 		_ = unix.IoctlSetPointerInt(fd, unix.TIOCSPGRP, unix.Getpgrp())
 		if before != nil {
 			_ = term.Restore(fd, before)
@@ -45,8 +46,8 @@ func (c *Child) signal(p *os.Process, sig os.Signal) error {
 	return err
 }
 
-// alive reports whether the program, or anything of its group, still runs. Nobody else
-// can get the number of a group while one of it is there.
+// alive reports whether the program, or another process of its group, still runs. The
+// number of a group is not reused while a process is in it.
 func (c *Child) alive(p *os.Process) bool {
 	if !c.Group {
 		return p.Signal(syscall.Signal(0)) == nil

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/term"
 )
 
-// follow stops this process as well, with its group, when Control-Z stops a program that has
-// the terminal, and continues the program afterwards: the shell only knows this process.
-// It takes back the terminal by restore.
+// follow stops this process and its group when Control-Z stops a program that has the
+// terminal, and continues the program afterwards, because the shell knows only this process.
+// It calls restore to take the terminal back.
 func (c *Child) follow(p *os.Process, restore func()) (end func()) {
 	if c.Terminal == nil {
 		return func() {}

@@ -4,6 +4,5 @@ package child
 
 import "os"
 
-// follow does nothing: the system does not tell of a program that is stopped without
-// telling of one that ended.
+// follow does nothing: here a wait for a program to stop would also collect its end.
 func (c *Child) follow(*os.Process, func()) (end func()) { return func() {} }

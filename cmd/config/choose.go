@@ -12,7 +12,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A Who is what flags and environment say of the account, "" for nothing.
+// A Who is what the flags and the environment say about the account, "" for nothing.
 type Who struct {
 	Account, JID       string // flags
 	EnvAccount, EnvJID string
@@ -21,16 +21,16 @@ type Who struct {
 // A Choice is the account that a command is for.
 type Choice struct {
 	Name     string    // of its section, "" for none
-	JID      string    // as it was given, "" where nothing says who
-	From     string    // what says so: a flag, a variable, or a file
+	JID      string    // as it was given, "" if nothing names an account
+	From     string    // where it was given: a flag, a variable, or a file
 	Line     int       // in the file
-	Sections []Section // of the file, what they have for this account; its own comes first
+	Sections []Section // of the file that apply to this account, its own section first
 	File     string
 	Foreign  string // the variable that names another account: what is beside it is that one's
 }
 
-// Choose finds out which account is meant. A flag counts more than the environment, a
-// name more than an address, and both more than what the file has as its default.
+// Choose chooses the account. Flags take precedence over the environment, names over
+// addresses, and both over the default of the file.
 func (c *File) Choose(w Who) (Choice, error) {
 	name, err := c.chooseSection(w)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *File) Choose(w Who) (Choice, error) {
 	return c.Chosen(name, w)
 }
 
-// Chosen is choose once the section is known.
+// chosen is Choose once the section is known.
 func (c *File) Chosen(name string, w Who) (Choice, error) {
 	own := c.Owner(name)
 	named := w.Account != "" || w.JID == "" && w.EnvAccount != ""
@@ -113,7 +113,7 @@ func (c *File) chooseSection(w Who) (string, error) {
 
 func (c *File) has(name string) bool { _, ok := c.Accounts[name]; return ok }
 
-// know refuses a name that no section has.
+// know refuses a name that has no section.
 func (c *File) know(name string) error {
 	if name == "" || c.has(name) {
 		return nil
@@ -145,9 +145,9 @@ func SameAccount(a, b string) bool {
 	return err == nil && e == nil && one.Bare() == other.Bare()
 }
 
-// of returns what a section, which is for an owner, has for an account: a password is for
-// no other account, and what leads to a server, and trusts it, for no other domain. Thus no
-// server gets a password that is not for it.
+// of returns the settings of an owner's section that apply to an account. A password
+// applies only to the owner's account. Settings that choose a server or make it trusted
+// apply only to the owner's domain. So no server gets a password that is not for it.
 func (s Section) of(owner string, account xmpp.JID) Section {
 	o, err := ParseAccount(owner)
 	if err != nil || o.Bare() == account.Bare() {
@@ -165,8 +165,8 @@ func (s Section) of(owner string, account xmpp.JID) Section {
 	return rest
 }
 
-// ResolvePaths returns the section with the paths relative to the file that they are in: a
-// job of cron has another directory than a shell.
+// ResolvePaths returns the section with its paths resolved relative to the configuration
+// file, because a cron job runs in another directory than a shell.
 func (s Section) ResolvePaths(file, home string) (Section, error) {
 	s = maps.Clone(s)
 	for _, key := range []string{"ca_file", "password_file"} {
@@ -185,9 +185,9 @@ func (s Section) ResolvePaths(file, home string) (Section, error) {
 	return s, nil
 }
 
-// BelowHome returns a path with the home directory in the place of ~: a shell leaves that
-// alone after --flag= and between quotes, and a service has no shell. Without a home
-// directory it is nothing in the current one.
+// BelowHome returns a path with ~ replaced by the home directory. A shell does not expand
+// ~ after --flag= or inside quotes, and a service has no shell. Without a home directory
+// it is an error, not a path below the current directory.
 func BelowHome(what, path, home string) (string, error) {
 	below, atHome := strings.CutPrefix(path, "~/")
 	switch {

@@ -1,5 +1,5 @@
-// Package config reads configuration files, those of sendxmpp as well, and finds out which
-// account a command is for. It leaves out where the files are.
+// Package config reads configuration files, including those of sendxmpp, and chooses the
+// account of a command. It does not know where the files are.
 package config
 
 import (
@@ -25,8 +25,8 @@ type File struct {
 	Lines          map[string]int // of the jid of each section, else of the section; "" is the top
 }
 
-// A Section has settings by their keys, those of the long flags with _ for -, and
-// password and resource. The values are as a flag takes them.
+// A Section maps keys to settings. The keys are those of the long flags with _ for -,
+// and password and resource. The values are as a flag takes them.
 type Section map[string][]string
 
 func (s Section) Get(key string) string {
@@ -57,8 +57,8 @@ func (c *File) HoldsPassword() bool {
 	return false
 }
 
-// Parse parses the text of a file of either kind. Its errors name the file and
-// the line, and nothing that stands behind a key: that may be a password.
+// Parse parses the text of a file of either kind. Its errors name the file and the
+// line, and never the value of a key, which may be a password.
 func Parse(file, text string) (File, error) {
 	if isSendxmpprc(text) {
 		s, line, err := parseSendxmpprc(file, text)
@@ -67,10 +67,11 @@ func Parse(file, text string) (File, error) {
 	return parseTOML(file, text)
 }
 
-// PasswordKeys are the ways to give a password, in the order in which they count.
+// PasswordKeys are the ways to give a password, in order of precedence.
 var PasswordKeys = [...]string{"password_file", "password_command", "password"}
 
-// settingType says what the value of a key has to be; "" if there is no such key.
+// settingType returns the type that the value of a key must have; "" if there is no
+// such key.
 func settingType(key string) string {
 	switch key {
 	case "jid", "password", "password_file", "password_command", "server", "tls", "ca_file", "resource":
@@ -126,7 +127,7 @@ func parseTOML(file, text string) (File, error) {
 		if e, ok := errors.AsType[toml.ParseError](err); ok {
 			line = e.Position.Line
 		}
-		// What the parser says may quote what it has found.
+		// The parser's message may quote its input.
 		return c, fmt.Errorf(`%s:%d: this is not TOML: want key = "text", or [account.NAME]`, file, line)
 	}
 	accounts, err := f.table(top, "account")
@@ -263,7 +264,7 @@ func (tomlIsTable) UnmarshalTOML(data any) error {
 	return nil
 }
 
-// A tomlRefusal refuses any value; it is there for the line.
+// A tomlRefusal refuses any value, to get an error with the line.
 type tomlRefusal string
 
 func (r tomlRefusal) UnmarshalTOML(any) error { return errors.New(string(r)) }

@@ -11,15 +11,14 @@ import (
 )
 
 var (
-	// rcSetting is a line KEY: VALUE. The colon may be missing behind the keys that
-	// count; what follows them in TOML is an equals sign.
+	// rcSetting is a line KEY: VALUE. After the known keys the colon may be missing. In
+	// TOML an equals sign follows a key.
 	rcSetting = regexp.MustCompile(`^(?:([a-z_]+):[ \t]*|(username|password|eval_password|jserver|port|resource|component|allow_plain)[ \t]+([^=\s]))(.*?)\r?\n?$`)
 	// rcAccount is a line USER@SERVER PASSWORD [COMPONENT].
 	rcAccount = regexp.MustCompile(`^\s*([^\s@=]+)@([^\s@]+)\s+(\S+)(?:\s+(\S+))?\s*$`)
 )
 
-// isSendxmpprc tells a file of sendxmpp from one of TOML by its first line that says
-// something.
+// isSendxmpprc tells a file of sendxmpp from a TOML file by its first significant line.
 func isSendxmpprc(text string) bool {
 	for line := range strings.Lines(text) {
 		if !isComment(line) {
@@ -34,9 +33,9 @@ func isComment(line string) bool {
 	return line == "" || line[0] == '#'
 }
 
-// parseSendxmpprc reads the file of sendxmpp 1.24 as that does, and the one of
-// go-sendxmpp, which has more keys, and quotes. What they have and this program has
-// not, alias for instance, is ignored. It returns also the line of the account.
+// parseSendxmpprc reads the file of sendxmpp 1.24 as that program does, and the file of
+// go-sendxmpp, which has more keys, and quotes. It ignores settings that this program
+// does not have, such as alias. It also returns the line of the account.
 func parseSendxmpprc(file, text string) (Section, int, error) {
 	rc := make(map[string]string)
 	n, who := 0, 0
@@ -50,7 +49,7 @@ func parseSendxmpprc(file, text string) (Section, int, error) {
 			if filepath.Base(filepath.Dir(file)) == "go-sendxmpp" {
 				value = unquote(value)
 			}
-			switch key { // the one that comes last holds
+			switch key { // the last one applies
 			case "username":
 				who = n
 			case "password":

@@ -1,5 +1,5 @@
-// Package exit has the exit codes of the commands, and the error that carries one. It
-// leaves out which error of XMPP has which code: package cmd knows that.
+// Package exit defines the exit codes of the commands, and the error that carries one.
+// Package cmd maps errors of XMPP to codes.
 package exit
 
 import (
@@ -30,15 +30,15 @@ const (
 	Hangup      = 128 + int(syscall.SIGHUP)
 )
 
-// An Error is an error whose code is already decided.
+// An Error is an error with its exit code.
 type Error struct {
 	Code  int
 	Class string // the key class of the record error
 	Err   error
 	Hint  string // what to do instead
 
-	// Lines are printed one by one, instead of Err. With --json and code 1 the results
-	// have them.
+	// Lines are printed one by one, instead of Err. With --json and code 1 they are in
+	// the results.
 	Lines []string
 	// Details are printed after it, one by one. With --json the results have them.
 	Details []string
@@ -47,28 +47,28 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Usagef is an error of the command line.
+// Usagef returns an error about the command line.
 func Usagef(format string, args ...any) *Error {
 	return &Error{Code: Usage, Class: "usage", Err: fmt.Errorf(format, args...)}
 }
 
-// Dataf is an error of the input data.
+// Dataf returns an error about the input data.
 func Dataf(format string, args ...any) *Error {
 	return &Error{Code: Data, Class: "data", Err: fmt.Errorf(format, args...)}
 }
 
-// Inputf is an error of a file that is to be read.
+// Inputf returns an error about an input file.
 func Inputf(format string, args ...any) *Error {
 	return &Error{Code: Input, Class: "input", Err: fmt.Errorf(format, args...)}
 }
 
-// Configf is an error of the configuration.
+// Configf returns an error about the configuration.
 func Configf(hint, format string, args ...any) *Error {
 	return &Error{Code: Config, Class: "config", Err: fmt.Errorf(format, args...), Hint: hint}
 }
 
-// Negative is the answer no. Each of its lines is reported, unless the results on
-// standard output are JSON and have it already.
+// Negative is the answer "no". Each line is reported, unless the results are JSON and
+// already contain it.
 func Negative(lines ...string) *Error {
 	return &Error{Code: No, Class: "stanza", Err: errors.New(strings.Join(lines, "; ")), Lines: lines}
 }

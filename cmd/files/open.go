@@ -10,7 +10,7 @@ import (
 // MaxSmall bounds the files that are read as a whole, and a password.
 const MaxSmall = 1 << 20
 
-// OpenFile opens a file, a pipe or a terminal. It waits for the other end of a named pipe.
+// OpenFile opens a file, a pipe or a terminal. For a named pipe it waits for a writer.
 func Open(file string) (*os.File, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -36,8 +36,8 @@ func ReadSmall(name string, r io.Reader) (string, error) {
 	return string(b), err
 }
 
-// IsStdin reports whether a file is standard input by name. To open it by that may need
-// rights that the one who gave it to us does not have.
+// IsStdin reports whether a name means standard input. Opening it by that name may need
+// permissions that this process lacks.
 func IsStdin(file string) bool {
 	return file == "/dev/stdin" || file == "/dev/fd/0" || file == "/proc/self/fd/0"
 }

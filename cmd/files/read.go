@@ -14,8 +14,8 @@ import (
 // MaxInput bounds an input that is read as a whole; servers accept much less.
 const MaxInput = 10 << 20
 
-// ReadAll reads all of what open opens. A signal ends the wait, be it for the
-// other end of a FIFO or for input.
+// ReadAll reads everything from the file that open opens. A signal ends the wait, both
+// for the other end of a FIFO and for input.
 func ReadAll(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, error) {
 	return aside.Run(ctx, 0, func() ([]byte, error) {
 		r, err := open()
@@ -34,7 +34,8 @@ func ReadAll(ctx context.Context, open func() (io.ReadCloser, error)) ([]byte, e
 	})
 }
 
-// NotRead is the error of an input that could not be read. That of a file names it already.
+// NotRead is the error of an input that could not be read. The error of a file already
+// names the file.
 func NotRead(name string, err error) error {
 	if _, ok := errors.AsType[*fs.PathError](err); ok && name != "standard input" {
 		return err

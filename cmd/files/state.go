@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// openStateDir opens the directory of a state file. It may be reached by a link, as that of
-// a service of systemd or of a volume of Kubernetes is; inside it no link is followed.
+// openStateDir opens the directory of a state file. The path to it may contain links, as
+// with services of systemd and volumes of Kubernetes. Inside it no link is followed.
 func openStateDir(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -33,7 +33,8 @@ func openStateDir(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// OpenState opens a state file, if that and its directory are the user's or root's.
+// OpenState opens a state file, if the file and its directory belong to the user or
+// root.
 func OpenState(file string, flag int) (*os.File, error) {
 	root, err := openStateDir(filepath.Dir(file))
 	if err != nil {
@@ -66,7 +67,7 @@ func OpenState(file string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// inState gives an error of os.Root, which has the name in the directory, that of the file.
+// inState replaces the relative name in an error of os.Root by the full one.
 func inState(file string, err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return &fs.PathError{Op: "open", Path: file, Err: e.Err}
@@ -74,7 +75,7 @@ func inState(file string, err error) error {
 	return err
 }
 
-// MaxState bounds a state file; one that is larger is not ours.
+// MaxState is the size limit of a state file; a larger one is not ours.
 const MaxState = 64 << 20
 
 // ReadState reads a state file; nil if there is none.
@@ -97,11 +98,10 @@ func ReadState(file string) ([]byte, error) {
 	return append([]byte{}, b...), nil // not nil
 }
 
-// WriteState replaces a state file as a whole, so that a reader never sees half of it.
+// WriteState replaces a state file atomically: a reader never sees half of it.
 func WriteState(file string, b []byte) error { return putFile(file, b, (*os.Root).Rename) }
 
-// CreateState makes a state file that is there as a whole or not at all. One that is there
-// by then stays what it is.
+// CreateState creates a state file atomically. An existing file stays unchanged.
 func CreateState(file string, b []byte) error {
 	err := putFile(file, b, (*os.Root).Link)
 	if errors.Is(err, fs.ErrExist) {

@@ -1,6 +1,6 @@
-// Package files opens the files of a user that decide something, such as what is run and who
-// gets a password: only where nobody else could have written them. It replaces files as a
-// whole. It leaves out what is in them.
+// Package files opens files that decide what is run and who gets a password, and only if
+// nobody but the user or root could have written them. It also replaces files atomically. It
+// does not interpret their contents.
 package files
 
 import (
@@ -12,8 +12,7 @@ import (
 	"strings"
 )
 
-// An Untrusted error says who else could have written a file, or can read it, and what to
-// do about that.
+// An Untrusted error says who else could write or read a file, and what to do about it.
 type Untrusted struct{ Name, What, Hint string }
 
 func (e *Untrusted) Error() string { return e.Name + " " + e.What }
@@ -26,7 +25,7 @@ func Hint(err error) string {
 	return ""
 }
 
-// ShellQuote returns a name as a shell takes it.
+// ShellQuote quotes a name for a shell.
 func ShellQuote(name string) string {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%") == "" {
 		return name
@@ -34,8 +33,8 @@ func ShellQuote(name string) string {
 	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }
 
-// Trusted refuses an open file, or a directory, that others than the user and root own or
-// can write to.
+// Trusted refuses an open file or directory that anyone but the user and root owns or can
+// write to.
 func Trusted(name string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -44,8 +43,8 @@ func Trusted(name string, f *os.File) error {
 	return trustedInfo(name, info, func() bool { return readOnlyFile(f) })
 }
 
-// TrustedPath is trusted, and demands the same of each directory that the name of the file
-// is in, and each link that it is: who can write there can make the name mean another file.
+// TrustedPath is Trusted, and checks each directory and link in the path as well: whoever
+// can write there can replace the file.
 func TrustedPath(name string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -86,7 +85,7 @@ func TrustedPath(name string, f *os.File) error {
 	return fmt.Errorf("%s: too many links", name)
 }
 
-// trustedName is Trusted for what is not open.
+// trustedName is Trusted for a file that is not open.
 func trustedName(name string, stat func(string) (os.FileInfo, error)) error {
 	info, err := stat(name)
 	if err != nil {
@@ -95,11 +94,11 @@ func trustedName(name string, stat func(string) (os.FileInfo, error)) error {
 	return trustedInfo(name, info, func() bool { return readOnlyName(name) })
 }
 
-// An accountsDatabase is what the files in /etc say of users and groups.
+// An accountsDatabase holds the users and groups in the files of /etc.
 type accountsDatabase struct{ passwd, group, nsswitch string }
 
-// private reports whether nobody but a user, and root, is in a group. Many systems give each
-// user such a group, and let it write to what is theirs.
+// private reports whether a group has no members but a user and root. Many systems give each
+// user such a group, with write access to the user's files.
 func (db *accountsDatabase) private(gid, uid string) bool {
 	me := map[string]bool{"root": true}
 	for line := range strings.Lines(db.passwd) {
@@ -107,7 +106,7 @@ func (db *accountsDatabase) private(gid, uid string) bool {
 		if len(f) > 3 && f[2] == uid {
 			me[f[0]] = true
 		}
-		// Some distributions have accounts of their own in the group of root.
+		// Some distributions put system accounts into the group of root.
 		if len(f) > 3 && f[3] == gid && gid != "0" && f[2] != uid && f[2] != "0" {
 			return false
 		}
@@ -123,7 +122,7 @@ func (db *accountsDatabase) private(gid, uid string) bool {
 			}
 		}
 	}
-	// Of other users, in LDAP for instance, the number of the group tells.
+	// For users elsewhere, such as in LDAP, the number of the group decides.
 	return gid == uid || db.complete()
 }
 
@@ -148,5 +147,5 @@ func (db *accountsDatabase) complete() bool {
 	return true
 }
 
-// ErrLocked is the error of Lock where somebody else has locked the file.
+// ErrLocked is the error of Lock if somebody else has locked the file.
 var ErrLocked = errors.New("it is locked")

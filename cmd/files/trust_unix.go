@@ -17,14 +17,15 @@ import (
 // openFlags keep a named pipe without a writer from blocking.
 const openFlags = syscall.O_NONBLOCK
 
-// trustedInfo is Trusted for what is known of a file. What is mounted read-only is what who
-// mounted it wants it to be, whatever its numbers say: a secret of a container for instance.
+// trustedInfo is Trusted for the metadata of a file. A read-only mount, such as a secret of
+// a container, is trusted whatever its owner and mode, because whoever mounted it chose its
+// contents.
 func trustedInfo(name string, info os.FileInfo, readOnly func() bool) error {
 	mode, perm := info.Mode(), info.Mode().Perm()
 	stat := info.Sys().(*syscall.Stat_t)
 	writable := perm&0o002 != 0 || perm&0o020 != 0 && !privateGroup(int(stat.Gid))
 	if mode&fs.ModeSymlink != 0 || mode.IsDir() && mode&fs.ModeSticky != 0 {
-		writable = false // nobody can change a link, or in the directory what is another's
+		writable = false // nobody can change a link, or other users' files in a sticky directory
 	}
 	switch {
 	case mode&fs.ModeCharDevice != 0: // root made it
@@ -58,8 +59,7 @@ func belongs(name string, stat *syscall.Stat_t) error {
 	return &Untrusted{name, fmt.Sprintf("belongs to another user (uid %d)", stat.Uid), hint}
 }
 
-// privateGroup reports whether nobody but the user, and root, is in a group that the user
-// is in, or that is root's.
+// privateGroup reports whether a group of the user or of root has no other members.
 func privateGroup(gid int) bool {
 	groups, _ := os.Getgroups()
 	if gid != 0 && gid != os.Getegid() && !slices.Contains(groups, gid) {
@@ -79,15 +79,15 @@ func privateGroup(gid int) bool {
 	return db.private(strconv.Itoa(gid), strconv.Itoa(os.Geteuid()))
 }
 
-// Private tells what is wrong where others than the user and root can read a secret, or
-// could have put it there. A pipe or a terminal keeps nothing.
+// Private returns an error if anyone but the user and root can read a secret or could
+// have put it there. Pipes and terminals store nothing, so they pass.
 func Private(file string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || readOnlyFile(f) {
 		return err
 	}
 	stat, perm := info.Sys().(*syscall.Stat_t), info.Mode().Perm()
-	// What root gives to a service is readable by the group of that.
+	// A secret that root gives to a service is readable by the service's group.
 	given := stat.Uid == 0 && os.Geteuid() != 0 && perm&0o037 == 0 && privateGroup(int(stat.Gid))
 	switch {
 	case foreign(stat):

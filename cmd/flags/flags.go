@@ -54,7 +54,7 @@ func Error(cmd *cobra.Command, err error) error {
 		name, _ := pflag.UnquoteUsage(lacking.GetFlag())
 		u.Err = fmt.Errorf("flag needs an argument: --%s %s", lacking.GetFlag().Name, name)
 	case isUnknown && (strings.HasPrefix(unknown.GetSpecifiedName(), "pas") || unknown.GetSpecifiedName() == "p"):
-		// The value may be in the error, and is a secret.
+		// The error may contain the value, which is a secret.
 		u.Err = errors.New("no flag takes a password: every user of this machine can read the arguments")
 		u.Hint = config.PasswordWays
 	case isUnknown && unknown.GetSpecifiedShortnames() == "":
@@ -65,7 +65,7 @@ func Error(cmd *cobra.Command, err error) error {
 	return u
 }
 
-// flagLike returns the flags that somebody may have meant with a name, or "".
+// flagLike returns the flags with names similar to a mistyped one, or "".
 func flagLike(cmd *cobra.Command, name string) string {
 	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // which knows words that are alike
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -153,9 +153,9 @@ func (d *Duration) Set(s string) error {
 
 func (d *Duration) String() string {
 	if *d == 0 {
-		return "0" // which help does not call a default
+		return "0" // which help does not show as a default
 	}
-	// Without the zero units that time.Duration ends in: 2m, not 2m0s.
+	// This drops the trailing zero units of time.Duration: 2m, not 2m0s.
 	s := time.Duration(*d).String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -48,7 +48,7 @@ type printer struct {
 	width int
 }
 
-// text writes paragraphs, with an empty line between all that is written.
+// text writes paragraphs, separated by empty lines.
 func (p *printer) text(s string) {
 	if s = strings.TrimRight(s, "\n"); s == "" {
 		return
@@ -82,8 +82,8 @@ type table struct {
 	rows  [][2]string
 }
 
-// tables writes tables in the same columns. An explanation is below what it explains
-// where there is no room beside it.
+// tables writes tables in the same columns. If there is no room beside a term, its
+// explanation goes below it.
 func (p *printer) tables(tables ...table) {
 	const most, least = 30, 24
 	column := 0
@@ -115,8 +115,8 @@ func (p *printer) tables(tables ...table) {
 	}
 }
 
-// commands lists what is below a command, in the groups of the program, and the topics in
-// the help of the program and of help itself.
+// commands lists the subcommands of a command, in groups. The help of the program and of
+// help itself also lists the topics.
 func (p *printer) commands(cmd *cobra.Command) {
 	var tables []table
 	for _, g := range append(slices.Clone(cmd.Groups()), &cobra.Group{Title: "Commands"}) {
@@ -154,8 +154,8 @@ func (p *printer) exitCodes(h Text) {
 	p.tables(t)
 }
 
-// wrap breaks a text between words into lines of at most width characters, where the
-// words let it.
+// wrap breaks a text between words into lines of at most width characters; a longer
+// word gets a line of its own.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {

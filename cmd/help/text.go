@@ -27,10 +27,10 @@ func AddTopics(root, help *cobra.Command) {
 	for cmd := range All(root) {
 		commands[helpName(cmd)] = true
 	}
-	entries, _ := texts.ReadDir(".") // it is there: it was embedded
+	entries, _ := texts.ReadDir(".") // it cannot fail: the file is embedded
 	for _, f := range entries {
 		if name := strings.TrimSuffix(f.Name(), ".txt"); !commands[name] {
-			help.AddCommand(&cobra.Command{Use: name}) // it cannot be run: for cobra that is a topic
+			help.AddCommand(&cobra.Command{Use: name}) // without Run, cobra treats it as a topic
 		}
 	}
 }
@@ -70,7 +70,7 @@ func (h Text) ExitCodes(yield func(code, means string) bool) {
 	}
 }
 
-// flagHelp returns a flag, what its value is called, and what it does, with its default.
+// flagHelp returns a flag, the name of its value, and its description with the default.
 func flagHelp(f *pflag.Flag) (flag, value, does string) {
 	value, does = pflag.UnquoteUsage(f)
 	if f.Value.Type() == "count" {
@@ -93,8 +93,8 @@ func flagHelp(f *pflag.Flag) (flag, value, does string) {
 	return flag, value, does
 }
 
-// ownFlags returns the flags of a command without the global ones, which are those of the
-// topic flags.
+// ownFlags returns the flags of a command without the global ones. For the topic flags it
+// returns the global ones.
 func ownFlags(cmd *cobra.Command) (flags []*pflag.Flag) {
 	set, global := cmd.Flags(), cmd.Root().PersistentFlags()
 	set.SortFlags = false
