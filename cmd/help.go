@@ -49,8 +49,8 @@ func (env *Env) writeManual(root *cobra.Command, dir string) error {
 	return help.WriteManual(root, dir, date, programVersion())
 }
 
-// manualDate is the date of the pages: never today's, which would make every build
-// another one; none where nothing tells it.
+// manualDate is the date of the pages. It is never today's, so that builds are
+// reproducible; without a known date it is empty.
 func (env *Env) manualDate() (string, error) {
 	if s := env.Getenv("SOURCE_DATE_EPOCH"); s != "" { // reproducible-builds.org
 		seconds, err := strconv.ParseInt(s, 10, 64)

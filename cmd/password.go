@@ -22,10 +22,9 @@ import (
 	"xmppkit/xmpp"
 )
 
-// password obtains the password of an account: from where the first of the flags, the
-// environment and the sections of the configuration file says, else from systemd, else
-// from a person. The wait for it is bounded by --timeout, and is a part of it, unless
-// it is for a person.
+// password obtains the password of an account. The first source wins: the flags, the
+// environment, the sections of the configuration file, systemd, a person. Waiting for
+// it counts towards --timeout, except for a person.
 func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice, stdin bool) (secret xmpp.Secret, typed bool, err error) {
 	prompt.NoCoreDumps()
 	way := env.passwordSource(ch)
@@ -57,7 +56,7 @@ func (env *Env) password(ctx context.Context, account xmpp.JID, ch config.Choice
 
 // A passwordWay is a way to give a password.
 type passwordWay struct {
-	key, value string // none for a person
+	key, value string // nil for a person
 	source     string // the flag, variable or key, "" for a person
 	file       string // that has the key
 }
@@ -70,7 +69,7 @@ func (w passwordWay) from() string {
 	return w.source
 }
 
-// what names the password in an error.
+// name describes the password in an error.
 func (w passwordWay) what() string {
 	switch {
 	case w.key == "password_command":
@@ -140,9 +139,9 @@ func (env *Env) passwordFile(ctx context.Context, file string, stdin bool) (stri
 	})
 }
 
-// passwordCommand runs a command in a process group of its own, which ends with ctx.
-// It has the terminal, where there is one, and never the standard input that may be
-// what is to be sent.
+// passwordCommand runs a command in its own process group, which ends with ctx. The
+// command gets the terminal, if there is one. It never gets standard input, which may
+// hold the message.
 func (env *Env) passwordCommand(ctx context.Context, command string) (string, error) {
 	const linger = 300 * time.Millisecond
 	var out firstBytes
@@ -162,7 +161,7 @@ func (env *Env) passwordCommand(ctx context.Context, command string) (string, er
 	switch {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("password command: %w", context.Cause(ctx))
-	case child.Code(err) == exit.Interrupt: // a person did it who has the terminal
+	case child.Code(err) == exit.Interrupt: // a person ended it from the terminal
 		return "", &exit.Error{Code: exit.Interrupt, Err: errors.New("interrupted")}
 	case err != nil:
 		return "", exit.Configf("", "password command: %w", err)
@@ -170,8 +169,8 @@ func (env *Env) passwordCommand(ctx context.Context, command string) (string, er
 	return firstLine(bytes.NewReader(out))
 }
 
-// credential reads a credential of systemd, of which systemd.exec(5) says that only the
-// service can read it. That may be by an access control list, so the mode would mislead.
+// credential reads a credential of systemd. By systemd.exec(5) only the service can
+// read it. An access control list may ensure that, so the file mode would mislead.
 func credential(ctx context.Context, file string) (string, error) {
 	return waitFor(ctx, "the password from "+file, func() (string, error) {
 		f, err := files.Open(file)
@@ -209,8 +208,8 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 	return "", exit.Configf(config.PasswordWays, "no password for %s", account)
 }
 
-// firstLine returns the first line of r without its end, LF or CRLF, and nothing else
-// taken away.
+// firstLine returns the first line of r, without its final LF or CRLF and otherwise
+// unchanged.
 func firstLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(r, files.MaxSmall)).ReadString('\n')
 	if err != nil && err != io.EOF {

@@ -15,43 +15,43 @@ import (
 	"xmppkit/xmpp"
 )
 
-// onlooker is the priority of a session that only wants to see who is there: below 0
-// it is handed nobody's messages (RFC 6121, section 8.5.2.1.1), those that wait for
-// the account among them.
+// onlooker is the priority of a session that only looks at presences. Below 0 it gets
+// no messages to the bare JID, and so no offline messages (RFC 6121, section
+// 8.5.2.1.1).
 const onlooker = -128
 
 const (
-	// settleNear and settleFar are how long presences are waited for after the last one,
-	// far where some come from another server.
+	// settleNear and settleFar are how long to wait for another presence after the last
+	// one; settleFar applies if some contacts are at another server.
 	settleNear = 500 * time.Millisecond
 	settleFar  = 2 * time.Second
 
-	// What is kept of presences is bounded, in bytes of memory, about: of one account, as
-	// its resources can be made up, and of all.
+	// Limits of the memory for presences, in bytes, about: for one account, whose
+	// resources can be made up, and for all.
 	accountRoom  = 1 << 20
 	presenceRoom = 64 << 20
-	// rosterRoom bounds the changes of the roster that one command takes in.
+	// rosterRoom limits the roster changes that one command handles, in bytes.
 	rosterRoom = 64 << 20
-	// maxWarned is how many accounts are named whose presences are too much.
+	// maxWarned is how many accounts with too many presences are named in warnings.
 	maxWarned = 100
 )
 
 // people is what a session learns about the contacts of its account. The server may spell
-// an address otherwise than its user: see named.
+// an address differently from the user: see named.
 type people struct {
 	env     *Env
 	s       *xmpp.Session
 	roster  *xmpp.Roster           // nil until it is known
-	listed  map[xmpp.JID]xmpp.JID  // its addresses, by the prepared ones
-	early   []*xmpp.Element        // what may be roster pushes, until then
+	listed  map[xmpp.JID]xmpp.JID  // its addresses, by their prepared form
+	early   []*xmpp.Element        // possible roster pushes, until then
 	changes int                    // bytes of roster pushes, about
-	pushed  map[xmpp.JID]bool      // whose item has changed since something was said
-	names   []xmpp.JID             // those who are of interest; if none, the contacts are
-	present map[xmpp.JID]resources // who is online, by bare address, prepared as all below
+	pushed  map[xmpp.JID]bool      // whose item has changed since the last request
+	names   []xmpp.JID             // the accounts of interest; if there are none, the contacts
+	present map[xmpp.JID]resources // who is online, by bare address; prepared, as in all maps below
 	refused map[xmpp.JID]*refusal  // presences of type error, by bare address
 	cost    map[xmpp.JID]int       // of what is kept of an account
 	total   int                    // of these
-	warned  map[xmpp.JID]string    // whose presences were too much, or over a limit
+	warned  map[xmpp.JID]string    // whose presences were too many, or over a limit
 	said    *xmpp.Element          // the last presence about a subscription, or nil
 }
 
@@ -69,8 +69,8 @@ func newRefusal(a addressed, e *xmpp.Element) *refusal {
 	return r
 }
 
-// withPeople opens a session, asks for the roster, with more to send in the same
-// flight, and lets do use what has come of it. The roster is kept as it is then.
+// withPeople opens a session, requests the roster, sends more elements in the same
+// flight, and calls do with the result. Then it caches the roster.
 func (env *Env) withPeople(ctx context.Context, o login, names []xmpp.JID, more []*xmpp.Element, do func(context.Context, *people) error) error {
 	if err := env.needOutput(); err != nil {
 		return err
@@ -135,8 +135,8 @@ var (
 	errAnswered = errors.New("it was answered")
 )
 
-// meanwhile does what waits for the server, and takes in what arrives until that is done:
-// it may be more than the session keeps.
+// meanwhile runs something that waits for the server, and handles the stanzas that arrive
+// until then: they may be more than the session can queue.
 func (p *people) meanwhile(ctx context.Context, do func(context.Context) error) error {
 	until, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -152,14 +152,14 @@ func (p *people) meanwhile(ctx context.Context, do func(context.Context) error) 
 	return <-done // which knows why nothing more came
 }
 
-// learn takes in what has arrived, and what does until nothing has for a while, or until
-// all who are named have answered.
+// learn handles what has arrived, and what arrives until there is a quiet period or all
+// named accounts have answered.
 func (p *people) learn(ctx context.Context, quiet time.Duration) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	timer := time.AfterFunc(quiet, func() { stop(errQuiet) })
 	defer timer.Stop()
-	// Where somebody always comes or goes it is never quiet.
+	// If presences change all the time, it never becomes quiet.
 	defer time.AfterFunc(max(4*quiet, 2*time.Second), func() { stop(errQuiet) }).Stop()
 	if p.answered() {
 		return nil
@@ -178,8 +178,8 @@ func (p *people) learn(ctx context.Context, quiet time.Duration) error {
 	return err
 }
 
-// takeAll takes in what arrives until ctx or the session ends. It tells after each
-// stanza whether that was of interest.
+// takeAll handles what arrives until ctx or the session ends. After each stanza it
+// reports whether it was of interest.
 func (p *people) takeAll(ctx context.Context, taken func(news bool)) error {
 	for e, err := range p.s.Stanzas(ctx) {
 		if e == nil {
@@ -193,7 +193,7 @@ func (p *people) takeAll(ctx context.Context, taken func(news bool)) error {
 	return nil
 }
 
-// take takes in a stanza, and reports whether it is of interest.
+// take handles a stanza, and reports whether it is of interest.
 func (p *people) take(e *xmpp.Element, over error) bool {
 	if e.Tag == "iq" && over == nil {
 		return p.push(e)
@@ -225,7 +225,7 @@ func (p *people) take(e *xmpp.Element, over error) bool {
 	return true
 }
 
-// push takes in what may be a roster push.
+// push handles a possible roster push.
 func (p *people) push(e *xmpp.Element) bool {
 	if from, err := p.s.From(e); err != nil || from != p.s.JID().Bare() {
 		return false
@@ -241,9 +241,10 @@ func (p *people) push(e *xmpp.Element) bool {
 	return ok
 }
 
-// wanted reports whether presences of an account are of interest: as anybody can send
-// one, those of strangers must take neither room nor time. Those who are named are or, if
-// nobody is, the contacts. Until the roster is known anybody may be one.
+// wanted reports whether presences of an account are of interest. Anybody can send
+// presences, so those of strangers must take neither memory nor time. The accounts of
+// interest are the named ones or, without names, the contacts. Until the roster is known,
+// anybody may be a contact.
 func (p *people) wanted(bare xmpp.JID) bool {
 	if p.roster == nil {
 		return true
@@ -255,8 +256,8 @@ func (p *people) wanted(bare xmpp.JID) bool {
 	return ok
 }
 
-// answered reports whether those who are named have all answered. Of an account that is
-// online, another resource may follow.
+// answered reports whether all named accounts have answered. An online account may
+// still have more resources to report.
 func (p *people) answered() bool {
 	for _, name := range p.names {
 		if p.refused[name.Bare().Prepared()] == nil && (name.Resource == "" || len(p.online(name)) == 0) {
@@ -266,7 +267,7 @@ func (p *people) answered() bool {
 	return len(p.names) > 0
 }
 
-// keep keeps a presence, without what is said in it if that is too much.
+// keep stores a presence, without its text if that is too large.
 func (p *people) keep(from xmpp.JID, r *presenceRecord) {
 	bare := from.Bare().Prepared()
 	p.remove(from)
@@ -284,7 +285,7 @@ func (p *people) keep(from xmpp.JID, r *presenceRecord) {
 	p.pay(bare, r.cost())
 }
 
-// refuse keeps an error, without its id if that is too much.
+// refuse stores an error, without its id if that is too large.
 func (p *people) refuse(bare xmpp.JID, r *refusal) {
 	if !p.fits(bare, r.record.cost()) {
 		r.record.ID = ""
@@ -324,8 +325,9 @@ func (p *people) pay(bare xmpp.JID, cost int) {
 	}
 }
 
-// warn reports something about an account, once, and of some accounts only: anybody can
-// cause it. Whether that is of interest shows once the roster is known.
+// warn reports a problem with an account, once, and only for some accounts, because
+// anybody can cause one. Whether an account is of interest is clear once the roster is
+// known.
 func (p *people) warn(bare xmpp.JID, text string) {
 	if _, warned := p.warned[bare]; warned || len(p.warned) > maxWarned {
 		return
@@ -336,8 +338,8 @@ func (p *people) warn(bare xmpp.JID, text string) {
 	}
 }
 
-// settle returns how long presences are waited for: longer where one of those who are
-// named, or of the contacts whose presence is seen, is at another server.
+// settle returns how long to wait for presences: longer if a named account, or a
+// contact whose presence the account sees, is at another server.
 func (p *people) settle() time.Duration {
 	far := func(jid xmpp.JID) bool { return jid.Domain != p.s.Server().Domain }
 	if slices.ContainsFunc(p.names, far) {
@@ -351,8 +353,8 @@ func (p *people) settle() time.Duration {
 	return settleNear
 }
 
-// online returns the presences of an account, or of one of its resources, that is
-// available, sorted.
+// online returns the available presences of an account, or of one of its resources,
+// sorted.
 func (p *people) online(jid xmpp.JID) (there []*presenceRecord) {
 	present := p.present[jid.Bare().Prepared()]
 	byResource := func(a, b xmpp.JID) int {
@@ -375,10 +377,10 @@ func (p *people) change(ctx context.Context, c xmpp.Contact) error {
 	})
 }
 
-// tell sends a presence about a subscription and takes in what comes of it. Before it
-// answers the ping behind, the own server has pushed what that changes, and bounced
-// what it cannot deliver. More is waited for where done does not hold yet, and where
-// an answer may come from another server.
+// tell sends a presence about a subscription and handles the replies. Before your
+// server answers the ping after it, it has pushed roster changes, and has bounced what
+// it cannot deliver. tell waits longer if done does not hold yet, or if an answer may
+// come from another server.
 func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xmpp.Contact) bool) error {
 	clear(p.pushed)
 	p.said = xmpp.NewElement(xmpp.NSClient, "presence", "to", to.String(), "type", typ, "id", xmpp.NewID())
@@ -392,7 +394,7 @@ func (p *people) tell(ctx context.Context, to xmpp.JID, typ string, done func(xm
 	return nil
 }
 
-// refusal returns the error that answered a presence, or nil.
+// refusal returns the error that came in answer to a presence, or nil.
 func (p *people) refusal(to xmpp.JID) error {
 	if r := p.refused[to.Prepared()]; r != nil {
 		return fmt.Errorf("presence to %s refused: %w", to, r.err)
@@ -404,8 +406,8 @@ func (p *people) refusal(to xmpp.JID) error {
 func asked(c xmpp.Contact) bool { return c.To() || c.Ask }
 
 // named returns the address by which the server knows a contact or the account itself: a
-// server that prepares addresses by stringprep has strasse for straße. Another is as it was
-// typed.
+// server that prepares addresses with stringprep turns straße into strasse. Other addresses
+// are returned as typed.
 func (p *people) named(typed xmpp.JID) xmpp.JID {
 	bare := typed.Bare()
 	if _, ok := p.roster.Contacts[bare]; ok {
@@ -422,7 +424,7 @@ func (p *people) named(typed xmpp.JID) xmpp.JID {
 	return known
 }
 
-// contact returns the item of the roster, or one that is not there.
+// contact returns the roster item, or an empty one if there is none.
 func (p *people) contact(jid xmpp.JID) xmpp.Contact {
 	jid = p.named(jid)
 	c := p.roster.Contacts[jid]
@@ -446,8 +448,8 @@ func newPresence(show, status string, priority int) *xmpp.Element {
 	return p
 }
 
-// contactArg parses the address of a contact: an account, not one of its resources,
-// and not the own one.
+// contactArg parses the address of a contact: an account without a resource, and not
+// the account in use.
 func (env *Env) contactArg(arg string, account xmpp.JID) (xmpp.JID, error) {
 	t, err := env.target(arg)
 	env.noteNames(account, t.jid)

@@ -14,7 +14,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// pingRecord is one answer, or its absence.
+// pingRecord is one answer, or a missing one.
 type pingRecord struct {
 	Kind  string       `json:"kind"`
 	Time  output.Time  `json:"time"`
@@ -24,7 +24,7 @@ type pingRecord struct {
 	RTT   *float64     `json:"rtt_ms,omitempty"`
 	Error *stanzaError `json:"error,omitempty"`
 
-	note string // what an error says about the other side
+	note string // what an error reveals about the other side
 }
 
 func (r pingRecord) WriteText(t *output.Text) {
@@ -81,7 +81,7 @@ func (s *pingStats) WriteText(t *output.Text) {
 	}
 }
 
-// round is a number of milliseconds as it is printed: to the microsecond.
+// round returns milliseconds as they are printed, rounded to the microsecond.
 func round(ms float64) float64 { return math.Round(ms*1000) / 1000 }
 
 type pinger struct {
@@ -128,7 +128,7 @@ func newPingCmd(env *Env) *cobra.Command {
 }
 
 func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
-	if p.count > 1 { // what lists for long does not wait for its next line to find out
+	if p.count > 1 { // a command that runs for long notices at once, not at its next line
 		var stop context.CancelFunc
 		ctx, stop = p.env.whileRead(ctx)
 		defer stop()
@@ -169,7 +169,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ping returns an error only where there is no use in going on.
+// ping returns an error only if it makes no sense to continue.
 func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord, error) {
 	wait, cancel := withTimeout(ctx, p.wait)
 	defer cancel()
@@ -192,7 +192,7 @@ func (p *pinger) ping(ctx context.Context, s *xmpp.Session, seq int) (pingRecord
 	return r, nil
 }
 
-// whoAnswered says what an error answer tells about the entity that was asked.
+// whoAnswered explains what an error answer reveals about the entity.
 func whoAnswered(to xmpp.JID, e *xmpp.StanzaError) string {
 	switch e.Condition {
 	case xmpp.RemoteServerNotFound, xmpp.RemoteServerTimeout:

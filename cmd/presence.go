@@ -84,9 +84,8 @@ func (w *watcher) look(ctx context.Context, p *people) error {
 	return interrupted
 }
 
-// records returns what is known of those who were asked for, and whether any of them
-// is not online. Without names these are the contacts who are. That somebody is not
-// there is only known of all that came.
+// records returns the presences of the named accounts, or without names those of the
+// online contacts, and whether any named account is not online.
 func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offline bool) {
 	if len(w.names) == 0 {
 		for _, c := range p.roster.Sorted() {
@@ -103,8 +102,8 @@ func (w *watcher) records(p *people, all bool) (records []*presenceRecord, offli
 	return records, offline
 }
 
-// absent is what is known of somebody who is not online: the error that came instead,
-// that there is no subscription to see them by, or just that.
+// absent is the record of somebody who is not online: with the error that came instead,
+// with a note that there is no subscription, or with neither.
 func (p *people) absent(jid xmpp.JID) *presenceRecord {
 	if refused := p.refused[jid.Bare().Prepared()]; refused != nil {
 		r := *refused.record
@@ -122,12 +121,12 @@ func (p *people) absent(jid xmpp.JID) *presenceRecord {
 	return r
 }
 
-// A saying is what the account says to a contact about their subscriptions (RFC 6121,
-// section 3).
+// A saying is a request of the account to a contact about their subscriptions (RFC
+// 6121, section 3).
 type saying struct {
 	name, typ string
-	done      func(xmpp.Contact) bool // whether that state is what was wanted
-	failed    string                  // what to say if it is not
+	done      func(xmpp.Contact) bool // whether that state is the requested one
+	failed    string                  // what to report if it is not
 }
 
 func sayings() []saying {
@@ -168,7 +167,7 @@ func (env *Env) say(ctx context.Context, p *people, say saying, to xmpp.JID) err
 		return err
 	}
 	if c, listed := p.roster.Contacts[p.named(to)]; listed && say.name == "deny" && p.s.PreApproves() {
-		// Prosody 0.12.3 forgets an approval in advance only as the item is replaced.
+		// Prosody 0.12.3 drops a pre-approval only when the item is replaced.
 		if err := p.change(ctx, c); err != nil {
 			return fmt.Errorf("deny %s: %w", to, err)
 		}
@@ -186,8 +185,8 @@ func (env *Env) say(ctx context.Context, p *people, say saying, to xmpp.JID) err
 	return nil
 }
 
-// state is the contact after something was said. Prosody 0.12.3 shows approvals in
-// advance on no roster; there, that it pushes the contact says that it keeps one.
+// state is the contact after the request. Prosody 0.12.3 does not show on the roster
+// that a contact is pre-approved; there, a push of the contact is the proof.
 func (p *people) state(to xmpp.JID, say saying) xmpp.Contact {
 	c := p.contact(to)
 	if say.name == "approve" && !c.From() && p.pushed[c.JID] && p.s.PreApproves() {

@@ -91,7 +91,7 @@ func (p *setter) presence(cmd *cobra.Command) (*xmpp.Element, error) {
 	return presence, nil
 }
 
-// A holder shows a presence in one session after another.
+// A holder keeps a presence shown over consecutive sessions.
 type holder struct {
 	*setter
 	limits  limits
@@ -128,8 +128,8 @@ func (h *holder) run(ctx context.Context, o xmpp.Options) error {
 	return nil
 }
 
-// again reports whether the presence can be shown again after a session has ended by err. A
-// first login that fails is an answer.
+// again reports whether to try another session after one that ended with err. If the first
+// login fails, that is the result.
 func (h *holder) again(ctx context.Context, err error) (time.Duration, bool) {
 	if !h.shown || h.refused || xmpp.RedirectOf(err) == "" && !isPassing(ctx, err) {
 		return 0, false
@@ -142,7 +142,7 @@ func (h *holder) again(ctx context.Context, err error) (time.Duration, bool) {
 	return h.backoff.Next(), true
 }
 
-// hold sends the presence, prints it once the server has taken it, and stays.
+// hold sends the presence, prints it once the server has accepted it, and waits.
 func (h *holder) hold(ctx context.Context, s *xmpp.Session) error {
 	if !h.shown {
 		h.clocks.start(0)
@@ -175,11 +175,11 @@ func (h *holder) hold(ctx context.Context, s *xmpp.Session) error {
 	return nil
 }
 
-// farewell bounds how long taking leave of somebody may take.
+// farewell limits how long it may take to send the final presence.
 const farewell = 500 * time.Millisecond
 
-// takeLeave ends what one address was shown. On ejabberd 23.01 the end of the session
-// does not, where the others were shown nothing.
+// takeLeave sends unavailable to the one address that saw the presence. On ejabberd
+// 23.01 the end of the session does not do that if nobody else saw a presence.
 func (p *setter) takeLeave(ctx context.Context, s *xmpp.Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()

@@ -24,16 +24,17 @@ func newPresenceWatchCmd(env *Env) *cobra.Command {
 	return cmd
 }
 
-// A watched is what was shown of others, so that after a loss only what has changed is shown.
+// A watched remembers which presences were shown, so that only changes are shown after
+// a lost connection.
 type watched struct {
-	shown map[string]*presenceRecord // who is available, or has answered by an error, by from
-	stale map[string]bool            // of those, who has not been seen in this session yet
+	shown map[string]*presenceRecord // who is available, or has answered with an error, by from
+	stale map[string]bool            // those of them not seen in this session yet
 	asks  map[string]bool            // who has asked to see the account, by bare address
-	cost  int                        // of what is kept, about
-	again bool                       // this session tells what one before has told
+	cost  int                        // of the stored presences, about
+	again bool                       // this session repeats what an earlier one has reported
 }
 
-// begin is told that a session begins to tell.
+// begin is called when a session starts to deliver presences.
 func (w *watched) begin() {
 	if w.shown == nil { // it is the first
 		w.shown, w.stale, w.asks = make(map[string]*presenceRecord), make(map[string]bool), make(map[string]bool)
@@ -45,7 +46,7 @@ func (w *watched) begin() {
 	}
 }
 
-// isNews takes in a presence, and reports whether it says what was not shown before.
+// isNews stores a presence, and reports whether it differs from what was shown before.
 func (w *watched) isNews(r output.Record) bool {
 	p, ok := r.(*presenceRecord)
 	if !ok {
@@ -75,9 +76,9 @@ func (w *watched) isNews(r output.Record) bool {
 // maxAsks is how many requests to see the account are remembered.
 const maxAsks = 10_000
 
-// left takes in that a resource is gone, or all of an account, and reports whether that is
-// news. Prosody 0.12 says of all at once, when the session begins, that nobody is there: who
-// was before is told one by one, by settled.
+// left notes that a resource, or a whole account, is gone, and reports whether that is news.
+// When a session begins, Prosody 0.12 reports each whole account as unavailable; settled
+// then reports who was online before, one by one.
 func (w *watched) left(p *presenceRecord) bool {
 	if p.From != p.FromBare {
 		known := w.shown[p.From] != nil
@@ -105,8 +106,8 @@ func (w *watched) forget(from string) {
 	delete(w.stale, from)
 }
 
-// settled returns those who have left since a session before. All who are still there have
-// been seen by now.
+// settled returns those who have left since the previous session. Everyone still online
+// has been seen by now.
 func (w *watched) settled() (gone []*presenceRecord) {
 	w.again = false
 	for _, from := range slices.Sorted(maps.Keys(w.stale)) {
@@ -120,7 +121,7 @@ func (w *watched) settled() (gone []*presenceRecord) {
 	return gone
 }
 
-// says reports whether a presence says the same as another.
+// says reports whether two presences say the same.
 func (r *presenceRecord) says(old *presenceRecord) bool {
 	return old != nil && r.Type == old.Type && r.Show == old.Show && r.Status == old.Status &&
 		priorityOf(r) == priorityOf(old) && (r.Error == nil || *r.Error == *old.Error)
@@ -134,7 +135,7 @@ func priorityOf(r *presenceRecord) int {
 	return *r.Priority
 }
 
-// printGone prints who has left while the connection was lost.
+// printGone prints who left while the connection was lost.
 func (l *listener) printGone() (receive.Verdict, error) {
 	var v receive.Verdict
 	for _, r := range l.watch.settled() {

@@ -16,13 +16,13 @@ const (
 	nsEME     = "urn:xmpp:eme:0"             // XEP-0380
 )
 
-// addressed is what the records of all stanzas have.
+// addressed has the fields that all stanza records share.
 type addressed struct {
 	when    time.Time
 	delayed bool
 	typ     string
 	id      string
-	sender  xmpp.JID // the zero one if from is no address
+	sender  xmpp.JID // zero if from is not a valid address
 	from    string
 	bare    string // of from
 	to      string
@@ -30,8 +30,8 @@ type addressed struct {
 	XML     string
 }
 
-// newAddressed reads what is common to the stanzas that come to the address own. A from
-// that is no address is shown as it came.
+// newAddressed reads the common fields of a stanza that came to the address own. A from
+// that is not a valid address is shown unchanged.
 func newAddressed(own xmpp.JID, e *xmpp.Element, from xmpp.JID) addressed {
 	a := addressed{
 		when: time.Now(), typ: xmpp.Attr(e, "type"), id: xmpp.Attr(e, "id"),
@@ -65,7 +65,7 @@ type messageRecord struct {
 	Delayed          bool         `json:"delayed"`
 	Self             bool         `json:"self"`
 	ID               string       `json:"id,omitempty"`
-	StanzaID         string       `json:"stanza_id,omitempty"` // in the archive of the own account
+	StanzaID         string       `json:"stanza_id,omitempty"` // in the archive of your account
 	Body             *string      `json:"body,omitempty"`      // an empty body is not the same as none
 	Subject          *string      `json:"subject,omitempty"`
 	Thread           string       `json:"thread,omitempty"`
@@ -82,8 +82,8 @@ type messageRecord struct {
 	XML              string       `json:"xml,omitempty"`
 
 	attention bool
-	payload   string // the namespace of what it carries and this program does not know
-	nowhere   bool   // its sender is no address, so that nothing can be sent there
+	payload   string // the namespace of a payload that this program does not know
+	nowhere   bool   // its sender is not a valid address, so nothing can be sent there
 }
 
 func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord {
@@ -93,7 +93,7 @@ func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord
 		nowhere: a.sender.IsZero(),
 	}
 	if a.err != nil {
-		return r // the rest is what was sent, not what the sender of the error says
+		return r // the rest is the original message, not the error
 	}
 	r.Encrypted = encryption(e)
 	if body := xmpp.InLang(e, xmpp.NSClient, "body"); body != nil && r.Encrypted == "" {
@@ -111,8 +111,8 @@ func newMessageRecord(a addressed, own xmpp.JID, e *xmpp.Element) *messageRecord
 	return r
 }
 
-// refer reads what a message says of an earlier one. Whether its sender has a say in
-// that one is for the reader to decide (XEP-0308, section 5).
+// refer reads a reference to an earlier message. Whether the sender may refer to it is
+// for the reader to decide (XEP-0308, section 5).
 func (r *messageRecord) refer(e *xmpp.Element) {
 	idOf := func(ns, name string) string {
 		if c := xmpp.Child(e, ns, name); c != nil {
@@ -131,21 +131,21 @@ func (r *messageRecord) refer(e *xmpp.Element) {
 }
 
 // wantsReceipt reports whether a message asks for a receipt and may have one (XEP-0184,
-// section 5): not in a room, not as an error, not for what is a receipt itself, nor for a
-// copy of what another session has got. What was stored may: it is handed on first now.
+// section 5). Errors, receipts, messages in rooms and carbon copies get none. A stored
+// message gets one, because it is delivered only now.
 func (r *messageRecord) wantsReceipt() bool {
 	return r.ReceiptRequested && r.ReceiptFor == "" && r.ID != "" && len(r.ID) <= maxReceiptID &&
 		r.Error == nil && r.Type != "groupchat" && r.Carbon == "" && !r.nowhere
 }
 
-// maxReceiptID bounds the ids that are sent back: twice in a stanza that has to be one
-// that all servers take.
+// maxReceiptID limits the ids that are sent back. An id is in the stanza twice, and
+// every server must accept the stanza.
 const maxReceiptID = 1 << 10
 
 func newReceipt(m *messageRecord) *xmpp.Element { return xep.Receipt(m.From, m.Type, m.ID) }
 
 // encryption returns the namespace of the encryption of a message, or "". The body of
-// such a message is not what its sender wrote, but a note for programs like this one.
+// such a message is not the sender's text but a note for clients without encryption.
 func encryption(message *xmpp.Element) string {
 	announced := xmpp.Child(message, nsEME, "encryption")
 	if announced != nil && xmpp.Attr(announced, "namespace") != "" {
@@ -159,7 +159,7 @@ func encryption(message *xmpp.Element) string {
 		}
 	}
 	if announced != nil {
-		return nsEME // by something that it does not name
+		return nsEME // with a method that it does not name
 	}
 	return ""
 }
@@ -175,8 +175,8 @@ func messageType(typ string) string {
 }
 
 // foreignPayload returns the namespace of the first payload that this program does not
-// know, or "". What only goes with a message, and tells a reader nothing without one, is
-// none; nor is a copy of another message, which would be its sender's claim.
+// know, or "". It ignores payloads that mean nothing without a text, and copies of other
+// messages, which are only the sender's claim.
 func foreignPayload(message *xmpp.Element) string {
 	for e := range xmpp.Elements(message) {
 		switch ns := xmpp.Namespace(e); ns {
@@ -198,8 +198,8 @@ func foreignPayload(message *xmpp.Element) string {
 	return ""
 }
 
-// is reports whether a message is of one of the kinds: a receipt or marker is one that
-// says nothing else. What says nothing at all is of none.
+// is reports whether a message is of one of the kinds. A receipt or marker is a message
+// with no other content. A message without content is of no kind.
 func (r *messageRecord) is(kinds map[string]bool) bool {
 	switch {
 	case r.Error != nil:
@@ -212,7 +212,7 @@ func (r *messageRecord) is(kinds map[string]bool) bool {
 	return kinds["message"] && r.payload != ""
 }
 
-// speaks reports whether there is something in it for a reader.
+// speaks reports whether a message has content for a reader.
 func (r *messageRecord) speaks() bool {
 	return said(r.Body) || said(r.Subject) || r.URL != "" || r.Replaces != "" || r.Encrypted != "" || r.attention
 }
@@ -322,7 +322,7 @@ func newPresenceRecord(a addressed, e *xmpp.Element) *presenceRecord {
 	return r
 }
 
-// cost is about what a record takes in memory.
+// cost is roughly the memory that a record takes.
 func (r *presenceRecord) cost() int {
 	n := 512 + 3*len(r.From) + len(r.To) + len(r.ID) + len(r.Status)
 	if r.Error != nil {
@@ -331,7 +331,7 @@ func (r *presenceRecord) cost() int {
 	return n
 }
 
-// knownPresence reports whether it is one of the types of RFC 6121, section 4.7.1.
+// knownPresence reports whether a type is one of RFC 6121, section 4.7.1.
 func knownPresence(typ string) bool {
 	switch typ {
 	case "", "error", "probe", "subscribe", "subscribed", "unavailable", "unsubscribe", "unsubscribed":
@@ -465,10 +465,10 @@ func (r *iqRecord) WriteText(t *output.Text) {
 	t.Block(r.Time.String()+" "+r.From+": ", text)
 }
 
-// maxQuote is how much of it an error quotes of what others have written, in bytes.
+// maxQuote is how much text from others an error quotes, in bytes.
 const maxQuote = 200
 
-// quote is what an error shows of an address, a name or an id of others.
+// quote shortens an address, a name or an id from others for an error.
 func quote(s string) string { return xmpp.Clip(s, maxQuote) }
 
 // stanzaError is the error of a stanza in JSON.

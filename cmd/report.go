@@ -46,12 +46,12 @@ func (r errorRecord) WriteText(t *output.Text) {
 	}
 }
 
-// maxErrorLine bounds what is said in an error, in bytes: it may quote others, who can
-// write as much as they like.
+// maxErrorLine limits an error in bytes: it may quote others, who can write as much as
+// they like.
 const maxErrorLine = 1000
 
-// clipped is the record as it is written to standard error. What others have said is
-// whole in the results.
+// clipped shortens the record for standard error. The results have the texts of others
+// in full.
 func (r errorRecord) clipped() errorRecord {
 	r.Message, r.Host = xmpp.Clip(r.Message, maxErrorLine), quote(r.Host)
 	if e := r.Error; e != nil {
@@ -60,8 +60,7 @@ func (r errorRecord) clipped() errorRecord {
 	return r
 }
 
-// report prints the error of the command and returns its exit code. It is the only
-// place that does.
+// report prints the error of the command and returns its exit code. Nothing else does.
 func (env *Env) report(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
@@ -97,7 +96,7 @@ func (env *Env) printDetails(e *exit.Error) {
 	}
 }
 
-// warn reports what is wrong without ending the command: that something was lost.
+// warn reports a problem, such as a loss, and the command continues.
 func (env *Env) warn(format string, args ...any) {
 	env.warnAs("stream", fmt.Sprintf(format, args...))
 }
@@ -110,7 +109,7 @@ func (env *Env) warnWith(class, message, hint string) {
 	})
 }
 
-// warnSkipped reports a stanza that somebody sent and that is over a limit of ours.
+// warnSkipped reports a stanza that was skipped because it exceeds a limit of ours.
 func (env *Env) warnSkipped(own xmpp.JID, stanza *xmpp.Element, over error) {
 	from, _ := xmpp.Sender(stanza, own)
 	env.warn("skipped a %s from %s: %v", stanza.Tag, quote(newAddressed(own, stanza, from).bare), over)
@@ -181,7 +180,8 @@ func signalCode(ctx context.Context) int {
 	return exit.Interrupt
 }
 
-// notRunnable is the error of a program that cannot be run, with the code of a shell.
+// notRunnable is the error of a program that cannot be run, with the exit code of a
+// shell.
 func notRunnable(who string, err error) error {
 	e := &exit.Error{Code: child.Code(err), Class: "input", Err: fmt.Errorf("%s: %w", who, err)}
 	if lookup, ok := errors.AsType[*exec.Error](err); ok && errors.Is(err, exec.ErrNotFound) {
@@ -242,7 +242,7 @@ func classifyAuth(err error, a *xmpp.AuthError) *exit.Error {
 	return e
 }
 
-// streamCode follows RFC 6120, section 4.9.3. A conflict is not its to judge: see crowded.
+// streamCode follows RFC 6120, section 4.9.3. For a conflict see crowded.
 func streamCode(e *xmpp.StreamError) (code int, hint string) {
 	if e.Sent {
 		return exit.Protocol, ""
@@ -258,12 +258,12 @@ func streamCode(e *xmpp.StreamError) (code int, hint string) {
 	return exit.Protocol, ""
 }
 
-// unreachable is the hint for a server that another one cannot reach.
+// unreachable is the hint if your server cannot reach another one.
 const unreachable = "check the domain; if it is right, try again later"
 
-// crowded is the error of a session that had to make way for others of the account, or
-// found no room beside them. Only where it bound the user's own resource that may be what
-// they wanted.
+// crowded is the error of a session that another session of the account replaced, or that
+// the server refused because there are too many. It is permanent only if the user chose
+// the resource: then the replacement may be intended.
 func crowded(o xmpp.Options, condition xmpp.Condition, class string, err error) error {
 	if condition == xmpp.Conflict && o.OwnResource {
 		return &exit.Error{Code: exit.Unavailable, Class: class, Err: err,
@@ -279,7 +279,7 @@ func stanzaCode(e *xmpp.StanzaError) int {
 	case xmpp.ItemNotFound:
 		return exit.NoUser
 	case xmpp.RemoteServerNotFound, xmpp.ResourceConstraint:
-		// Servers say the first also of one that is only down for the moment.
+		// Servers also report the first one for a server that is only down temporarily.
 		return exit.Temporary
 	case xmpp.Conflict, xmpp.ServiceUnavailable, xmpp.FeatureNotImplemented, xmpp.Gone:
 		if e.Type != "wait" {
@@ -299,15 +299,15 @@ func stanzaCode(e *xmpp.StanzaError) int {
 	return exit.Unavailable
 }
 
-// wholeLines has results begin at the begin of a line.
+// wholeLines makes results start at the beginning of a line.
 func (env *Env) wholeLines() {
 	env.stdout.WholeLines(func() {
 		env.warnAs("output", "standard output ended in the middle of a line: results start on a new line")
 	})
 }
 
-// failedAnswer returns what was wrong with an answer: it is an error, or it is over a limit.
-// It says nothing of other answers.
+// failedAnswer returns the problem with an answer: it is an error, or it exceeds a limit.
+// Other answers may still be fine.
 func failedAnswer(err error) (*xmpp.StanzaError, bool) {
 	if over, ok := errors.AsType[*xmpp.LimitError](err); ok {
 		return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: "the answer exceeds a limit: " + over.Reason}, true

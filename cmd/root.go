@@ -1,8 +1,8 @@
 // Package cmd is the command line of xmppkit: one file per command.
 //
 // A command parses and checks its arguments, opens a session with withSession and
-// prints records. It never touches standard output itself, and it does not report
-// its errors: Main does, once.
+// prints records. It never writes to standard output itself. It returns its errors, and
+// Main reports them, once.
 package cmd
 
 import (
@@ -31,7 +31,7 @@ func Main(ctx context.Context, env *Env, args []string) (code int) {
 	}()
 	root := newRootCmd(env)
 	root.SetArgs(args)
-	// What is wrong with the arguments is said before they are parsed to the end.
+	// Errors in the arguments can be reported before parsing is complete.
 	env.flags.json = slices.Contains(args, "--json") || env.Getenv("XMPP_JSON") == "1"
 	help := &output.Writer{W: &helpWriter{env: env, ctx: ctx}}
 	root.SetOut(help)
@@ -55,7 +55,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Name() == cobra.ShellCompRequestCmd {
-			env.addCompletions(root, args) // before any error: nobody wants to read one while typing
+			env.addCompletions(root, args) // before any error: errors would disturb a person who is typing
 			return nil
 		}
 		if err := env.applyEnvironment(cmd); err != nil {
@@ -90,7 +90,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	return root
 }
 
-// group adds commands, which help shows together.
+// group adds commands that help shows together.
 func group(root *cobra.Command, title string, commands ...*cobra.Command) {
 	root.AddGroup(&cobra.Group{ID: title, Title: title})
 	for _, cmd := range commands {
@@ -111,14 +111,14 @@ func (r versionRecord) WriteText(t *output.Text) {
 	t.Printf("xmppkit %s (%s %s/%s)\n", r.Version, r.Go, r.OS, r.Arch)
 }
 
-// release is the version of these sources, whatever they are built from.
+// release is the version of these sources.
 const release = "0.1.0"
 
-// version is what a packager makes of it by -ldflags "-X xmppkit/cmd.version=0.1.0-1".
+// version is what a packager sets with -ldflags "-X xmppkit/cmd.version=0.1.0-1".
 var version = release
 
-// programVersion is the version of a packager, unless their script found none: git
-// describe prints nothing in a tarball.
+// programVersion is the packager's version, unless it is empty: git describe prints
+// nothing in a tarball.
 func programVersion() string { return cmp.Or(version, release) }
 
 func (env *Env) printVersion() error {

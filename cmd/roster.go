@@ -36,7 +36,7 @@ func newRosterCmd(env *Env) *cobra.Command {
 	return cmd
 }
 
-// noArgs takes no arguments but the names of subcommands.
+// noArgs allows no arguments except names of subcommands.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		err := flags.UnknownCommand(cmd, args[0])
@@ -93,7 +93,7 @@ func (l *lister) list(ctx context.Context, p *people) error {
 	return l.env.out.Flush()
 }
 
-// resources returns where a contact is online, which is not nil.
+// resources returns where a contact is online; it never returns nil.
 func (p *people) resources(contact xmpp.JID) []resource {
 	there := []resource{}
 	for _, r := range p.online(contact) {
@@ -107,7 +107,7 @@ type adder struct {
 	env       *Env
 	to        xmpp.JID
 	name      string
-	in, out   []string // groups to add and to take out
+	in, out   []string // groups to add and to remove
 	all       []string // or all of them
 	subscribe bool
 	flags     interface{ Changed(name string) bool } // which of them were given
@@ -167,7 +167,7 @@ func (a *adder) check() error {
 	return nil
 }
 
-// groups returns the groups of a contact that is in some, sorted, each once.
+// groups returns the new groups of a contact, sorted and without duplicates.
 func (a *adder) groups(now []string) []string {
 	if a.flags.Changed("set-group") {
 		now = a.all
@@ -189,7 +189,7 @@ func (a *adder) add(ctx context.Context, p *people) error {
 		return fmt.Errorf("add %s: %w", a.to, err)
 	}
 	if c.JID = p.named(a.to); !p.pushed[c.JID] {
-		p.roster.Contacts[c.JID] = c // confirmed, and no news to the server
+		p.roster.Contacts[c.JID] = c // confirmed, but nothing changed
 	}
 	if a.subscribe && !c.To() {
 		if err := p.tell(ctx, c.JID, "subscribe", asked); err != nil {
@@ -230,7 +230,7 @@ func (env *Env) removeContact(ctx context.Context, p *people, jid xmpp.JID) erro
 	if ok {
 		err := p.change(ctx, xmpp.Contact{JID: jid, Subscription: "remove"})
 		if e, refused := errors.AsType[*xmpp.StanzaError](err); refused && e.Condition == xmpp.ItemNotFound {
-			ok, err = false, nil // somebody else was faster
+			ok, err = false, nil // another client removed it first
 		}
 		if err != nil {
 			return fmt.Errorf("remove %s: %w", jid, err)

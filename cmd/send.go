@@ -17,7 +17,7 @@ import (
 	"xmppkit/xmpp/deliver"
 )
 
-// sentRecord says what became of one message.
+// sentRecord reports what became of one message.
 type sentRecord struct {
 	Kind  string       `json:"kind"`
 	Time  output.Time  `json:"time"`
@@ -30,7 +30,7 @@ type sentRecord struct {
 	Error *stanzaError `json:"error,omitempty"`
 }
 
-// WriteText writes nothing: in text, silence is success, and failures are errors.
+// WriteText writes nothing: in text, silence means success, and failures are errors.
 func (sentRecord) WriteText(*output.Text) {}
 
 // stanzaRecord is a stanza that --dry-run does not send.
@@ -152,7 +152,7 @@ func (f *sender) run(cmd *cobra.Command, args []string) error {
 	return f.deliver(cmd.Context(), l, source, r)
 }
 
-// deliver sends the messages and reports what becomes of them.
+// deliver sends the messages and reports the outcome of each.
 func (f *sender) deliver(ctx context.Context, l login, source <-chan deliver.Chunk, r *report) error {
 	r.account, r.overdue = l.JID.Bare(), errTimeout(f.env.flags.timeout)
 	o := deliver.Options{
@@ -187,13 +187,13 @@ func (f *sender) deliver(ctx context.Context, l login, source <-chan deliver.Chu
 	return of(r.account, r.outcome())
 }
 
-// mayPass reports whether the same may succeed later.
+// mayPass reports whether the same command may succeed later.
 func mayPass(err error) bool {
 	code := classify(context.Background(), err).Code
 	return code == exit.Temporary || code == exit.Timeout
 }
 
-// noteWords warns of words among the JIDs: names of people, or the text.
+// noteWords warns about words among the JIDs that may be names of people, or the text.
 func (f *sender) noteWords(cmd *cobra.Command, args []string, targets []target, account xmpp.JID) {
 	for _, t := range targets {
 		switch command := f.meant(cmd, args); {
@@ -206,7 +206,8 @@ func (f *sender) noteWords(cmd *cobra.Command, args []string, targets []target, 
 	}
 }
 
-// withText adds to the error of an argument that is no JID that it may be the text.
+// withText adds a hint to the error of an argument that is not a JID: it may be the
+// text.
 func (f *sender) withText(cmd *cobra.Command, args []string, err error) error {
 	if e, ok := errors.AsType[*exit.Error](err); ok && e.Hint == "" {
 		if command := f.meant(cmd, args); command != "" {
@@ -216,7 +217,8 @@ func (f *sender) withText(cmd *cobra.Command, args []string, err error) error {
 	return err
 }
 
-// meant returns the command of somebody who has given the text as an argument, or "".
+// meant returns the command that the user probably meant if the text was given as an
+// argument, or "".
 func (f *sender) meant(cmd *cobra.Command, args []string) string {
 	if !f.readsInput(cmd) || f.file == "-" || f.lines || f.inputJSON {
 		return ""
@@ -235,13 +237,13 @@ func (f *sender) meant(cmd *cobra.Command, args []string) string {
 	return cmd.CommandPath() + " -m " + shellQuoted(strings.Join(words, " ")) + " " + strings.Join(jids, " ")
 }
 
-// readsInput reports whether standard input is what is to be sent.
+// readsInput reports whether standard input is to be sent.
 func (f *sender) readsInput(cmd *cobra.Command) bool {
 	return !cmd.Flags().Changed("message") && (f.file == "" || f.file == "-")
 }
 
-// graces returns how long bounces of a message are waited for, behind its
-// confirmation: those of the own server are there by then.
+// graces returns how long to wait for bounces of a message after its confirmation.
+// Bounces of your server arrive before the confirmation.
 func (f *sender) graces(cmd *cobra.Command, targets []target, own xmpp.JID) func(xmpp.JID) time.Duration {
 	grace := func(to xmpp.JID) time.Duration {
 		if to.Domain != own.Domain {
@@ -261,7 +263,7 @@ func (f *sender) graces(cmd *cobra.Command, targets []target, own xmpp.JID) func
 	return func(xmpp.JID) time.Duration { return most }
 }
 
-// source returns the messages: those of a stream as they come, or else all.
+// source returns the messages: those of a stream as they arrive, otherwise all.
 func (f *sender) source(ctx context.Context, cmd *cobra.Command, targets []target, r *report) (<-chan deliver.Chunk, error) {
 	if r.stream {
 		return f.input(ctx, targets, r), nil
@@ -276,7 +278,7 @@ func (f *sender) source(ctx context.Context, cmd *cobra.Command, targets []targe
 	return all, nil
 }
 
-// check refuses what is wrong on the command line itself.
+// check refuses invalid flags.
 func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	for _, t := range targets {
 		if err := checkType(t.fields.Get("type")); err != nil {
@@ -316,7 +318,7 @@ func (f *sender) check(cmd *cobra.Command, targets []target) error {
 	return nil
 }
 
-// print prints what would be sent.
+// print prints the stanzas that would be sent.
 func (f *sender) print(ctx context.Context, source <-chan deliver.Chunk, r *report) error {
 	defer r.bad.finish()
 	for {

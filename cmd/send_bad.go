@@ -12,10 +12,10 @@ import (
 type badInput struct {
 	env     *Env
 	stop    bool // the first one ends the input
-	named   bool // JIDs are given, which get the text of lines of listen
+	named   bool // JIDs are given; they get the text of lines of listen
 	lines   int
 	large   int // the last of them that was too large for the server
-	skipped int // lines of listen: they are no fault
+	skipped int // lines of listen, which are not errors
 }
 
 // report reports each line that cannot be sent when it is read.
@@ -30,7 +30,7 @@ func (b *badInput) report(bad []error, skipped int) {
 	}
 }
 
-// shortened bounds what an error shows of the input.
+// shortened limits how much of the input an error shows.
 func shortened(s string) string {
 	const most = 300
 	if r := []rune(s); len(r) > most {
@@ -39,7 +39,7 @@ func shortened(s string) string {
 	return s
 }
 
-// finish says at the end how many lines of listen were skipped.
+// finish reports at the end how many lines of listen were skipped.
 func (b *badInput) finish() {
 	if b.skipped == 0 || b.env.flags.quiet {
 		return
@@ -53,7 +53,7 @@ func (b *badInput) finish() {
 	b.env.warnAs("data", text)
 }
 
-// outcome is the error of an input with bad lines.
+// outcome is the error for an input with bad lines.
 func (b *badInput) outcome() error {
 	if b.lines == 0 {
 		return nil

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// maxLine bounds a line of input, and so what is held of it.
+	// maxLine limits the length of an input line, and so the memory for it.
 	maxLine = 1 << 20
-	// maxBatch is what every server takes as one stanza, in bytes (RFC 6120, section
-	// 13.12).
+	// maxBatch is the stanza size that every server accepts, in bytes (RFC 6120,
+	// section 13.12).
 	maxBatch = 10_000
 )
 
-// A line of the input, or several that are to be one message.
+// A line of the input, or several that form one message.
 type line struct {
 	first  int // the number of the first of them, from 1
 	number int // and of the last
@@ -34,7 +34,7 @@ type line struct {
 	err    error // why it cannot be sent
 }
 
-// A chunk holds messages that were ready together, or says at last why there are no
+// A chunk holds messages that were ready together. The last one says why there are no
 // more.
 type chunk struct {
 	messages []*deliver.Message
@@ -43,7 +43,7 @@ type chunk struct {
 	err      error
 }
 
-// of is what a delivery takes of it: the rest is reported when it does so.
+// of returns the part that a delivery takes; the rest is reported when it does.
 func (c chunk) of(r *report) deliver.Chunk {
 	d := deliver.Chunk{Messages: c.messages, Last: c.err != nil}
 	if len(c.bad)+c.skipped > 0 || c.err != nil {
@@ -56,14 +56,14 @@ func (c chunk) of(r *report) deliver.Chunk {
 const (
 	badStop    = "stop"
 	badSkip    = "skip"
-	badReplace = "replace" // what XML cannot carry; a line that is bad otherwise is skipped
+	badReplace = "replace" // characters that XML cannot carry; a line with another fault is skipped
 )
 
-// errListened says that a line is what listen has printed, and nothing to be sent.
+// errListened says that a line was printed by listen and has nothing to send.
 var errListened = errors.New("a line of listen")
 
-// input reads standard input, each line of which is a message or several. It reads no
-// more than a chunk ahead of who takes them, and ends with ctx.
+// input reads standard input, of which each line is one or more messages. It reads at
+// most a chunk ahead of its consumer, and ends with ctx.
 func (f *sender) input(ctx context.Context, targets []target, r *report) <-chan deliver.Chunk {
 	chunks := make(chan deliver.Chunk)
 	send := func(c chunk) bool {
@@ -111,8 +111,8 @@ func (f *sender) input(ctx context.Context, targets []target, r *report) <-chan 
 	return chunks
 }
 
-// readLines hands on the lines of r that are not blank, those together that are there
-// together, until r ends or nobody wants more.
+// readLines passes on the lines of r that are not blank, until r ends or nobody wants
+// more. It passes on together the lines that are available together.
 func readLines(r io.Reader, badLines string, handOn func([]line) bool) error {
 	b := bufio.NewReaderSize(r, 64<<10)
 	var ready []line
@@ -137,8 +137,8 @@ func readLines(r io.Reader, badLines string, handOn func([]line) bool) error {
 	}
 }
 
-// readLine reads a line, without its end, and says what is wrong with it. The last one
-// may have io.EOF with it.
+// readLine reads a line without its line break, and returns an error if the line is
+// bad. The last line may come with io.EOF.
 func readLine(b *bufio.Reader, number int, badLines string) (text string, bad, err error) {
 	var whole []byte
 	for {
@@ -171,10 +171,10 @@ func readLine(b *bufio.Reader, number int, badLines string) (text string, bad, e
 	}
 }
 
-// byteOrderMark is what some programs begin a file of UTF-8 with. It is no text.
+// byteOrderMark starts UTF-8 files of some programs. It is not part of the text.
 const byteOrderMark = "\uFEFF"
 
-// replaceBad puts U+FFFD in place of what XML cannot carry.
+// replaceBad replaces characters that XML cannot carry with U+FFFD.
 func replaceBad(s string) string {
 	if xmpp.CheckText(s) == nil {
 		return s
@@ -187,8 +187,8 @@ func replaceBad(s string) string {
 	}, s)
 }
 
-// readBatches is readLines with all lines joined that come within d of the first, as
-// long as they take no more than room bytes as XML.
+// readBatches is readLines, but joins all lines that arrive within d of the first, up
+// to room bytes as XML.
 func readBatches(ctx context.Context, r io.Reader, badLines string, d time.Duration, room int, handOn func([]line) bool) error {
 	lines := make(chan []line)
 	var failed error
@@ -249,7 +249,7 @@ func readBatches(ctx context.Context, r io.Reader, badLines string, d time.Durat
 	}
 }
 
-// escapedSize is what text takes as XML, in bytes.
+// escapedSize is the size of text as XML, in bytes.
 func escapedSize(text string) int {
 	const around = len(`<b xmlns=""></b>`)
 	b, err := xmpp.XML(xmpp.NewText("", "b", text))
@@ -259,19 +259,19 @@ func escapedSize(text string) int {
 	return max(len(b)-around, 0)
 }
 
-// room is what a message of --batch has for its text.
+// room is how much text fits into a message of --batch.
 func (f *sender) room(targets []target) int {
 	room := maxBatch
 	for _, t := range targets {
 		if m, err := f.stanza(f.content(t, "x")); err == nil {
-			b, _ := xmpp.XML(m.Stanza) // if it cannot be written, that is said when it is
+			b, _ := xmpp.XML(m.Stanza) // an error shows when the message is sent
 			room = min(room, maxBatch-len(b))
 		}
 	}
 	return room
 }
 
-// fromLine makes the messages of a line of the input, all or none.
+// fromLine makes all messages of an input line, or none.
 func (f *sender) fromLine(l line, targets []target) ([]*deliver.Message, error) {
 	if l.err != nil {
 		return nil, l.err
@@ -307,9 +307,9 @@ func (f *sender) fromLine(l line, targets []target) ([]*deliver.Message, error) 
 	return made, nil
 }
 
-// fromJSON reads an object with the keys of a message result. What it lacks is that of
-// the command line. Of a line of listen, which has somebody else's address and id, it
-// takes body and subject, for the command line's targets.
+// fromJSON reads an object with the keys of a message result. The command line supplies
+// missing values. From a line of listen, whose address and id are somebody else's, it
+// takes only body and subject, for the targets of the command line.
 func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	object, err := jsonObject(text)
 	if err != nil {
@@ -319,7 +319,7 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	_, listened := object["from_bare"]
 	if listened {
 		if keys = []string{"body", "subject"}; len(targets) == 0 || string(object["type"]) == `"error"` {
-			return nil, errListened // an error that is sent on could come back as one, and so on
+			return nil, errListened // an error that is forwarded could return as an error, without end
 		}
 	}
 	fields := make(map[string]string)
@@ -357,7 +357,7 @@ func (f *sender) fromJSON(text string, targets []target) ([]content, error) {
 	return contents, nil
 }
 
-// jsonObject decodes an object. Its keys are exact, which those of a struct are not.
+// jsonObject decodes an object. Its keys are case-sensitive, unlike those of a struct.
 func jsonObject(text string) (map[string]json.RawMessage, error) {
 	var object map[string]json.RawMessage
 	err := json.Unmarshal([]byte(text), &object)
@@ -369,14 +369,14 @@ func jsonObject(text string) (map[string]json.RawMessage, error) {
 	case isSyntax:
 		err = fmt.Errorf("unexpected %q at byte %d", xmpp.Clip(text[syntax.Offset-1:], 20), syntax.Offset)
 	case isOther:
-		err = fmt.Errorf("it is of type %s", other.Value) // the rest of that is about Go
+		err = fmt.Errorf("it is of type %s", other.Value) // the rest of the message is about Go
 	case err == nil && object == nil:
 		err = errors.New("it is null")
 	}
 	return object, err
 }
 
-// jsonText decodes a string; what is not there, or null, is empty.
+// jsonText decodes a string; a missing value or null is "".
 func jsonText(raw json.RawMessage, badLines string) (string, error) {
 	if raw == nil {
 		return "", nil
@@ -388,7 +388,7 @@ func jsonText(raw json.RawMessage, badLines string) (string, error) {
 	if badLines == badReplace {
 		return replaceBad(s), nil
 	}
-	// Half a surrogate pair is decoded as U+FFFD, and would be sent as that.
+	// Half a surrogate pair would be decoded, and sent, as U+FFFD.
 	const bad = "\uFFFD"
 	if n := strings.Count(s, bad); n > 0 && n > bytes.Count(raw, []byte(bad))+bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`)) {
 		return "", errors.New("it contains half of a surrogate pair")

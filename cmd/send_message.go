@@ -26,16 +26,16 @@ const (
 	nsAttention = "urn:xmpp:attention:0" // XEP-0224
 )
 
-// A content is what a message is made of, without what all have in common.
+// A content is the payload of one message, without what all messages share.
 type content struct {
 	to                                  xmpp.JID
 	body, subject, typ, thread, id, url string
 }
 
-// messageTypes are those that can be sent to a person.
+// messageTypes are the types that can be sent to a person.
 var messageTypes = [...]cobra.Completion{"chat\tpart of a conversation", "normal\ta single message", "headline\tan alert, not stored"}
 
-// checkType refuses a type that is none of them, unless it is empty.
+// checkType refuses any other type, except "".
 func checkType(typ string) error {
 	if typ == "" {
 		return nil
@@ -46,7 +46,7 @@ func checkType(typ string) error {
 	return nil
 }
 
-// messages makes the stanzas. Standard input is read only where a message needs it.
+// messages makes the stanzas. It reads standard input only if a message needs it.
 func (f *sender) messages(cmd *cobra.Command, targets []target) ([]*deliver.Message, error) {
 	var body string
 	given := cmd.Flags().Changed("message") || cmd.Flags().Changed("file")
@@ -101,7 +101,7 @@ func (f *sender) body(cmd *cobra.Command) (string, error) {
 	return body, nil
 }
 
-// content is the message to a target. The command line outranks a URI.
+// content is the message to a target. The command line takes precedence over a URI.
 func (f *sender) content(t target, body string) content {
 	return content{
 		to: t.jid, body: body, subject: cmp.Or(f.subject, t.fields.Get("subject")), typ: cmp.Or(f.typ, t.fields.Get("type"), "chat"),
@@ -143,7 +143,7 @@ func (f *sender) stanza(c content) (*deliver.Message, error) {
 		xmpp.Add(m, xmpp.NewElement(xep.NSReceipts, "request"))
 	}
 	if f.retry > 0 {
-		// It may be sent twice, and this tells so even where the id is changed.
+		// It may be sent twice, and this identifies it even if a server changes the id.
 		xmpp.Add(m, xmpp.NewElement(xep.NSStanzaID, "origin-id", "id", id))
 	}
 	const rest = 120 // about, for the tags
@@ -151,8 +151,8 @@ func (f *sender) stanza(c content) (*deliver.Message, error) {
 	return &deliver.Message{To: c.to, Stanza: m, Secret: c.id == "", Size: size, Grace: f.graceOf(c.to)}, nil
 }
 
-// fromFile adds the JIDs of --to-file to those of the command line: one a line, but each
-// only once. All of its bad lines are named before anything is sent.
+// fromFile adds the JIDs of --to-file, one a line, to those of the command line, without
+// duplicates. It reports all bad lines before anything is sent.
 func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, error) {
 	b, err := files.ReadAll(ctx, func() (io.ReadCloser, error) {
 		if f.toFile == "-" {
@@ -205,8 +205,8 @@ func (f *sender) fromFile(ctx context.Context, targets []target) ([]target, erro
 // key is the same for what would be the same message.
 func (t target) key() string { return t.jid.String() + "\n" + t.fields.Encode() }
 
-// withoutComment takes a comment off a line: # at its beginning, or after a space, and
-// what follows. A resource that has that can be written as an xmpp: URI.
+// withoutComment removes a comment from a line: a # at the start or after a space, and
+// the rest. A resource that contains this can be written as an xmpp: URI.
 func withoutComment(s string) string {
 	before := ' '
 	for i, r := range s {
@@ -219,7 +219,7 @@ func withoutComment(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// badLinesError names bad lines one by one, many of them by their number only.
+// badLinesError names bad lines one by one. Beyond a limit it only counts them.
 func badLinesError(bad []string) error {
 	if more := len(bad) - maxNamed; more > 0 {
 		bad = append(bad[:maxNamed:maxNamed], fmt.Sprintf("--to-file: %s more cannot be sent to", number(more, "line")))

@@ -16,7 +16,7 @@ import (
 	"xmppkit/xmpp/deliver"
 )
 
-// A verdict is what is said of messages by what is known of them. SERVER stands for the
+// A verdict is the text for messages with the same fate. SERVER stands for the
 // account's server, N for "3 messages".
 type verdict struct {
 	ok        bool
@@ -27,8 +27,8 @@ type verdict struct {
 	sum       string         // the error of the command
 }
 
-// verdicts is the table of all that a user reads of a message. Where there is no
-// condition, the error is that of whoever refused the message.
+// verdicts is the table of everything that a user reads about a message. Without a
+// condition, the error is the one that refused the message.
 var verdicts = map[deliver.Fate]verdict{
 	deliver.Accepted: {ok: true, ack: "server"},
 	deliver.Received: {ok: true, ack: "receipt"},
@@ -48,15 +48,16 @@ var verdicts = map[deliver.Fate]verdict{
 		left: "without a receipt", sum: "accepted by SERVER, but without a receipt: N"},
 }
 
-// A report says what becomes of the messages of a delivery, and what the whole comes to.
+// A report reports what becomes of the messages of a delivery, and the result of the
+// whole.
 type report struct {
 	env      *Env
 	account  xmpp.JID
 	stream   bool            // of many messages, each of which is reported when it fails
-	overdue  error           // why no receipt is waited for any more
+	overdue  error           // why send no longer waits for receipts
 	progress *stdio.Progress // nil if nobody looks
 	bad      badInput
-	inputErr error // why the input ended, if not by its end
+	inputErr error // why the input ended early
 
 	to       xmpp.JID // of the first message
 	several  bool     // there is more than one recipient
@@ -64,17 +65,17 @@ type report struct {
 	failed   int
 	missing  int                // of those that failed: the receipt
 	failures []*deliver.Message // all that failed; of a stream the first
-	code     int                // of all that failed, or exit.No where they differ
+	code     int                // of all that failed, or exit.No if they differ
 }
 
-// take reports what cannot be sent when it is read.
+// take reports bad lines when they are read.
 func (r *report) take(c chunk) {
 	r.inputErr = c.err
 	r.clearProgress()
 	r.bad.report(c.bad, c.skipped)
 }
 
-// oversized reports a line that the server would not take, once, whoever it is for.
+// oversized reports a line that is too large for the server, once, for all recipients.
 func (r *report) oversized(m *deliver.Message, err error) bool {
 	err = exit.Dataf("standard input: %s: %w", linesOf(m), err)
 	switch {
@@ -115,7 +116,7 @@ func (r *report) fail(m *deliver.Message) {
 	}
 }
 
-// print prints the result of a message; the cause is why no more can be said of it.
+// print prints the result of a message; cause is why its fate is not final.
 func (r *report) print(m *deliver.Message, cause error) error {
 	r.to = cmp.Or(r.to, m.To)
 	r.several = r.several || m.To != r.to
@@ -158,7 +159,7 @@ func (r *report) clearProgress() {
 	}
 }
 
-// say prints a failure at once, unless the results say it.
+// say prints a failure immediately, unless the results contain it.
 func (r *report) say(text string) {
 	r.clearProgress()
 	if !r.env.flags.json {
@@ -166,7 +167,7 @@ func (r *report) say(text string) {
 	}
 }
 
-// outcome is the answer of the command once all is settled.
+// outcome is the error of the command once all messages are settled.
 func (r *report) outcome() error {
 	switch {
 	case r.inputErr != nil:
@@ -194,7 +195,7 @@ func (r *report) outcome() error {
 	switch {
 	case r.settled == 1 && !r.stream:
 		return first
-	case r.missing > 0: // the time was over, whatever became of the others
+	case r.missing > 0: // the time was over, no matter what became of the others
 		sum.Code, sum.Class, sum.Hint = exit.Timeout, "timeout", "raise --timeout"
 		sum.Err = fmt.Errorf("no receipt for %d of %d messages", r.missing, r.settled)
 	case wrong:
@@ -245,17 +246,18 @@ func bounceError(account xmpp.JID, m *deliver.Message) *exit.Error {
 	return e
 }
 
-// A leftover is messages of which the same is known when a delivery is broken off.
+// A leftover is the unsettled messages with the same fate when a delivery is broken
+// off.
 type leftover struct {
 	verdict
 	fate     deliver.Fate
 	messages []*deliver.Message
 }
 
-// abandon says of each message that is left how far it came, and returns the error.
+// abandon reports how far each remaining message came, and returns the error.
 func (r *report) abandon(ctx context.Context, d *deliver.Delivery, cause error) error {
 	if ctx.Err() != nil {
-		cause = context.Cause(ctx) // a signal, be it while waiting for the next try
+		cause = context.Cause(ctx) // a signal, also while waiting for the next try
 	}
 	_, unwritten := errors.AsType[*output.WriteError](cause)
 	if unwritten || !r.stream && errors.Is(cause, xmpp.ErrTooLarge) {
@@ -266,7 +268,7 @@ func (r *report) abandon(ctx context.Context, d *deliver.Delivery, cause error) 
 		return err
 	}
 	if d.Done() && !signalled(ctx) {
-		return r.outcome() // it does not matter any more how the session ended
+		return r.outcome() // how the session ended no longer matters
 	}
 	left := leftovers(messages)
 	for _, l := range left {
@@ -285,8 +287,7 @@ func signalled(ctx context.Context) bool {
 	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 }
 
-// leftovers sorts messages by what is known of them. The first is the most that can be
-// said of the whole.
+// leftovers groups messages by fate. The first group decides the result of the whole.
 func leftovers(messages []*deliver.Message) (left []leftover) {
 	for _, fate := range []deliver.Fate{deliver.Unconfirmed, deliver.Refused, deliver.Unsent, deliver.MayBounce, deliver.Unreceived} {
 		l := leftover{verdict: verdicts[fate], fate: fate}
@@ -329,7 +330,7 @@ func (r *report) broken(ctx context.Context, cause error, left []leftover) error
 	return e
 }
 
-// sum is what is said of all of them.
+// sum is the text for all of them.
 func (r *report) sum(l leftover) string {
 	text := r.named(strings.Replace(l.verdict.sum, "N", number(len(l.messages), "message"), 1))
 	if l.fate == deliver.Refused {
@@ -367,10 +368,10 @@ func (l leftover) details(stream, several bool) (all []string) {
 	return all
 }
 
-// maxNamed bounds what is named one by one.
+// maxNamed is how many messages are named one by one.
 const maxNamed = 20
 
-// linesOf names where in the input a message is from.
+// linesOf names the input lines of a message.
 func linesOf(m *deliver.Message) string {
 	if m.First < m.Last {
 		return fmt.Sprintf("lines %d-%d", m.First, m.Last)

@@ -180,11 +180,11 @@ func (env *Env) readRoots(ctx context.Context, file string) (*x509.CertPool, err
 	return roots, nil
 }
 
-// takeNothing is for commands that are not about what arrives by itself.
+// takeNothing is for commands that ignore incoming stanzas.
 func takeNothing(*xmpp.Element) bool { return false }
 
-// withSession opens a session, lets do use it, and closes it. --timeout bounds all
-// of it.
+// withSession opens a session, calls do with it, and closes it. --timeout limits all of
+// this.
 func (env *Env) withSession(ctx context.Context, l login, do func(context.Context, *xmpp.Session) error) error {
 	ctx, cancel := env.within(ctx, l.limits)
 	defer cancel()
@@ -196,8 +196,8 @@ func (env *Env) session(ctx context.Context, l login, do func(context.Context, *
 	return of(l.JID, env.attempt(ctx, l, do))
 }
 
-// attempt is session for one that may fail and be tried again: its errors are not final,
-// and lack the account.
+// attempt is session for one that may be tried again: its errors are not final, and do
+// not name the account.
 func (env *Env) attempt(ctx context.Context, l login, do func(context.Context, *xmpp.Session) error) error {
 	o := l.Options
 	before, unknown := env.remember(&o)
@@ -213,7 +213,7 @@ func (env *Env) attempt(ctx context.Context, l login, do func(context.Context, *
 	if err == nil {
 		env.store(o, before)
 		err = do(ctx, s)
-		_ = s.Close() // what was to be confirmed has been, or err says that it was not
+		_ = s.Close() // everything is confirmed, or err says that it is not
 	}
 	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok && !stream.Sent && stream.Condition == xmpp.Conflict {
 		return crowded(o, stream.Condition, "stream", err)
@@ -221,7 +221,7 @@ func (env *Env) attempt(ctx context.Context, l login, do func(context.Context, *
 	return err
 }
 
-// of says whose session an error is about. The answer no says so itself.
+// of adds the account to an error. The answer "no" already names it.
 func of(account xmpp.JID, err error) error {
 	var known *exit.Error
 	if err == nil || errors.As(err, &known) && known.Code == exit.No {

@@ -17,14 +17,14 @@ import (
 	"xmppkit/xmpp"
 )
 
-// stateFile is where something about an account is kept: "login", the memory of its
-// logins, or "roster"; "" for nowhere.
+// stateFile is the file for "login", the record of an account's logins, or for its
+// "roster"; "" if there is no state directory.
 func (env *Env) stateFile(what string, account xmpp.JID) string {
 	dir := env.flags.stateDir
 	if env.flags.noCache {
 		return ""
 	}
-	// Of a service of systemd it is the first of a list (systemd.exec(5)).
+	// For a service of systemd it is the first in a list (systemd.exec(5)).
 	if first, _, _ := strings.Cut(env.Getenv("STATE_DIRECTORY"), ":"); dir == "" && filepath.IsAbs(first) {
 		dir = filepath.Join(first, "xmppkit")
 	}
@@ -42,8 +42,9 @@ func (env *Env) stateFile(what string, account xmpp.JID) string {
 	return filepath.Join(dir, what+"-"+hex.EncodeToString(sum[:8])+".json")
 }
 
-// remember fills in what is known of earlier logins. Where that cannot be read, the account
-// has logged in by something better than PLAIN: a file that is damaged allows nothing.
+// remember fills in the record of earlier logins. If the record cannot be read, it assumes
+// that the account has logged in with something better than PLAIN: a damaged file allows
+// nothing.
 func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory, err error) {
 	file := env.stateFile("login", o.JID)
 	if file == "" {
@@ -58,7 +59,7 @@ func (env *Env) remember(o *xmpp.Options) (before xmpp.Memory, err error) {
 	return before, err
 }
 
-// readMemory reads what is kept of logins: nothing if there is no file.
+// readMemory reads the record of logins; it is empty if there is no file.
 func readMemory(file string) (xmpp.Memory, error) {
 	b, err := files.ReadState(file)
 	if b == nil || err != nil {
@@ -71,7 +72,7 @@ func readMemory(file string) (xmpp.Memory, error) {
 	return m, nil
 }
 
-// parseMemory parses what is kept of logins, all of it.
+// parseMemory parses the record of logins.
 func parseMemory(b []byte) (xmpp.Memory, error) {
 	var all struct {
 		NoPlain   *bool `json:"no_plain"`
@@ -86,8 +87,8 @@ func parseMemory(b []byte) (xmpp.Memory, error) {
 	return xmpp.Memory{NoPlain: *all.NoPlain, TLSUnique: *all.TLSUnique}, nil
 }
 
-// plainUnknown is the error of a login for which only PLAIN was left, where it is not known
-// whether the account has done better before.
+// plainUnknown is the error of a login that could only use PLAIN, if the record of earlier
+// logins is unreadable.
 func plainUnknown(file string, memory error) error {
 	hint := cmp.Or(files.Hint(memory), "if this server never offered anything better than PLAIN: rm "+files.ShellQuote(file))
 	if errors.Is(memory, fs.ErrPermission) {
@@ -97,15 +98,15 @@ func plainUnknown(file string, memory error) error {
 		Err: fmt.Errorf("login: the server offers nothing better than PLAIN, and whether it did before is unknown: %w", memory)}
 }
 
-// store keeps what the login taught. Without it the next one works as well, so a
-// failure is no more than a step of the connection.
+// store saves the record of the login. The next login also works without it, so a
+// failure only appears in the trace.
 func (env *Env) store(o xmpp.Options, before xmpp.Memory) {
 	file := env.stateFile("login", o.JID)
 	if file == "" || *o.Memory == before {
 		return
 	}
 	kept := *o.Memory
-	if now, err := readMemory(file); err == nil { // another login may have been better meanwhile
+	if now, err := readMemory(file); err == nil { // another process may have logged in with something better
 		kept.NoPlain = kept.NoPlain || now.NoPlain
 	}
 	b, err := json.Marshal(kept)

@@ -35,8 +35,8 @@ func parseTarget(s string) (target, error) {
 	return target{jid: a.JID, typed: a.Typed, fields: a.Fields}, nil
 }
 
-// target parses an argument or flag. With -v it says if the address breaks the rules, so
-// that only who was shown it can know that it is right.
+// target parses an argument or flag. With -v it reports an address that breaks the
+// rules: it is valid only if a server has shown it in this form.
 func (env *Env) target(s string) (target, error) {
 	t, err := parseTarget(s)
 	if err != nil {
@@ -52,8 +52,8 @@ func (env *Env) noteProfile(jid xmpp.JID) {
 	}
 }
 
-// noteNames warns of addresses that may be meant to be the names of people: they are
-// those of servers.
+// noteNames warns about addresses of servers that may have been meant as names of
+// people.
 func (env *Env) noteNames(account xmpp.JID, to ...xmpp.JID) {
 	for _, jid := range to {
 		if isWord(account, jid) {
@@ -62,8 +62,8 @@ func (env *Env) noteNames(account xmpp.JID, to ...xmpp.JID) {
 	}
 }
 
-// isWord reports whether an address is hardly one: next to an account at a domain with a
-// dot, a name without one is hardly that of a server.
+// isWord reports whether an address is probably a plain word: if the account's domain
+// has a dot, a name without one is unlikely to be a server.
 func isWord(account, jid xmpp.JID) bool {
 	return jid.Local == "" && jid.Domain != "" && jid.Domain != "localhost" &&
 		!strings.ContainsAny(jid.Domain, ".:") && strings.Contains(account.Domain, ".")
@@ -75,7 +75,7 @@ func (env *Env) noteName(name, hint string) {
 	}
 }
 
-// shellQuoted returns a word as a shell reads it.
+// shellQuoted quotes a word for a shell.
 func shellQuoted(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r))

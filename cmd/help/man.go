@@ -67,8 +67,8 @@ func manualPage(cmd *cobra.Command, date, version string) []byte {
 	return p.Bytes()
 }
 
-// footer is what the pages have at the left of their date, which is in the middle of a
-// line of 78 columns: the macros print one over the other where the first is too long.
+// footer is the text to the left of the date in the footer. The date is in the middle
+// of a line of 78 columns, and the macros overprint it if the text is too long.
 func footer(version string) string {
 	text := "xmppkit " + version
 	if len(text) > 30 {
@@ -129,7 +129,7 @@ func (p *page) exitCodes(h Text) {
 	}
 }
 
-// seeAlso refers to the pages above and below, and to the topics.
+// seeAlso refers to the parent and child pages, and to the topics.
 func (p *page) seeAlso(cmd *cobra.Command) {
 	p.line(".SH SEE ALSO")
 	var refs []string
@@ -142,8 +142,8 @@ func (p *page) seeAlso(cmd *cobra.Command) {
 	p.line("%s", strings.Join(refs, ",\n"))
 }
 
-// roff escapes text: what has a meaning, and what else would be printed as another
-// character than the one to type.
+// roff escapes characters that have a meaning in roff, or that it would print as other
+// characters than the ones to type.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, `"`, `\(dq`).Replace(s)
 	if strings.HasPrefix(s, ".") {

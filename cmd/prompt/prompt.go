@@ -1,11 +1,11 @@
-// Package prompt asks a person for a secret on the terminal. It leaves out what the secret
-// is for.
+// Package prompt asks a person for a secret on the terminal. It does not know what the
+// secret is for.
 package prompt
 
 import "errors"
 
 var (
-	// ErrNoTerminal is the error of a process that nobody watches on a terminal.
+	// ErrNoTerminal says that the process has no terminal to ask on.
 	ErrNoTerminal = errors.New("no terminal to ask for it")
 	// ErrLate is the error of an answer that did not come within the limit.
 	ErrLate = errors.New("no answer")
@@ -13,5 +13,5 @@ var (
 	ErrQuit = errors.New("interrupted")
 )
 
-// maxAnswer bounds what a person types, in bytes.
+// maxAnswer limits the length of an answer, in bytes.
 const maxAnswer = 1 << 20

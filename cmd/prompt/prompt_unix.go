@@ -20,12 +20,12 @@ func NoCoreDumps() {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_CORE, &limit) == nil {
 		limit.Cur = 0
-		_ = unix.Setrlimit(unix.RLIMIT_CORE, &limit) // it can always be lowered
+		_ = unix.Setrlimit(unix.RLIMIT_CORE, &limit) // lowering it always works
 	}
 }
 
-// Terminal opens the terminal where a person watches it: what is said goes there,
-// and this is not a job in the background, which would be stopped at its first use.
+// Terminal opens the terminal if a person watches it: standard error goes there, and
+// this is not a background job, which would be stopped at its first use.
 func Terminal() (*os.File, error) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil, ErrNoTerminal
@@ -48,8 +48,8 @@ type question struct {
 	before *unix.Termios
 }
 
-// ask sets the terminal as well: when the process goes on after a stop, a shell may have
-// turned the echo on.
+// ask also sets the terminal modes: a shell may have turned the echo on while the
+// process was stopped.
 func (q *question) ask(request uint) {
 	silent := *q.before
 	silent.Lflag &^= unix.ECHO
@@ -59,8 +59,7 @@ func (q *question) ask(request uint) {
 	io.WriteString(q.tty, q.text)
 }
 
-// again is how to ask again: what was typed while it showed does not count, and what was
-// typed since does.
+// again asks again: input typed while the echo was on is dropped, later input is kept.
 func (q *question) again() (request uint) {
 	now, err := unix.IoctlGetTermios(int(q.tty.Fd()), getTermios)
 	if err == nil && now.Lflag&unix.ECHO == 0 {
@@ -74,8 +73,8 @@ func (q *question) end(request uint) {
 	io.WriteString(q.tty, "\n")
 }
 
-// Password asks on the terminal, whatever standard input is. The limit begins again
-// after a stop: a person who comes back gets all of it.
+// Password asks on the terminal, whatever standard input is. After a stop the limit
+// starts again, so that a person who returns has the full time.
 func Password(ctx context.Context, text string, limit time.Duration) (string, error) {
 	tty, err := Terminal()
 	if err != nil {

@@ -16,7 +16,7 @@ type Progress struct {
 // ProgressEvery is how often a line of progress changes.
 const ProgressEvery = 200 * time.Millisecond
 
-// NewProgress returns one that writes to w.
+// NewProgress returns a Progress that writes to w.
 func NewProgress(w io.Writer) *Progress { return &Progress{w: w, started: time.Now()} }
 
 // Rate is n a second, since the progress was made.
@@ -24,13 +24,13 @@ func (p *Progress) Rate(n int) float64 {
 	return float64(n) / max(time.Since(p.started).Seconds(), 0.001)
 }
 
-// Show writes the line anew.
+// Show rewrites the line.
 func (p *Progress) Show(format string, args ...any) {
 	fmt.Fprintf(p.w, "\r%s\x1b[K", fmt.Sprintf(format, args...))
 	p.shown = true
 }
 
-// Clear makes room for something else.
+// Clear erases the line.
 func (p *Progress) Clear() {
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Stderr writes to standard error. It holds up nobody for long: where nothing is read
-// for a while, what comes next is dropped until what was begun has been written.
+// Stderr writes to standard error without blocking for long. If the reader stalls,
+// further writes are dropped until the pending one is written.
 type Stderr struct {
 	w    io.Writer
 	over func() bool
@@ -21,20 +21,20 @@ type Stderr struct {
 	dropped int           // how many since then
 }
 
-// NewStderr returns one that writes to w. over reports whether the command has no more time,
-// json whether all that is written is JSON.
+// NewStderr returns a Stderr that writes to w. over reports whether the command has no time
+// left, json whether all output is JSON.
 func NewStderr(w io.Writer, over, json func() bool) *Stderr {
 	return &Stderr{w: w, over: over, json: json}
 }
 
 const (
-	// talkWait is how long a reader of standard error is waited for.
+	// talkWait is how long to wait for a reader of standard error.
 	talkWait = 400 * time.Millisecond
-	// talkPart is what is written at once: as much as a pipe holds.
+	// talkPart is the size of one write: as much as a pipe holds.
 	talkPart = 64 << 10
 )
 
-// Write never fails: there is nowhere left to say that it did.
+// Write never fails: there is nowhere to report it.
 func (t *Stderr) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,7 +53,7 @@ func (t *Stderr) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// writeParts writes b, tells of each part, and closes done.
+// writeParts writes b, signals each part, and closes done.
 func writeParts(w io.Writer, b []byte, part, done chan struct{}) {
 	defer close(done)
 	for len(b) > 0 {
@@ -69,7 +69,8 @@ func writeParts(w io.Writer, b []byte, part, done chan struct{}) {
 	}
 }
 
-// Last waits once more for what was begun, so that the error of the command can follow.
+// Last waits once more for the pending write, so that the error of the command can
+// follow.
 func (t *Stderr) Last() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

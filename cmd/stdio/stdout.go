@@ -1,6 +1,5 @@
-// Package stdio is standard output and standard error of a program that must neither hang on
-// a reader that has stopped nor lose in silence what it could not write. It leaves out what
-// is written.
+// Package stdio writes to standard output and standard error. It never hangs on a reader
+// that has stopped, and never loses output silently. It does not know what is written.
 package stdio
 
 import (
@@ -23,11 +22,11 @@ var ErrClosed = errors.New("standard output is closed, or is /dev/null opened fo
 
 func (Closed) Write([]byte) (int, error) { return 0, ErrClosed }
 
-// stalled is how long a reader of standard output is given when all is over.
+// stalled is how long to wait for a reader of standard output at the end.
 const stalled = 200 * time.Millisecond
 
-// Stdout writes to standard output. It gives up on a reader that does not read when its
-// context ends.
+// Stdout writes to standard output. When its context ends, it stops waiting for a
+// stalled reader.
 type Stdout struct {
 	w      io.Writer
 	mu     sync.Mutex
@@ -36,33 +35,33 @@ type Stdout struct {
 	lost   error
 }
 
-// NewStdout returns one that writes to w until ctx ends.
+// NewStdout returns a Stdout that writes to w until ctx ends.
 func NewStdout(ctx context.Context, w io.Writer) *Stdout { return &Stdout{w: w, ctx: ctx} }
 
-// Finish makes it succeed where the results cannot be written: a command that changes
-// something, or whose exit code is an answer, does not stop half way because nobody looks
-// any more. Lost is then the first error.
+// Finish makes writes succeed even if the results cannot be written: a command that
+// changes something, or whose exit code is an answer, must not stop halfway because its
+// reader is gone. Lost then returns the first error.
 func (s *Stdout) Finish() { s.finish = true }
 
 // Lost is the error of the first write that failed after Finish.
 func (s *Stdout) Lost() error { return s.lost }
 
-// WholeLines has each write begin at the begin of a line, where standard output is a
-// regular file. It calls torn when it had to end a line of somebody else for that.
+// WholeLines makes each write start on a new line if standard output is a regular file.
+// It calls torn if it had to complete somebody else's line first.
 func (s *Stdout) WholeLines(torn func()) {
 	if f, ok := s.w.(*os.File); ok {
 		s.w = &tailWriter{out: f, torn: torn}
 	}
 }
 
-// Until says when a reader is no longer waited for.
+// Until sets the context that limits the wait for a reader.
 func (s *Stdout) Until(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ctx = ctx
 }
 
-// Context is what the last call of Until said.
+// Context returns the context that Until has set.
 func (s *Stdout) Context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()

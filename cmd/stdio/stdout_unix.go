@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open returns standard output, unless it was closed when the program was started:
-// the runtime has then opened the null device for reading and writing in its
-// place, and every result would be lost in silence. Whoever opens it so, and does not share
-// it, cannot be told from the runtime.
+// Open returns standard output, unless it was closed when the program was started. The
+// runtime then opens the null device in its place, and every result would be lost silently.
+// Whoever opens it so, and does not share it, cannot be told from the runtime.
 func Open() io.Writer {
 	var st, null unix.Stat_t
 	mode, err := unix.FcntlInt(1, unix.F_GETFL, 0)
@@ -28,8 +27,8 @@ func Open() io.Writer {
 }
 
 // Gone waits until nobody can read standard output any more, or ctx ends, and says which. It
-// watches standard output where it is a pipe or a socket: those tell when
-// the last reader goes. A second of delay at most.
+// watches pipes and sockets, which report when the last reader goes. It notices this within
+// a second.
 func Gone(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		fds := []unix.PollFd{{Fd: 1}}
@@ -47,10 +46,10 @@ func Gone(ctx context.Context) bool {
 	return false
 }
 
-// reopen opens a regular file again, to read and, if it may be, to cut, and says whether
-// what is written to f goes to its end. Only Linux has the name that this needs. A lock
-// that is shared with others who write so is held until the end; locked is false where
-// somebody has another one.
+// reopen opens a regular file again, to read and, if possible, to truncate it. It
+// reports whether writes to f append. Only Linux has the file name that this needs. It
+// holds a shared lock with all other writers of this kind until the end; locked is false
+// if somebody holds an exclusive one.
 func reopen(f *os.File) (file *os.File, appends, locked bool) {
 	name := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
 	file, err := os.OpenFile(name, os.O_RDWR, 0)
@@ -68,7 +67,7 @@ func isAppending(f *os.File) bool {
 	return err == nil && mode&unix.O_APPEND != 0
 }
 
-// lockAlone makes the lock of a file that was opened again one that nobody shares.
+// lockAlone turns the shared lock of a reopened file into an exclusive one.
 func lockAlone(file *os.File) bool {
 	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A tailWriter writes results to a regular file, so that none is part of the line of
-// another: where the file ends within a line, as after a full disk, it begins a new one. What
-// it could write only in part it takes back, unless somebody else can have written since.
+// A tailWriter writes results to a regular file, each on its own line. If the file ends
+// within a line, as after a full disk, it first starts a new line. It takes back a partial
+// write, unless somebody else may have written since.
 type tailWriter struct {
 	out  *os.File
-	torn func() // is told that a line was begun for that
+	torn func() // is called when a new line was started for that
 
 	opened  bool
-	file    *os.File // the same one, to read and cut; nil where that cannot be had
-	appends bool     // out writes at the end of the file, wherever that is
-	ours    bool     // file has a lock that all who write so share
+	file    *os.File // the same file, to read and truncate; nil if it cannot be reopened
+	appends bool     // out appends to the file
+	ours    bool     // file has a lock that is shared with all other writers of this kind
 }
 
 func (t *tailWriter) Write(b []byte) (int, error) {
@@ -46,11 +46,11 @@ func (t *tailWriter) Write(b []byte) (int, error) {
 	return max(0, n-(len(text)-len(b))), err
 }
 
-// othersWrite bounds how long the write of another is waited for.
+// othersWrite is how long to wait for another writer.
 const othersWrite = 50 * time.Millisecond
 
-// end returns where the next write goes, and whether that is within a line. Where others
-// append as well, it can be within a line only because one of them is just writing it.
+// end returns where the next write goes, and whether that is within a line. If others
+// append too, this may be because one of them is writing.
 func (t *tailWriter) end() (at int64, torn bool, err error) {
 	for wait := time.Millisecond; ; wait *= 2 {
 		if at, err = t.at(); err != nil {
@@ -78,14 +78,14 @@ func (t *tailWriter) at() (int64, error) {
 	return info.Size(), nil
 }
 
-// takeBack cuts off the part of a write that failed, if all of our kind are out of the
-// way, and what is there, and nothing after it, is that.
+// takeBack truncates a partial write, if no other writer of our kind is active and the
+// partial write is the end of the file.
 func (t *tailWriter) takeBack(at int64, part []byte) {
 	if !t.ours || !lockAlone(t.file) {
 		return
 	}
 	there := make([]byte, len(part)+1)
 	if n, err := t.file.ReadAt(there, at); err == io.EOF && bytes.Equal(there[:n], part) {
-		_ = t.file.Truncate(at) // else the next one begins a new line
+		_ = t.file.Truncate(at) // else the next write starts a new line
 	}
 }

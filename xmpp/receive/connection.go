@@ -33,7 +33,7 @@ type connection struct {
 	*Receiver
 	s       *xmpp.Session
 	ctx     context.Context // of the run
-	waiting context.Context // ends when nothing more is waited for; what is handled is not ended by it
+	waiting context.Context // ends when the wait is over; it does not end what is being handled
 	first   bool            // of the run
 
 	pending     []string // ids of what was handled, and may not be final yet
