@@ -78,8 +78,8 @@ func parseMemory(b []byte) (xmpp.Memory, error) {
 		NoPlain   *bool `json:"no_plain"`
 		TLSUnique *bool `json:"tls_unique"`
 	}
-	if err := json.Unmarshal(b, &all); err != nil {
-		return xmpp.Memory{}, err
+	if json.Unmarshal(b, &all) != nil {
+		return xmpp.Memory{}, errors.New("it cannot be parsed")
 	}
 	if all.NoPlain == nil || all.TLSUnique == nil {
 		return xmpp.Memory{}, errors.New("it is incomplete")
@@ -151,13 +151,14 @@ func (env *Env) cachedRoster(account xmpp.JID) *xmpp.Roster {
 
 func parseRoster(b []byte, account xmpp.JID) (*xmpp.Roster, error) {
 	var f rosterFile
-	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, err
+	if json.Unmarshal(b, &f) != nil {
+		return nil, errors.New("it is damaged")
 	}
 	if f.Format != rosterFormat || f.Account != account || f.Version == "" {
 		return nil, errors.New("it belongs to another program or another account")
 	}
 	r := &xmpp.Roster{Account: account, Version: f.Version, Contacts: make(map[xmpp.JID]xmpp.Contact, len(f.Contacts))}
+	texts := []string{f.Version}
 	for _, c := range f.Contacts {
 		switch c.Subscription {
 		case "none", "to", "from", "both":
@@ -167,7 +168,11 @@ func parseRoster(b []byte, account xmpp.JID) (*xmpp.Roster, error) {
 		if _, twice := r.Contacts[c.JID]; twice || c.JID.IsZero() {
 			return nil, fmt.Errorf("the contact %q is listed twice, or is malformed", c.JID)
 		}
+		texts = append(append(texts, c.JID.String(), c.Name), c.Groups...)
 		r.Contacts[c.JID] = c
+	}
+	if xmpp.CheckText(strings.Join(texts, " ")) != nil { // no server sent it
+		return nil, errors.New("it is damaged: it has a character that XML cannot carry")
 	}
 	return r, nil
 }

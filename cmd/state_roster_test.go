@@ -95,7 +95,8 @@ func TestBrokenRosterCache(t *testing.T) {
 		{"juliet@example.org", "nurse@example.org"}, {"juliet@example.org", "a@b@c"}, {"juliet@example.org", ""},
 		{`"jid":"juliet@example.org",`, ""},
 		{`"both"`, `"remove"`}, {`"both"`, `""`}, {`"both"`, `"all"`},
-		{`["a","b"]`, `"a"`},
+		{`["a","b"]`, `"a"`}, {`["a","b"]`, `["a","\u0007"]`}, {`"v1"`, `"\u0000"`}, {"juliet@example.org", "juliet@example.org/\uffff"},
+		{`"name":"`, `"name":"\u001b`},
 	} {
 		bad := strings.Replace(string(good), change[0], change[1], 1)
 		if bad == string(good) {

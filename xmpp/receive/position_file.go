@@ -45,14 +45,21 @@ func parsePosition(b []byte, account xmpp.JID) (*Position, error) {
 		return nil, errors.New("it is empty")
 	}
 	p := &Position{seen: make(map[string]bool)}
-	if err := json.Unmarshal(b, p); err != nil {
-		return nil, err
+	if json.Unmarshal(b, p) != nil {
+		return nil, errors.New("it is damaged")
 	}
 	if p.Format != positionFormat || p.Account != account {
 		return nil, errors.New("it belongs to another program or another account")
 	}
 	if p.Session != nil && (p.Session.JID.Domain != account.Domain || p.Session.ID == "") {
 		return nil, errors.New("its session is not one of this account")
+	}
+	texts := append([]string{p.After}, p.IDs...)
+	if p.Session != nil {
+		texts = append(texts, p.Session.ID, p.Session.JID.Resource)
+	}
+	if err := xmpp.CheckText(strings.Join(texts, " ")); err != nil { // no server sent it
+		return nil, errors.New("it is damaged: it has a character that XML cannot carry")
 	}
 	if p.Time.IsZero() && p.Start == "" {
 		p.Start = startNew

@@ -232,6 +232,9 @@ func TestPositionBroken(t *testing.T) {
 	for i, text := range []string{
 		"", " \n", "x", "{", "[]", "{}", `{"format":2,"account":"romeo@localhost"}`, `{"format":1,"account":"juliet@localhost"}`,
 		`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@other.example/x","id":"1"}}`, `{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x"}}`,
+		`{"format":1,"account":"romeo@localhost","after":"\u0000"}`, `{"format":1,"account":"romeo@localhost","ids":["a","\ufffe"]}`,
+		`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/x","id":"\u001b"}}`,
+		`{"format":1,"account":"romeo@localhost","session":{"jid":"romeo@localhost/\u0001","id":"x"}}`,
 		`{"format":1,"account":"@"}`, "\x00\xff", `{"format":1,"account":"romeo@localhost","ids":7}`,
 	} {
 		file := filepath.Join(dir, fmt.Sprint(i))
