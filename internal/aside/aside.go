@@ -1,6 +1,6 @@
-// Package aside runs what cannot be interrupted, such as reading a pipe or deriving a key,
-// so that a context still ends the wait for it. It leaves out stopping the work itself:
-// that goes on until it is done, and its result is dropped.
+// Package aside runs work that cannot be interrupted, such as reading a pipe or deriving a
+// key, so that a context can still end the wait for it. It does not stop the work: that
+// continues until it is done, and its result is dropped.
 package aside
 
 import (

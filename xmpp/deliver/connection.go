@@ -10,19 +10,19 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A connection is what a delivery does in one session.
+// A connection is the part of a delivery that happens in one session.
 type connection struct {
 	d        *Delivery
 	link     *link
-	resumed  *flight   // was written by the connection before
+	resumed  *flight   // was written by the previous connection
 	flights  int       // that are not back
 	messages int       // in them
 	bytes    int       // in them
-	deadline time.Time // for a sign of life or, when the source has ended, for all
-	stopping error     // why nothing more is written
+	deadline time.Time // for a sign of life or, once the source has ended, for everything
+	stopping error     // why it writes nothing more
 }
 
-// connect takes up what a connection before left open.
+// connect continues with what the previous connection left open.
 func (d *Delivery) connect(ctx context.Context, s *xmpp.Session) *connection {
 	c := &connection{d: d, link: newLink(ctx, s)}
 	d.outbox.bound(s.JID())
@@ -37,7 +37,7 @@ func (d *Delivery) connect(ctx context.Context, s *xmpp.Session) *connection {
 	if d.unacked < 0 {
 		d.unacked = len(unconfirmed)
 	}
-	if s.Unacked() < d.unacked { // the last connection has come further than the one before
+	if s.Unacked() < d.unacked { // the last connection made more progress than the one before
 		d.tries = 0
 		d.pace.recover()
 	}
@@ -49,7 +49,7 @@ func (d *Delivery) connect(ctx context.Context, s *xmpp.Session) *connection {
 	return c
 }
 
-// within returns when a duration from now is over, 0 being never.
+// within returns the time after a duration from now; 0 means never.
 func (d *Delivery) within(t time.Duration) time.Time {
 	if t == 0 {
 		return time.Time{}
@@ -57,7 +57,8 @@ func (d *Delivery) within(t time.Duration) time.Time {
 	return time.Now().Add(t)
 }
 
-// run writes and waits until all is settled or it is stopped, and what is in flight is back.
+// run writes and waits until everything is settled, or until it is stopped and all
+// flights are back.
 func (c *connection) run(ctx context.Context) error {
 	d := c.d
 	timer := time.NewTimer(0)
@@ -109,7 +110,7 @@ func (c *connection) run(ctx context.Context) error {
 	return c.stopping
 }
 
-// accept takes what the source has.
+// accept takes the next messages from the source.
 func (c *connection) accept(chunk Chunk, ok bool) {
 	d := c.d
 	if chunk.Taken != nil {
@@ -132,11 +133,11 @@ func (c *connection) accept(chunk Chunk, ok bool) {
 	}
 }
 
-// tooLarge refuses a message of a stream that the server would not accept (XEP-0478).
-// What is no stream is refused as a whole when it is written.
+// tooLarge refuses a message of a stream if it is too large for the server (XEP-0478).
+// Without a stream, the write refuses all messages together.
 func (c *connection) tooLarge(m *Message) error {
 	most := c.link.s.MaxSize()
-	if !c.d.o.Stream || most == 0 || 6*m.Size < most { // no character takes more than six as XML
+	if !c.d.o.Stream || most == 0 || 6*m.Size < most { // no byte takes more than six bytes as XML
 		return nil
 	}
 	if b, err := xmpp.XML(m.Stanza); err == nil && len(b) > most {
@@ -145,7 +146,7 @@ func (c *connection) tooLarge(m *Message) error {
 	return nil
 }
 
-// next returns the flight that can be written now, or nil.
+// next returns the next flight, or nil if nothing can be written now.
 func (c *connection) next() *flight {
 	switch {
 	case c.stopping != nil, time.Now().Before(c.d.pace.until):
@@ -168,7 +169,8 @@ func (c *connection) fits(f *flight, m *Message) bool {
 	return !c.d.o.Stream || !full
 }
 
-// launch hands a flight to the link. From now on it may be written, and heard of.
+// launch passes a flight to the link. From now on it may be written, and answers may
+// come.
 func (c *connection) launch(f *flight) {
 	if f == c.resumed {
 		c.resumed = nil
@@ -190,7 +192,7 @@ func (c *connection) launch(f *flight) {
 	c.link.flights <- f
 }
 
-// answered is told that a flight has come back.
+// answered handles a flight that has come back.
 func (c *connection) answered(f *flight) {
 	d := c.d
 	c.flights--
@@ -207,7 +209,7 @@ func (c *connection) answered(f *flight) {
 	d.heard() // its bounces came before the answer
 	limited := false
 	for _, m := range f.messages {
-		if m.isOpen() { // else it was settled by a receipt
+		if m.isOpen() { // otherwise a receipt has settled it
 			limited = d.confirmed(m, f.rtt) || limited
 		}
 	}
@@ -245,7 +247,7 @@ func (d *Delivery) confirmed(m *Message, rtt time.Duration) (limited bool) {
 	return limited
 }
 
-// idle returns how long there is nothing to do, if nothing happens.
+// idle returns how long to wait if nothing happens.
 func (c *connection) idle() time.Duration {
 	rest := time.Hour
 	until := func(t time.Time) {
@@ -268,10 +270,10 @@ func (c *connection) idle() time.Duration {
 	return rest
 }
 
-// expire does what it is time for.
+// expire handles what has timed out.
 func (c *connection) expire(now time.Time) {
 	d := c.d
-	d.heard() // nothing is settled over news of it
+	d.heard() // news of a message must be handled before it is settled
 	for m := d.settling.due(now); m != nil; m = d.settling.due(now) {
 		d.settle(m, silence)
 	}
@@ -281,8 +283,8 @@ func (c *connection) expire(now time.Time) {
 	}
 }
 
-// interrupted ends it: at once where the time is over, and else when what has been
-// written is confirmed, or was given the time for that.
+// interrupted ends the connection: immediately if the time is over, otherwise once
+// everything written is confirmed or lastWait has passed.
 func (c *connection) interrupted(cause error) {
 	c.stop(cause)
 	if errors.Is(cause, context.DeadlineExceeded) {
@@ -298,7 +300,7 @@ func (c *connection) stop(err error) {
 	}
 }
 
-// checkBroken stops where results cannot be written.
+// checkBroken stops if results cannot be written.
 func (c *connection) checkBroken() {
 	if err := c.d.broken; err != nil {
 		c.stop(err)

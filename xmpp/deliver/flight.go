@@ -8,16 +8,16 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A flight is messages that are written together, with a ping behind them.
+// A flight is messages that are written together, followed by a ping.
 type flight struct {
 	messages []*Message
 	bytes    int  // about
-	written  bool // by an earlier connection, which was resumed: only the ping is missing
+	written  bool // written by an earlier connection, which was resumed: only the ping is missing
 
-	// What came of it: the answer to the ping took rtt, or there will be none.
+	// The result: the answer to the ping took rtt, or there will be none.
 	rtt    time.Duration
 	err    error
-	unsent bool // and it cannot have been taken
+	unsent bool // and the server cannot have accepted it
 }
 
 func (f *flight) add(m *Message) {
@@ -25,8 +25,8 @@ func (f *flight) add(m *Message) {
 	f.bytes += m.Size
 }
 
-// A link takes flights to the server while a session lasts, without waiting for the
-// answer to one before it writes the next.
+// A link writes flights during a session. It does not wait for the answer to one before
+// it writes the next.
 type link struct {
 	s   *xmpp.Session
 	ctx context.Context
@@ -34,18 +34,18 @@ type link struct {
 
 	idle    chan struct{} // holds a token when flights has room
 	flights chan *flight
-	answers chan *flight // every flight comes back here
+	answers chan *flight // every flight returns here
 	lost    chan error   // why the session ended
 }
 
-// newLink makes a link that a signal does not end: that is left to its user.
+// newLink makes a link. A signal does not end it; its user does.
 func newLink(ctx context.Context, s *xmpp.Session) *link {
 	l := &link{s: s, idle: make(chan struct{}, 1), flights: make(chan *flight, 1), answers: make(chan *flight, 16), lost: make(chan error, 1)}
 	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	go l.write()
 	go func() {
 		for _, err := range s.Stanzas(l.ctx) {
-			l.lost <- err // there is nothing else: the outbox hears what it needs
+			l.lost <- err // nothing else arrives: the outbox sees what it needs
 		}
 	}()
 	return l

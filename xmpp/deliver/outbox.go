@@ -9,8 +9,8 @@ import (
 	"xmppkit/xmpp/xep"
 )
 
-// An outbox holds the messages that are written, or about to be, and not settled. It hears
-// what others say of them, on the goroutine that reads; all else is for the delivery's.
+// An outbox holds the messages that are written, or about to be, and not settled. onStanza
+// runs on the goroutine that reads; everything else runs on the delivery's goroutine.
 type outbox struct {
 	receipts bool
 	woke     chan struct{} // holds a token when there is news
@@ -21,13 +21,14 @@ type outbox struct {
 	news []news
 }
 
-// An entry is an open message under its id, which a user may give to several.
+// An entry is an open message under its id. A user may give the same id to several
+// messages.
 type entry struct {
 	m    *Message
 	told bool // a bounce or a receipt has come
 }
 
-// News is what a stanza from others says of a message: a bounce, or a receipt.
+// News is a stanza about a message: a bounce or a receipt.
 type news struct {
 	m    *Message
 	err  *xmpp.StanzaError // nil for a receipt
@@ -46,7 +47,7 @@ func (b *outbox) bound(own xmpp.JID) {
 	b.own = own
 }
 
-// add opens messages. From now on they may be written, and heard of.
+// add opens messages. From now on they may be written, and answers may come.
 func (b *outbox) add(messages []*Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,7 +72,7 @@ func (b *outbox) remove(m *Message) {
 
 func (b *outbox) empty() bool { return len(b.open) == 0 }
 
-// ids returns how many ids the messages have.
+// ids returns the number of distinct ids of the messages.
 func (b *outbox) ids() int { return len(b.open) }
 
 // unconfirmed returns the messages that are not confirmed, in order.
@@ -88,9 +89,9 @@ func (b *outbox) unconfirmed() []*Message {
 	return all
 }
 
-// hear is told every stanza before whatever comes after it, by the session's reader. It
+// onStanza gets every stanza from the session's reader, before any later one is read. It
 // keeps what it needs of bounces and receipts.
-func (b *outbox) hear(e *xmpp.Element) {
+func (b *outbox) onStanza(e *xmpp.Element) {
 	if !xmpp.Is(e, xmpp.NSClient, "message") {
 		return
 	}
@@ -119,7 +120,7 @@ func (b *outbox) hear(e *xmpp.Element) {
 		case bounce && xmpp.Answers(from, m.To, b.own, m.Secret):
 			n.err = xmpp.KeptErrorOf(e)
 		case bounce, !b.receipts, !from.Bare().Alike(m.To.Bare()):
-			continue // a receipt is of any session of the recipient, however that is spelled
+			continue // a receipt may come from any session of the recipient, in any spelling of the address
 		}
 		same[i].told = true
 		b.news = append(b.news, n)
@@ -131,7 +132,7 @@ func (b *outbox) hear(e *xmpp.Element) {
 	}
 }
 
-// take returns the news since the last time.
+// take returns the news since the last call.
 func (b *outbox) take() []news {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -40,7 +40,7 @@ func TestOutbox(t *testing.T) {
 		m := &Message{To: jid(to), Stanza: xmpp.NewElement(xmpp.NSClient, "message", "id", "1")}
 		b.add([]*Message{m})
 		for _, e := range test.heard {
-			b.hear(e)
+			b.onStanza(e)
 		}
 		got := ""
 		for _, n := range b.take() {

@@ -8,12 +8,12 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A pace is how fast messages may go to somebody who refuses them for now (XEP-0205,
-// section 4): after pauses, twice as long each time.
+// A pace limits the rate of messages to somebody who refuses them temporarily
+// (XEP-0205, section 4), with pauses that double each time.
 type pace struct {
 	backoff xmpp.Backoff
-	tries   int       // that were refused, in a row
-	until   time.Time // nothing is written before
+	tries   int       // refused in a row
+	until   time.Time // nothing is written before this
 	window  int       // how many may be in flight
 }
 
@@ -21,13 +21,13 @@ func newPace(window int) pace {
 	return pace{backoff: xmpp.Backoff{Start: time.Second, Max: time.Minute}, window: window}
 }
 
-// refuse is told of a refusal. It begins a pause, if there is none, and reports whether
+// refuse handles a refusal. It starts a pause, unless there is one, and reports whether
 // there is another try.
 func (p *pace) refuse(tries, window int) bool {
 	now := time.Now()
 	switch {
 	case now.Before(p.until):
-		return true // the same try: these were in flight together
+		return true // part of the same try: these were in flight together
 	case p.tries == tries:
 		return false
 	}
@@ -41,7 +41,8 @@ func (p *pace) recover() {
 	p.backoff.Reset()
 }
 
-// widen allows more at a time, after a flight of which none was refused for the rate.
+// widen allows more messages at a time, after a flight without a refusal by a rate
+// limit.
 func (p *pace) widen() {
 	p.recover()
 	if p.window < windowSize {
@@ -49,11 +50,12 @@ func (p *pace) widen() {
 	}
 }
 
-// A lane holds the messages of a recipient who refuses them for now, so that no others
-// wait for them: it tries one, and after each that is not refused one more at a time.
+// A lane holds the messages of a recipient who refuses them temporarily, so that
+// messages to others do not wait. It tries one message, and after each success one more
+// at a time.
 type lane struct {
 	pace
-	open    int        // messages that the lane has let go, and that are not settled
+	open    int        // messages that the lane has released and that are not settled
 	waiting []*Message // in order
 }
 
@@ -61,21 +63,21 @@ type lane struct {
 type queue struct {
 	count   int // messages that came
 	pending []*Message
-	lanes   map[xmpp.JID]*lane // of recipients that refuse messages for now
+	lanes   map[xmpp.JID]*lane // of recipients that refuse messages temporarily
 	waiting int                // messages in the lanes
 	bytes   int                // in them, about
 }
 
 func (q *queue) len() int { return len(q.pending) + q.waiting }
 
-// push takes a new message.
+// push adds a new message.
 func (q *queue) push(m *Message) {
 	q.count++
 	m.number = q.count
 	q.put(m)
 }
 
-// put makes a message wait, in order.
+// put inserts a message in order.
 func (q *queue) put(m *Message) {
 	all := &q.pending
 	if l := q.lanes[m.To.Bare()]; l != nil {
@@ -87,7 +89,8 @@ func (q *queue) put(m *Message) {
 	*all = slices.Insert(*all, i, m)
 }
 
-// pop takes out the first message of its recipient's lane, or of all, as it is written.
+// pop removes the first message of its recipient's lane, or of the queue, because it is
+// being written.
 func (q *queue) pop(m *Message) {
 	l := q.lanes[m.To.Bare()]
 	if l == nil {
@@ -101,14 +104,14 @@ func (q *queue) pop(m *Message) {
 	q.bytes -= m.Size
 }
 
-// lane returns that of a recipient, which is made now if need be. From now on it has all
-// messages of that recipient that are not written.
+// lane returns the lane of a recipient, and makes it if necessary. It then holds all
+// unwritten messages of that recipient.
 func (q *queue) lane(to xmpp.JID) *lane {
 	l := q.lanes[to]
 	if l != nil {
 		return l
 	}
-	if len(q.lanes) >= windowSize { // those that have given up remain, but not for ever
+	if len(q.lanes) >= windowSize { // lanes that have given up remain, but not for ever
 		maps.DeleteFunc(q.lanes, func(_ xmpp.JID, l *lane) bool { return len(l.waiting)+l.open == 0 })
 	}
 	l = &lane{pace: newPace(1)}
@@ -121,7 +124,7 @@ func (q *queue) lane(to xmpp.JID) *lane {
 	return l
 }
 
-// served is told of a message that was not refused for now: its recipient can have more
+// served handles a message that was not temporarily refused: its recipient can get more
 // at a time.
 func (q *queue) served(m *Message) {
 	to := m.To.Bare()
@@ -136,8 +139,8 @@ func (q *queue) served(m *Message) {
 	}
 }
 
-// next fills a flight with what may be written now, as far as it fits. What is not in a
-// lane has half of a full one at least.
+// next fills a flight with the messages that may be written now. At least half of a
+// full flight is for messages that are in no lane.
 func (q *queue) next(fits func(*flight, *Message) bool, most int) *flight {
 	f := new(flight)
 	now := time.Now()
@@ -170,7 +173,7 @@ func (q *queue) pauses(wait func(until time.Time)) {
 	}
 }
 
-// dissolve ends all lanes: what waits in them is pending.
+// dissolve ends all lanes: their messages become pending.
 func (q *queue) dissolve() {
 	for _, l := range q.lanes {
 		q.pending = append(q.pending, l.waiting...)

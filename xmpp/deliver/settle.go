@@ -8,8 +8,8 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A settling holds the messages that are confirmed and of which a bounce or a receipt may
-// come. Of one delivery all wait for the same time, or for ever.
+// A settling holds confirmed messages whose bounce or receipt may still come. In one
+// delivery all wait equally long, or for ever.
 type settling struct {
 	list  []waiting
 	bytes int // about
@@ -32,7 +32,7 @@ func (s *settling) remove(m *Message) {
 	}
 }
 
-// due returns the message that has waited the longest, if its time is over.
+// due returns the message that has waited longest, if its time is over.
 func (s *settling) due(now time.Time) *Message {
 	if len(s.list) == 0 || s.list[0].due.IsZero() || now.Before(s.list[0].due) {
 		return nil
@@ -40,11 +40,12 @@ func (s *settling) due(now time.Time) *Message {
 	return s.list[0].m
 }
 
-// heard handles the news. A bounce of what is not confirmed yet waits for that.
+// heard handles the news. A bounce of an unconfirmed message waits for the
+// confirmation.
 func (d *Delivery) heard() {
 	for _, n := range d.outbox.take() {
 		switch m := n.m; {
-		case !m.isOpen(): // it was settled in between
+		case !m.isOpen(): // it was settled in the meantime
 		case n.err == nil:
 			m.took = n.at.Sub(m.sent)
 			d.settle(m, receive)
@@ -57,9 +58,9 @@ func (d *Delivery) heard() {
 	}
 }
 
-// bounced handles a bounce. Where it may help, the message is to be sent again, later;
-// until then others of the same recipient wait as well, or all others, if it was our
-// server that refused it for the rate: that is reported.
+// bounced handles a bounce. If the refusal is temporary, it requeues the message. Other
+// messages to the same recipient wait too, or all messages if it was a rate limit of
+// your server. It reports whether it was such a limit.
 func (d *Delivery) bounced(m *Message) bool {
 	if m.limited == d.o.Retries || !d.isTemporary(m.bounce.err) {
 		d.settle(m, refuse)
@@ -71,7 +72,7 @@ func (d *Delivery) bounced(m *Message) bool {
 		p, window = &d.queue.lane(m.To.Bare()).pace, 1
 	}
 	if !p.refuse(d.o.Retries, window) {
-		p.window = windowSize // it has been tried enough: each that waits is tried once
+		p.window = windowSize // no tries are left: each waiting message is tried once
 		d.settle(m, refuse)
 		return false
 	}
@@ -82,8 +83,8 @@ func (d *Delivery) bounced(m *Message) bool {
 	return ours
 }
 
-// isLimit reports whether an error says that it was too much at a time (XEP-0205,
-// section 4), or otherwise to wait.
+// isLimit reports whether an error is about a rate limit (XEP-0205, section 4), or
+// otherwise asks to wait.
 func isLimit(err error) bool {
 	limit := func(c xmpp.Condition) bool { return c == xmpp.PolicyViolation || c == xmpp.ResourceConstraint }
 	if e, ok := errors.AsType[*xmpp.StreamError](err); ok {
@@ -96,9 +97,10 @@ func isLimit(err error) bool {
 // isTemporary reports whether the same message may be accepted later.
 func (d *Delivery) isTemporary(e *xmpp.StanzaError) bool { return isLimit(e) || d.o.Temporary(e) }
 
-// limits reports whether it was our server that refused a message, for the rate of all:
-// it says so in its own or the account's name, or it says so in the recipient's, and
-// then before the confirmation. What has a resource of our domain is a client.
+// limits reports whether a rate limit of your server refused a message. Your server
+// sends such a bounce in its own name, the account's or the recipient's; in the
+// recipient's name it comes before the confirmation. A full address at our domain is a
+// client.
 func (d *Delivery) limits(m *Message) bool {
 	limit := m.bounce.err.Condition == xmpp.PolicyViolation
 	server := xmpp.JID{Domain: d.account.Domain}
@@ -109,11 +111,11 @@ func (d *Delivery) limits(m *Message) bool {
 	return limit && m.bounce.early && (by.Resource == "" || by.Domain != server.Domain)
 }
 
-// takeBack makes those of the messages that are open wait for being written again.
+// takeBack requeues the messages that are still open.
 func (d *Delivery) takeBack(why event, messages ...*Message) {
 	for _, m := range messages {
 		if !m.isOpen() {
-			continue // the receipt of an earlier copy has come
+			continue // the receipt of an earlier copy has arrived
 		}
 		d.close(m)
 		m.on(why)
@@ -121,7 +123,7 @@ func (d *Delivery) takeBack(why event, messages ...*Message) {
 	}
 }
 
-// settle says what became of a message at last.
+// settle reports the final fate of a message.
 func (d *Delivery) settle(m *Message, why event) {
 	d.close(m)
 	m.on(why)
@@ -134,7 +136,7 @@ func (d *Delivery) settle(m *Message, why event) {
 	d.tell(d.o.Settled(m))
 }
 
-// close takes a message out of the open ones.
+// close removes a message from the open ones.
 func (d *Delivery) close(m *Message) {
 	d.outbox.remove(m)
 	d.settling.remove(m)
@@ -144,7 +146,7 @@ func (d *Delivery) close(m *Message) {
 	}
 }
 
-// tell notes that results cannot be written, which ends the delivery.
+// tell notes that a result cannot be written, which ends the delivery.
 func (d *Delivery) tell(err error) {
 	if d.broken == nil {
 		d.broken = err

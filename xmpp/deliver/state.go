@@ -1,7 +1,7 @@
 package deliver
 
-// A state is how far a message has come, and what it has been through. It is a value: on is
-// the one function that says what comes of it.
+// A state is how far a message has come, and what has happened to it. It is a value; only
+// the function on computes a new one.
 type state struct {
 	stage   stage
 	past    past
@@ -11,24 +11,24 @@ type state struct {
 type stage int
 
 const (
-	pending   stage = iota // waits to be written, be it again
+	pending   stage = iota // waits to be written, or to be written again
 	written                // or about to be
 	confirmed              // the server has processed it; a bounce or a receipt may come
 
-	accepted // settled: no bounce has come in time
+	accepted // settled: no bounce came in time
 	received // settled: by its receipt
 	bounced  // settled: refused, and the session ended without a confirmation
 	returned // settled: refused
-	overdue  // settled: no receipt has come in time
+	overdue  // settled: no receipt came in time
 )
 
-// A past is the most that is to be said of a pending message.
+// A past is what is known about a pending message.
 type past int
 
 const (
 	fresh    past = iota // no server has it
-	refused              // it was refused for now
-	doubtful             // a session that was lost may have brought it
+	refused              // it was temporarily refused
+	doubtful             // a lost session may have delivered it
 )
 
 // An event is what happens to a message.
@@ -36,17 +36,17 @@ type event int
 
 const (
 	launch  event = iota // it is about to be written
-	spare                // its session has ended and certainly not brought it
+	spare                // its session has ended and certainly not delivered it
 	lose                 // its session has ended and cannot be resumed
-	confirm              // the ping behind it was answered
-	putOff               // a bounce that may not be the last word: it is to be sent again
-	refuse               // a bounce that is
+	confirm              // the ping after it was answered
+	putOff               // a temporary bounce: the message is to be resent
+	refuse               // a final bounce
 	receive              // its receipt has come
-	silence              // nothing is waited for any more
+	silence              // there is nothing more to wait for
 )
 
-// on returns the state after an event. One that comes too late or too early to say anything
-// changes nothing.
+// on returns the state after an event. An event that does not apply to a state changes
+// nothing.
 func (s state) on(e event) state {
 	open := s.stage == written || s.stage == confirmed
 	switch {
@@ -74,7 +74,7 @@ func (s state) on(e event) state {
 	return s
 }
 
-// fate is what is known in the state.
+// fate returns what is known in the state.
 func (s state) fate() Fate {
 	switch s.stage {
 	case pending:

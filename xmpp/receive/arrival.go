@@ -5,22 +5,22 @@ import (
 	"xmppkit/xmpp/xep"
 )
 
-// An Arrival is a stanza for the listener.
+// An Arrival is a stanza that the receiver passes on.
 type Arrival struct {
 	Stanza *xmpp.Element
 	Carbon string // sent or received, if it came in a carbon copy
-	ID     string // in the archive, "" if it is not there, or if that cannot be trusted
+	ID     string // in the archive, "" if there is none or it cannot be trusted
 }
 
-// A received stanza is one that is not whole where it is over a limit.
+// A received stanza is incomplete if it exceeds a limit.
 type received struct {
 	stanza *xmpp.Element
 	over   error
 }
 
-// unpack takes what arrived out of what it came in. It reports false for what nobody is
-// to see: a forged carbon copy, which has a place in the archive all the same, or a result
-// of no query (XEP-0313, section 8).
+// unpack takes a message out of its carbon copy. It reports false for a stanza to drop: a
+// forged carbon copy, which still has an id in the archive, or an archive result that
+// belongs to no query (XEP-0313, section 8).
 func unpack(own xmpp.JID, e *xmpp.Element, carbons, hasIDs bool) (a Arrival, ok bool) {
 	if xep.IsArchiveResult(own, e) {
 		return a, false
@@ -44,7 +44,7 @@ func (c *connection) unpack(e *xmpp.Element) (Arrival, bool) {
 	return unpack(c.s.JID(), e, c.o.Carbons, c.at.HasIDs)
 }
 
-// take hands on a stanza that has arrived by itself.
+// take passes on a stanza that did not come from the archive.
 func (c *connection) take(r received) error {
 	c.uncommitted++
 	if r.stanza.Tag == "message" { // presences come with each login
@@ -62,8 +62,8 @@ func (c *connection) take(r received) error {
 	return c.handOn(a)
 }
 
-// skip reports a stanza that is over a limit, and passes its place in the archive: nothing
-// that comes after it waits for it.
+// skip reports a stanza that exceeds a limit, and moves the position past it, so that
+// nothing waits for it.
 func (c *connection) skip(a Arrival, over error) {
 	if c.at.has(a.ID) {
 		return
@@ -72,7 +72,7 @@ func (c *connection) skip(a Arrival, over error) {
 	c.tell(Event{Kind: Oversized, Stanza: a.Stanza, Err: over})
 }
 
-// pass notes that there is nothing more to do for the message of an id, "" for none.
+// pass notes that the message with this id is done; "" means no id.
 func (c *connection) pass(id string) {
 	if id != "" && !c.at.has(id) {
 		c.at.mark(id)
@@ -80,7 +80,7 @@ func (c *connection) pass(id string) {
 	}
 }
 
-// handOn has a stanza handled, unless it was before.
+// handOn has a stanza handled, unless that has happened before.
 func (c *connection) handOn(a Arrival) error {
 	if c.at.has(a.ID) {
 		return nil

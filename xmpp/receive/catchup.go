@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	// archivePageSize is how many messages are asked for at once.
+	// archivePageSize is the number of messages in one page.
 	archivePageSize = 50
 
-	// clockSkew is how much the clock of the server may be behind ours.
+	// clockSkew is how slow the clock of the server may be, compared with ours.
 	clockSkew = time.Minute
 
-	// heldBudget bounds, in bytes of memory, what arrives by itself while a page comes and
-	// is kept until that has an end. The archive has the rest.
+	// heldBudget limits the memory for live stanzas that arrive while a page is being
+	// read, in bytes. They are held until the page ends. The archive has the rest.
 	heldBudget = 4 << 20
 )
 
-// catchUp hands on what the archive has after the last message that was handed on. What
-// arrives by itself meanwhile is in it as well, if it was not too late for the last page.
+// catchUp passes on the messages in the archive after the last handled one. Live
+// messages that arrive in the meantime are in the archive too, unless they were too
+// late for the last page.
 func (c *connection) catchUp() error {
 	page := xep.ArchiveQuery{Page: xep.Page{Max: archivePageSize}}
 	page.After, page.Start = c.at.last()
@@ -65,9 +66,10 @@ func (c *connection) catchUp() error {
 	}
 }
 
-// isMissing reports whether the archive does not have a message any more, after which it has
-// named none, beside got. It has to say so by an error (XEP-0313), but Prosody 13.0.1 does not.
-// Where it has the message, that is the last one, unless one arrives just now.
+// isMissing reports whether the archive no longer has a message, if it returned an empty page
+// after it. got is that page, and gets the live stanzas that arrive in the meantime. A server
+// must report a missing id with an error (XEP-0313), but Prosody 13.0.1 does not. If the
+// archive has the message, it is the last one, unless another arrives just now.
 func (c *connection) isMissing(id string, got *pageful) (bool, error) {
 	end := &pageful{look: true}
 	if err := c.readPage(xep.ArchiveQuery{Page: xep.Page{Last: true, Max: 1}}, end); err != nil {
@@ -86,28 +88,30 @@ func (c *connection) isMissing(id string, got *pageful) (bool, error) {
 	return last != id && !justCame && !got.letGo, nil
 }
 
-// A pageful is a page of the archive that comes, and what arrives by itself beside it.
+// A pageful is a page of the archive that is being read, and the live stanzas that
+// arrive in the meantime.
 type pageful struct {
 	query   string
-	gone    string // a message that the archive does not have any more, "" if nothing is missing
-	look    bool   // what is on it is not handed on
+	gone    string // a message that the archive no longer has, "" if nothing is missing
+	look    bool   // its messages are not passed on
 	results int    // so far
 	lastID  string // of the last of them
 	held    []received
-	heldFor int  // what that takes in memory, about
-	letGo   bool // some of what arrived by itself is not held: it is on a page to come
+	heldFor int  // its memory, about
+	letGo   bool // some live stanzas are not held: they are on a later page
 
 	end xep.ArchiveEnd
-	err error // the server's answer instead
+	err error // the error of the server
 }
 
-// isLast reports whether there is nothing after the page.
+// isLast reports whether the page is the last one.
 func (p *pageful) isLast() bool { return (p.end.Complete || p.results == 0) && !p.letGo }
 
 var errPageEnds = errors.New("the answer is there")
 
-// readPage asks for a page and hands on what is on it as it comes, so that a page may be
-// larger than what is kept in memory. The wait for the server begins anew with each stanza.
+// readPage requests a page and passes on its messages as they arrive, so that a page
+// need not fit into memory. The limit on the wait for the server restarts with each
+// stanza.
 func (c *connection) readPage(page xep.ArchiveQuery, got *pageful) error {
 	coming, stop := context.WithCancelCause(c.waiting)
 	defer stop(nil)
@@ -130,7 +134,7 @@ func (c *connection) readPage(page xep.ArchiveQuery, got *pageful) error {
 		if e == nil {
 			break
 		}
-		silence.Stop() // it is not the server's what a command takes
+		silence.Stop() // the time that a command takes is not the server's
 		if err := c.takePart(got, received{e, err}); err != nil {
 			return err
 		}
@@ -144,19 +148,19 @@ func (c *connection) readPage(page xep.ArchiveQuery, got *pageful) error {
 	return got.answered(<-answer)
 }
 
-// A silence ends a wait for the server.
+// A silence ends a context when the server has been silent for too long.
 type silence struct {
 	*time.Timer
 	most time.Duration
 }
 
-// newSilence lets a silence of d end a context, and of any length where d is 0.
+// newSilence ends a context after a silence of d; 0 means no limit.
 func newSilence(d time.Duration, end context.CancelCauseFunc) silence {
 	most := cmp.Or(d, math.MaxInt64)
 	return silence{time.AfterFunc(most, func() { end(xmpp.TimeoutError(d)) }), most}
 }
 
-// answered takes the answer to the request for a page.
+// answered handles the answer to the request for a page.
 func (p *pageful) answered(a xmpp.Answer) error {
 	if p.err = a.Err; a.Err != nil {
 		return nil
@@ -168,8 +172,8 @@ func (p *pageful) answered(a xmpp.Answer) error {
 	return nil
 }
 
-// takePart takes what arrives while a page comes. What is in the archive and arrived by
-// itself is kept for the end of the page, in the order of the archive.
+// takePart handles what arrives while a page is being read. Live messages that are also
+// in the archive are held until the end of the page, to keep the order of the archive.
 func (c *connection) takePart(got *pageful, r received) error {
 	var err error
 	if result := xep.ArchiveResult(c.s.JID(), got.query, r.stanza); result != nil {
@@ -200,7 +204,7 @@ func (p *pageful) hold(r received) {
 	}
 }
 
-// tellGone tells once that something is lost.
+// tellGone reports once that messages are lost.
 func (c *connection) tellGone(got *pageful) {
 	if got.gone != "" {
 		c.tell(Event{Kind: Forgotten, ID: got.gone, Before: c.at.Time})
@@ -208,8 +212,8 @@ func (c *connection) tellGone(got *pageful) {
 	}
 }
 
-// takeHeld hands on what arrived by itself beside the last page. Beside another one, it is
-// on a page to come.
+// takeHeld passes on the live messages that arrived during the last page. Those that
+// arrived during an earlier page are on a later one.
 func (c *connection) takeHeld(got *pageful) error {
 	c.tellGone(got)
 	if got.isLast() {
@@ -227,7 +231,7 @@ func (c *connection) takeHeld(got *pageful) error {
 	return nil
 }
 
-// endID returns the id of the last message of the archive, "" where it is empty.
+// endID returns the id of the last message of the archive, "" if it is empty.
 func (c *connection) endID(ctx context.Context) (string, error) {
 	iq, query := xep.ArchiveQuery{Page: xep.Page{Last: true, Max: 1}}.IQ()
 	answer, err := c.s.IQ(ctx, iq)
@@ -246,7 +250,7 @@ func (c *connection) endID(ctx context.Context) (string, error) {
 	return cmp.Or(got.end.Last, got.lastID), nil
 }
 
-// takeResult hands on a message out of the archive.
+// takeResult passes on a message from the archive.
 func (c *connection) takeResult(query string, r received) error {
 	a, ok := xep.OpenArchived(c.s.JID(), query, r.stanza)
 	if !ok {

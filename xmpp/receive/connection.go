@@ -13,18 +13,17 @@ import (
 )
 
 const (
-	// manyUncommitted is how many stanzas may be handled before the server is told of any:
-	// it does not keep any number of them.
+	// manyUncommitted is how many handled stanzas may stay unacked: the server does not
+	// keep an unlimited number.
 	manyUncommitted = 100
 
-	// settled is how long nothing comes after what the server had stored, and settledAll
-	// after the presences of others. Where somebody always comes or goes it is never quiet:
-	// settleTries ends that.
+	// settled is the quiet period after the stored messages, and settledAll the one after
+	// the presences of others. If presences change all the time, settleTries ends the wait.
 	settled     = time.Second
 	settledAll  = 2 * time.Second
 	settleTries = 4
 
-	// farewell bounds how long the last words of a session may take.
+	// farewell limits the time for the last writes of a session.
 	farewell = 500 * time.Millisecond
 )
 
@@ -36,8 +35,8 @@ type connection struct {
 	waiting context.Context // ends when the wait is over; it does not end what is being handled
 	first   bool            // of the run
 
-	pending     []string // ids of what was handled, and may not be final yet
-	uncommitted int      // stanzas that were taken since that was
+	pending     []string // ids of handled messages that are not final yet
+	uncommitted int      // stanzas handled since then
 }
 
 func (r *Receiver) connection(ctx, waiting context.Context, s *xmpp.Session) *connection {
@@ -54,13 +53,13 @@ func (c *connection) tell(e Event) {
 	c.o.Tell(e)
 }
 
-// soon bounds what the server is waited for.
+// soon limits a wait for the server.
 func (c *connection) soon() (context.Context, context.CancelFunc) {
 	return xmpp.WithTimeout(c.waiting, c.o.Wait)
 }
 
-// locate asks where the archive ends. Nothing is delivered to a session that is not
-// available, so nothing is acknowledged before the answer is in the file.
+// locate finds the end of the archive. The session is not available yet and gets no
+// messages, so nothing is acknowledged before the answer is in the file.
 func (c *connection) locate() error {
 	soon, cancel := c.soon()
 	defer cancel()
@@ -83,8 +82,8 @@ func (c *connection) locate() error {
 	return c.at.settle(after, "")
 }
 
-// listen hands on what arrives until ctx ends, it is enough, or the time or the session is
-// over. The time is that of waiting: it does not end what handles a stanza.
+// listen passes on what arrives until ctx ends, a Verdict ends the run, waiting ends or
+// the session ends. The end of waiting does not interrupt the handling of a stanza.
 func (c *connection) listen() error {
 	if err := c.begin(); err != nil {
 		return c.end(err, false)
@@ -113,7 +112,7 @@ func (c *connection) tellSettled() error {
 	return err
 }
 
-// works notes that the session does what it is for.
+// works notes that the session works.
 func (c *connection) works() {
 	c.listening = true
 	c.redial.Works()
@@ -121,19 +120,20 @@ func (c *connection) works() {
 
 var errSettled = errors.New("nothing more comes")
 
-// settle takes what comes by itself at the beginning, until nothing has for a while, or for
-// most of such whiles, and then does what is to follow. It reports whether the listening goes on.
+// settle handles what the server sends at the beginning of a session, until nothing comes
+// for a quiet period, or after that many periods in any case. Then it calls then. It
+// reports whether listening continues.
 //
-// A listener that is new reads then what came to the archive since it asked for its end: a
-// message that comes in the moment in which it becomes available can stay in the store
-// (ejabberd 23.01). Not before: of a client that reads the archive Prosody 0.12 does not keep
-// what was stored and is not acknowledged.
+// A new listener then reads the archive from the end that it found: a message that arrives at
+// the moment when the session becomes available can stay in the offline store (ejabberd
+// 23.01). It must not read the archive earlier: Prosody 0.12 then no longer keeps unacked
+// stored messages for it.
 func (c *connection) settle(quiet time.Duration, most int, then func() error) (goesOn bool, err error) {
 	until, stop := context.WithCancelCause(c.waiting)
 	defer stop(nil)
 	var heard atomic.Bool
 	go func() {
-		// Not a timer that each stanza sets anew: of those there are many.
+		// A timer that each stanza resets would cost too much.
 		for range most {
 			if xmpp.Sleep(until, quiet) != nil || !heard.Swap(false) {
 				break
@@ -154,7 +154,7 @@ func (c *connection) settle(quiet time.Duration, most int, then func() error) (g
 	return true, nil
 }
 
-// takeAll hands on what arrives until that ends.
+// takeAll passes on what arrives until the end.
 func (c *connection) takeAll(until context.Context, each func()) error {
 	for e, err := range c.s.Stanzas(until) {
 		if e != nil {
@@ -173,17 +173,17 @@ func (c *connection) takeAll(until context.Context, each func()) error {
 	return nil
 }
 
-// isTimeToCommit reports whether what was handled is to be made final now. What is ready
-// together is so together; nothing that is ready waits for what is not.
+// isTimeToCommit reports whether to commit now. Stanzas that are ready together are
+// committed together; none waits for one that is not ready.
 func (c *connection) isTimeToCommit() bool {
 	return c.o.Flush == nil || c.s.Queued() == 0 || c.uncommitted >= manyUncommitted
 }
 
-// errEnough says that a Verdict has ended the run.
+// errEnough is the cause when a Verdict has ended the run.
 var errEnough = errors.New("all that was wanted has arrived")
 
-// end is what listening in a session ends with. What was handled has been made final, unless
-// that is what failed; it is acknowledged if that is all that the session has yielded.
+// end finishes listening in a session. Handled stanzas have been committed, unless that
+// failed. They are acknowledged if they are all that the session has yielded.
 func (c *connection) end(err error, all bool) error {
 	if flushed := c.flush(all); flushed != nil {
 		return flushed
@@ -199,8 +199,9 @@ func (c *connection) end(err error, all bool) error {
 	return err
 }
 
-// commit makes what was handled final: it is written, then noted, and then the server is told
-// (XEP-0198), so that one of them has it at any time.
+// commit makes handled stanzas final. It flushes the results, then saves the position, then
+// acknowledges to the server (XEP-0198), so that a message always exists in at least one
+// place.
 func (c *connection) commit() error {
 	if err := c.flush(true); err != nil {
 		return err
@@ -224,8 +225,8 @@ func (c *connection) flush(all bool) error {
 	return c.note()
 }
 
-// confirm sends what is to follow what was handled, now that this is final. Where it cannot
-// be sent the next session does so.
+// confirm sends the receipts of handled messages, now that these are final. If it fails,
+// the next session sends them.
 func (c *connection) confirm(ctx context.Context) error {
 	if len(c.after) == 0 {
 		return nil
@@ -237,20 +238,20 @@ func (c *connection) confirm(ctx context.Context) error {
 	return nil
 }
 
-// note keeps the position after what was handled.
+// note saves the position after the handled messages.
 func (c *connection) note() error {
 	c.at.pass(c.pending)
 	c.pending = c.pending[:0]
 	return c.at.save(c.s.Resumption())
 }
 
-// begin becomes available and hands on what has been missed. A session that goes on where
-// another stopped has missed nothing, unless that one was still catching up.
+// begin becomes available and passes on what was missed. A resumed session has missed
+// nothing, unless the previous one was still catching up.
 func (c *connection) begin() error {
 	missed := c.at.begin(c.s.Resumed()) // before anything is sent that can make the session resumable
 	soon, cancel := c.soon()
 	defer cancel()
-	if c.o.Carbons && (c.first || !c.s.Resumed()) { // the one that is resumed may be another listener's
+	if c.o.Carbons && (c.first || !c.s.Resumed()) { // the resumed session may be another listener's
 		if _, err := c.s.IQ(soon, xep.EnableCarbons()); err != nil {
 			return fmt.Errorf("enable carbons: %w", err)
 		}
@@ -276,11 +277,12 @@ func (c *connection) begin() error {
 	if !hasArchive || !c.at.isFresh() {
 		c.at.caughtUp()
 	}
-	return c.commit() // by now it is known how to resume the session
+	return c.commit() // from here on the session can be resumed
 }
 
-// enter asks what the account has and becomes available. Not before: what was stored would
-// come in front of the answer, and be more than can wait for it.
+// enter queries the features of the account and then becomes available. The order matters:
+// otherwise the stored messages would arrive before the answer, and may be more than the
+// queue can hold.
 func (c *connection) enter(ctx context.Context) (hasArchive bool, err error) {
 	if hasArchive, err = c.hasArchive(ctx); err == nil {
 		err = c.fence.raise(ctx, c.s)
@@ -296,15 +298,15 @@ func (c *connection) enter(ctx context.Context) (hasArchive bool, err error) {
 }
 
 const (
-	// infoTries is how often a session asks what the account has.
+	// infoTries is how often a session queries the features of the account.
 	infoTries = 5
-	// infoWait is how long it waits for an answer before it asks again.
+	// infoWait is how long it waits for an answer before it tries again.
 	infoWait = 10 * time.Second
 )
 
-// hasArchive asks what the account has, ids that can be trusted (XEP-0359) and an archive
-// with those ids. A server that refuses to say so for now, or is silent, has not said that
-// there is none: it is asked again.
+// hasArchive queries whether the account has trusted ids (XEP-0359), and an archive with
+// those ids. If the server refuses temporarily or is silent, the answer is unknown, and
+// hasArchive asks again.
 func (c *connection) hasArchive(ctx context.Context) (bool, error) {
 	if !c.o.Messages {
 		return false, nil // nothing is missed
@@ -323,14 +325,14 @@ func (c *connection) hasArchive(ctx context.Context) (bool, error) {
 		if xmpp.Sleep(ctx, wait.Next()) == nil {
 			continue
 		}
-		if cause := context.Cause(c.waiting); cause != nil { // there was an answer, which says more
+		if cause := context.Cause(c.waiting); cause != nil { // an earlier answer is more specific
 			err = fmt.Errorf("%v: %w", err, cause)
 		}
 		return false, err
 	}
 }
 
-// isAnswerOrSilence reports whether the session that a question failed in still works.
+// isAnswerOrSilence reports whether the session still works after a failed request.
 func isAnswerOrSilence(err error) bool {
 	if _, ok := errors.AsType[*xmpp.StreamError](err); ok {
 		return false
@@ -340,7 +342,7 @@ func isAnswerOrSilence(err error) bool {
 	return refused || over || errors.Is(err, context.DeadlineExceeded)
 }
 
-// accountInfo returns none where the server says that it will not tell.
+// accountInfo returns no features if the server refuses for good.
 func (c *connection) accountInfo(ctx context.Context) (xep.DiscoInfo, error) {
 	ctx, cancel := xmpp.WithTimeout(ctx, infoWait)
 	defer cancel()

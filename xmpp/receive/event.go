@@ -7,7 +7,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// An Event is something that a user may want to know and no stanza says.
+// An Event is news for the user that is not a stanza.
 type Event struct {
 	Kind    Kind
 	Account xmpp.JID
@@ -23,14 +23,14 @@ type Kind int
 
 const (
 	Open       Kind = iota // the first session is open
-	Listening              // a session works: from here on, what arrives is handed on
+	Listening              // a session works: from here on, stanzas are passed on
 	Retry                  // a session has ended by Err, and the next is tried after Wait
 	Away                   // Err has kept it away for Options.Patience
-	Back                   // and that is over
-	Missed                 // messages are lost that came while it was away: there is no archive
+	Back                   // the trouble of Away is over
+	Missed                 // messages that came while it was away are lost: there is no archive
 	Forgotten              // messages from before Before are lost: the archive no longer has ID
 	Unreadable             // the message ID of the archive was skipped
-	Oversized              // Stanza was skipped: Err is the limit that it is over
+	Oversized              // Stanza was skipped: Err is the limit that it exceeds
 )
 
 // ErrEndless says, in an ArchiveError, that its pages repeat.
@@ -42,7 +42,7 @@ type ArchiveError struct{ Err error }
 func (e *ArchiveError) Error() string { return "read the archive: " + e.Err.Error() }
 func (e *ArchiveError) Unwrap() error { return e.Err }
 
-// A PositionError is the failure to keep the position in its file.
+// A PositionError is the failure to save the position to its file.
 type PositionError struct{ Err error }
 
 func (e *PositionError) Error() string { return e.Err.Error() }

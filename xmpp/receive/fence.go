@@ -11,24 +11,24 @@ import (
 	"xmppkit/xmpp/xep"
 )
 
-// A fence tells the messages that the server had stored before a listener began from
-// those that came after. No clock of ours has a say in it.
+// A fence separates messages that the server stored before a listener started from
+// later ones. It does not depend on the local clock.
 //
-// A server delivers what it has stored at the first presence. As it works a stream off in
-// order (RFC 6120, section 10.1), all of that comes before the answer to a ping that
-// follows the presence: so it is with Prosody 0.12 and ejabberd 23.01. In later sessions,
-// and in the archive, the server's time tells (XEP-0202): it is asked for just before the
-// first presence.
+// A server delivers stored messages at the first presence. It processes a stream in order
+// (RFC 6120, section 10.1), so they all come before the answer to a ping after that
+// presence. Prosody 0.12 and ejabberd 23.01 do this. In later sessions, and in the
+// archive, the server's time decides (XEP-0202), which is requested just before the first
+// presence.
 type fence struct {
 	mu      sync.Mutex
 	crossed bool
 	began   time.Time // by the clock of the server; zero if it does not say
 }
 
-// leavesOut reports whether a message was stored before the listener began, as the own
-// server or account says. Ejabberd 23.01 relays what a sender makes up in their name: with
-// an old stamp of that kind it hides its own message, and no other. A fence that is nil
-// leaves out nothing.
+// leavesOut reports whether a message was stored before the listener started, by the stamp
+// of your server or account. Ejabberd 23.01 relays stamps that a sender forges in their
+// name, but a sender can only hide its own message that way. A nil fence leaves out
+// nothing.
 func (f *fence) leavesOut(own xmpp.JID, message *xmpp.Element) bool {
 	if f == nil {
 		return false
@@ -39,8 +39,8 @@ func (f *fence) leavesOut(own xmpp.JID, message *xmpp.Element) bool {
 	return stored && (!f.crossed || !when.IsZero() && when.Before(f.began))
 }
 
-// raise asks for the server's time before the first session becomes available. A later
-// one has crossed the fence where that is known.
+// raise requests the server's time before the first session becomes available. Later
+// sessions have crossed the fence if the time is known.
 func (f *fence) raise(ctx context.Context, s *xmpp.Session) error {
 	if f == nil {
 		return nil
@@ -63,8 +63,8 @@ func (f *fence) raise(ctx context.Context, s *xmpp.Session) error {
 	return nil
 }
 
-// cross waits meanwhile until all that was stored is here, in a session that has just
-// become available.
+// cross waits until all stored messages have arrived, in a session that has just become
+// available.
 func (f *fence) cross(ctx context.Context, s *xmpp.Session) {
 	if f == nil {
 		return

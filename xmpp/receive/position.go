@@ -9,31 +9,31 @@ import (
 )
 
 const (
-	// manyIDs is how many of the messages that were handed on are remembered, to know
-	// them when they come again.
+	// manyIDs is how many handled messages are remembered, to detect repetitions.
 	manyIDs = 1000
-	// keptIDs is how many of them are kept in a file. As many may be in another order
-	// in the archive than they arrived in, so it is read from the first of these on.
+	// keptIDs is how many of them are kept in the file. The archive may order that many
+	// messages differently from their arrival, so it is read from the first of them on.
 	keptIDs = 32
-	// longID is how many bytes of an id are kept. A server with longer ones repeats more.
+	// longID is the length limit of stored ids. A server with longer ids repeats more
+	// messages.
 	longID = 1000
 )
 
-// A Position is how far a listener has come in what arrives, and in the archive. That of
-// a durable listener is kept in a file.
+// A Position is how far a listener has come, live and in the archive. The position of a
+// durable listener is kept in a file.
 type Position struct {
 	Format  int              `json:"format"`
 	Account xmpp.JID         `json:"account"`
 	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
-	Start   string           `json:"start,omitempty"`   // what is known of the archive before anything was handed on
-	Behind  bool             `json:"behind,omitempty"`  // the archive is still to be read, though the session may be resumed
+	Start   string           `json:"start,omitempty"`   // the state of the archive before anything was handled
+	Behind  bool             `json:"behind,omitempty"`  // the archive still has to be read, even if the session is resumed
 	HasIDs  bool             `json:"has_ids"`           // the account announces xep.NSStanzaID: its ids can be trusted
 	After   string           `json:"after"`             // the id in the archive that IDs begins after, "" if there is none or it is not known
-	IDs     []string         `json:"ids"`               // of the last messages that were handed on, oldest first
+	IDs     []string         `json:"ids"`               // of the last handled messages, oldest first
 	Time    time.Time        `json:"time"`              // when that was, or when the first listener began; not later than what is Behind
 
 	seen  map[string]bool
-	fresh bool // this process has asked where the archive ends, and not read it since
+	fresh bool // this process has found the end of the archive, and not read it since
 	file  *os.File
 	size  int // of what the file holds
 
@@ -42,27 +42,28 @@ type Position struct {
 
 const positionFormat = 1
 
-// The archive at the first start of a durable listener, where it had no last message.
+// The state of the archive at the first start of a durable listener, if it had no last
+// message.
 const (
-	startNew   = "new"   // it was not asked yet
-	startEmpty = "empty" // all that is in it came later
+	startNew   = "new"   // not queried yet
+	startEmpty = "empty" // empty: everything in it came later
 	startNone  = "none"  // there was no archive
 )
 
-// NewPosition is that of a listener that begins now and is not durable.
+// NewPosition returns the position of a listener that starts now and is not durable.
 func NewPosition(account xmpp.JID) *Position {
 	return &Position{Format: positionFormat, Account: account.Bare(), IDs: []string{}, seen: make(map[string]bool)}
 }
 
-// isNew reports whether it is to be asked yet where the archive ends.
+// isNew reports whether the end of the archive is still unknown.
 func (p *Position) isNew() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.Start == startNew
 }
 
-// settle notes where the archive ended at the first start: at a message, or what else there
-// was. It is in the file when this returns, whatever happens then.
+// settle notes the end of the archive at the first start. It saves it to the file before it
+// returns.
 func (p *Position) settle(after, start string) error {
 	p.mu.Lock()
 	p.After, p.Start, p.Time, p.fresh = after, start, time.Now().UTC(), true
@@ -77,7 +78,7 @@ func (p *Position) settle(after, start string) error {
 	return nil
 }
 
-// isFresh reports whether this process has asked where the archive ends, and has not read it
+// isFresh reports whether this process has found the end of the archive, and has not read it
 // since.
 func (p *Position) isFresh() bool {
 	p.mu.Lock()
@@ -85,11 +86,11 @@ func (p *Position) isFresh() bool {
 	return p.fresh
 }
 
-// pass makes final that messages were handed on, or were none to be.
+// pass notes messages as done: handled, or dropped.
 func (p *Position) pass(ids []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.Behind { // else there may be older ones that were not handed on
+	if !p.Behind { // otherwise older messages may not have been handled yet
 		p.Time = time.Now().UTC()
 	}
 	for _, id := range ids {
@@ -103,10 +104,9 @@ func (p *Position) pass(ids []string) {
 	}
 }
 
-// begin reports whether there is something to catch up with: whether a listener was here
-// before, and the session is not the one that it had, or it did not get that far itself.
-// What came since this process asked where the archive ends was stored for it; it looks
-// into the archive later.
+// begin reports whether to catch up: there was an earlier listener, and its session is
+// not resumed or it had not caught up itself. Messages since this process found the end
+// of the archive were stored for it; it reads the archive later.
 func (p *Position) begin(resumed bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +121,7 @@ func (p *Position) begin(resumed bool) bool {
 	return p.Behind
 }
 
-// caughtUp notes that from here on all arrives by itself.
+// caughtUp notes that from here on all messages arrive live.
 func (p *Position) caughtUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,13 +135,13 @@ func (p *Position) trust(ids bool) {
 	p.HasIDs = ids
 }
 
-// last returns the id after which the archive is to be read, which repeats a little, or ""
-// and the time to read it from, zero for all of it.
+// last returns the id after which to read the archive, which repeats a few messages.
+// Without an id it returns "" and the time to start from, zero for the whole archive.
 func (p *Position) last() (after string, start time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	after, ids := p.tail(keptIDs)
-	if p.fresh { // what was handed on since may be older
+	if p.fresh { // messages handled since may be older
 		after = p.After
 	}
 	switch {
@@ -155,8 +155,8 @@ func (p *Position) last() (after string, start time.Time) {
 	return "", p.Time.Add(-clockSkew)
 }
 
-// forget drops the ids to read the archive from, as it does not have them any more, and
-// returns the time to read it from. This process still knows them when they come again.
+// forget drops the ids to read from, which the archive no longer has, and returns the
+// time to read from. This process still recognises them when they come again.
 func (p *Position) forget() (start time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -168,21 +168,21 @@ func (p *Position) forget() (start time.Time) {
 	return p.Time.Add(-clockSkew)
 }
 
-// has reports whether a message has been handed on.
+// has reports whether a message has been handled.
 func (p *Position) has(id string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.seen[id]
 }
 
-// mark notes that a message has been handed on, which pass makes final.
+// mark notes a message as handled; pass makes that final.
 func (p *Position) mark(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen[id] = true
 }
 
-// tail returns the last ids, at most so many, and what they begin behind.
+// tail returns the last ids, at most that many, and the id before them.
 func (p *Position) tail(most int) (after string, ids []string) {
 	if n := len(p.IDs) - most; n > 0 {
 		return p.IDs[n-1], p.IDs[n:]

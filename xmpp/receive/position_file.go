@@ -13,18 +13,18 @@ import (
 	"xmppkit/xmpp"
 )
 
-// The file of a position is written over in place, by one write, each time that something was handed
-// on: a process that is killed leaves it whole. Its end is that of the write before, so
-// that nothing follows it.
+// The file of a position is overwritten in place, with one write, each time messages were
+// handled. A process that is killed leaves it whole. The new text is padded to the length of the
+// previous one, so that nothing of it remains.
 const (
-	// maxPosition bounds it; a server's ids are the larger part of it.
+	// maxPosition limits its size; most of it is the server's ids.
 	maxPosition = 1 << 20
-	// onePage is what is written at once also by a process that is just being killed.
+	// onePage is how much one write stores as a whole, even if the process is killed.
 	onePage = 4096
 )
 
-// ReadPosition reads the position of a durable listener from its file, which nobody else may
-// have open. Close closes that.
+// ReadPosition reads the position of a durable listener from its file. Nobody else may have
+// the file open. Close closes it.
 func ReadPosition(f *os.File, account xmpp.JID) (*Position, error) {
 	b, err := io.ReadAll(io.LimitReader(f, maxPosition))
 	if err != nil {
@@ -38,8 +38,8 @@ func ReadPosition(f *os.File, account xmpp.JID) (*Position, error) {
 	return p, nil
 }
 
-// parsePosition reads the file of a durable listener. One that is broken, or empty, is an
-// error: to begin anew would be to lose what came in between.
+// parsePosition parses the file of a durable listener. A broken or empty file is an
+// error: starting over would lose messages.
 func parsePosition(b []byte, account xmpp.JID) (*Position, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return nil, errors.New("it is empty")
@@ -70,7 +70,7 @@ func parsePosition(b []byte, account xmpp.JID) (*Position, error) {
 	return p, nil
 }
 
-// NewFile is what the file of a durable listener says at first.
+// NewFile returns the initial contents of the file of a durable listener.
 func NewFile(account xmpp.JID) []byte {
 	p := NewPosition(account)
 	p.Start = startNew
@@ -78,8 +78,7 @@ func NewFile(account xmpp.JID) []byte {
 	return append(b, '\n')
 }
 
-// save notes the session that can be resumed, nil for none, and writes the position if
-// it has a file.
+// save notes the session to resume, or nil, and writes the position if it has a file.
 func (p *Position) save(session *xmpp.Resumption) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +118,7 @@ func (p *Position) save(session *xmpp.Resumption) error {
 // Close gives the position back to the next listener.
 func (p *Position) Close() {
 	if p.file != nil {
-		_ = p.file.Sync() // against a power failure; what is there has been written
+		_ = p.file.Sync() // against a power failure; the data has been written
 		p.file.Close()
 	}
 }

@@ -1,10 +1,10 @@
-// Package receive hands on what arrives for an account, each stanza once, over many sessions:
-// it reconnects, resumes sessions, reads what was missed from the archive, and acknowledges
-// to the server what was handled. It knows neither what is done with a stanza nor how
-// anything is shown.
+// Package receive passes on what arrives for an account, each stanza once, over many
+// sessions. It reconnects, resumes sessions, reads missed messages from the archive, and
+// acknowledges handled stanzas to the server. It does not know what is done with a stanza, or
+// how anything is shown.
 //
-// Three lifetimes are apart: the run is a Receiver, one session in it is a connection, which
-// is made anew each time, and one stanza is an Arrival.
+// It separates three lifetimes. A Receiver is the whole run, a connection is one session,
+// and an Arrival is one stanza.
 package receive
 
 import (
@@ -18,55 +18,54 @@ import (
 )
 
 const (
-	// patientWait bounds the waits for a server after the first loss, where they have no
-	// other bound: a server that is silent now may not be the next time.
+	// patientWait limits each wait for the server after the first lost connection, if it
+	// has no other limit: a server that is silent now may answer the next time.
 	patientWait = 30 * time.Second
 
-	// lasting is how long a session has to last, or a trouble to be away, to count as
+	// lasting is how long a session must last, or trouble must stay away, to count as
 	// success.
 	lasting = time.Minute
 
-	// maxMalformed is how often in a row a server may write what is not XML, without a
+	// maxMalformed is how often in a row a server may send malformed XML without a
 	// message in between.
 	maxMalformed = 3
 )
 
-// Options say what is handed on, and to whom. All functions are called by the goroutine that
-// runs the receiver.
+// Options configure a Receiver. All functions are called by the goroutine that runs it.
 type Options struct {
 	Login     xmpp.Options
 	Position  *Position     // how far it has come
-	Presence  *xmpp.Element // what it becomes available by; nil if it does not
-	Messages  bool          // are wanted: what was missed is read from the archive
+	Presence  *xmpp.Element // the presence to send; nil to stay unavailable
+	Messages  bool          // wanted: missed messages are read from the archive
 	Carbons   bool          // are asked for
-	New       bool          // leaves out the messages that were stored before it began
+	New       bool          // leaves out messages that were stored before the start
 	Reconnect bool          // after a loss
 
-	// Wait bounds each wait for the server; 0 for none.
+	// Wait limits each wait for the server; 0 means no limit.
 	Wait time.Duration
-	// Patience is how long nothing works before that is reported as Away.
+	// Patience is how long the connection is lost before that is reported as Away.
 	Patience time.Duration
 
 	// Connect opens a session, lets use do its work in it, and closes it.
 	Connect func(ctx context.Context, login xmpp.Options, use func(context.Context, *xmpp.Session) error) error
 	// Temporary reports whether the same may succeed later.
 	Temporary func(error) bool
-	// Handle handles what arrived. Of one message, it is called again where it fails.
+	// Handle handles a stanza. If it fails, it is called again for the same message.
 	Handle func(ctx context.Context, s *xmpp.Session, a Arrival) (Verdict, error)
-	// Flush makes final what was handled. Where it is nil, that is final when Handle returns,
-	// and each stanza is acknowledged before the next is handled.
+	// Flush makes handled stanzas final. If it is nil, a stanza is final when Handle returns,
+	// and is acknowledged before the next one is handled.
 	Flush func() error
-	// Settled, if not nil, is called in each new session when no more comes of what a server
-	// sends by itself to one that becomes available.
+	// Settled, if not nil, is called in each new session when the server has sent everything
+	// that it sends to a session that becomes available.
 	Settled func() (Verdict, error)
-	// Tell is told what a user may want to know.
+	// Tell is called with events that a user may want to know.
 	Tell func(Event)
 }
 
-// A Verdict is what came of a call.
+// A Verdict is the result of a call of Handle.
 type Verdict struct {
-	Used   bool          // it is one of those that the receiver is there for
-	After  *xmpp.Element // is sent once that is final; nil for nothing
+	Used   bool          // the stanza counts as a result
+	After  *xmpp.Element // is sent once the stanza is final; nil for nothing
 	Enough bool          // no more is wanted: the run ends
 }
 
@@ -81,8 +80,8 @@ type Receiver struct {
 	started   time.Time // the attempt
 	used      bool      // something has come in it
 	connected bool      // there was a session
-	listening bool      // the session works: what arrives is handed on
-	malformed int       // streams in a row that ended in what is no XML, without a message
+	listening bool      // the session works: stanzas are passed on
+	malformed int       // streams in a row that ended with malformed XML, without a message
 	after     []*xmpp.Element
 }
 
@@ -99,7 +98,7 @@ func New(o Options) *Receiver {
 	o.Login.Manage, o.Login.Pause = true, true
 	o.Login.Acknowledging = func(session *xmpp.Resumption) {
 		if err := r.at.save(session); err != nil {
-			r.trace("%v", err) // the next result says so
+			r.trace("%v", err) // the next result reports it
 		}
 	}
 	account := o.Login.JID.Bare()
@@ -111,27 +110,27 @@ func New(o Options) *Receiver {
 	return r
 }
 
-// Run receives until ctx or waiting ends, until a Verdict says that it is enough, or until
-// another session would do no better. The end of waiting does not end what handles a stanza:
-// that goes on until it is done, or ctx ends.
+// Run receives until ctx or waiting ends, a Verdict ends the run, or another session would
+// not help. The end of waiting does not interrupt the handling of a stanza; the end of ctx
+// does.
 func (r *Receiver) Run(ctx, waiting context.Context) error {
 	err := r.redial.Run(waiting, func(_ context.Context, login xmpp.Options) error {
 		r.started, r.used = time.Now(), false
 		return r.attempt(ctx, waiting, login)
 	})
 	if e := r.at.save(r.at.Session); err == nil {
-		err = e // it keeps the place for the next one
+		err = e // it keeps the position for the next listener
 	}
 	return err
 }
 
-// Away reports whether there is no session that works, and what keeps it away: nil where the
-// server has not yet answered what comes first.
+// Away reports whether no session works, and why. The reason is nil if the server has not
+// yet answered the first requests.
 func (r *Receiver) Away() (trouble error, away bool) { return r.redial.Trouble(), !r.listening }
 
-// attempt receives in one session. A durable listener that is new asks in one before where
-// the archive ends: in the one that it listens in, Prosody 0.12 would take that for a client
-// that reads the archive, and deliver no stored messages.
+// attempt receives in one session. A new durable listener first finds the end of the
+// archive, in a session of its own: Prosody 0.12 delivers no stored messages to a session
+// that has queried the archive.
 func (r *Receiver) attempt(ctx, waiting context.Context, login xmpp.Options) error {
 	if r.o.Messages && r.at.isNew() {
 		asking := login
@@ -151,16 +150,16 @@ func (r *Receiver) attempt(ctx, waiting context.Context, login xmpp.Options) err
 		return r.connection(ctx, waiting, s).listen()
 	})
 	if open && !errors.Is(err, xmpp.ErrLost) || errors.Is(err, xmpp.ErrUseless) {
-		r.at.Session = nil // its stream was closed, or is broken
+		r.at.Session = nil // its stream is closed or broken
 	}
 	return err
 }
 
-// again decides whether there is another attempt after one that ended by err, and when.
+// again decides whether to try again after an attempt that ended with err, and when.
 func (r *Receiver) again(err error) (time.Duration, bool) {
 	lasted := time.Since(r.started) > lasting
 	if lasted {
-		r.malformed = 0 // these are not in a row
+		r.malformed = 0 // not in a row
 	}
 	if !r.o.Reconnect || !r.connected || !r.isTemporary(err) {
 		return 0, false
@@ -176,15 +175,16 @@ func (r *Receiver) again(err error) (time.Duration, bool) {
 	return d, true
 }
 
-// isTemporary reports whether another session may do better than the one that ended by err.
+// isTemporary reports whether another session may succeed after one that ended with
+// err.
 func (r *Receiver) isTemporary(err error) bool {
 	if stream, ok := errors.AsType[*xmpp.StreamError](err); ok {
 		switch {
 		case xmpp.RedirectOf(err) != "":
 			return true
 		case stream.Condition == xmpp.PolicyViolation && strings.Contains(stream.Text, "unacked"):
-			// Ejabberd 23.01 sends no more than 5,000 stanzas ahead, though it may have
-			// sent them in half a second. What they are is in the archive.
+			// Ejabberd 23.01 ends a session with more than 5,000 unacked stanzas, even
+			// if it has sent them within half a second. They are in the archive.
 			return true
 		case stream.Sent:
 			r.malformed++
