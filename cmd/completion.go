@@ -131,7 +131,7 @@ func (env *Env) flagCompletion(f *pflag.Flag) cobra.CompletionFunc {
 	if f.Name == "account" {
 		return func(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			env.settle(cmd)
-			return flags.Completions(env.accountNames(cmd.Context()), toComplete)
+			return completeNames(env.accountNames(cmd.Context()), toComplete)
 		}
 	}
 	if f.Name == "durable" {
@@ -199,8 +199,13 @@ func (env *Env) completeGroups(cmd *cobra.Command, _ []string, toComplete string
 		all = append(all, c.Groups...)
 	}
 	slices.Sort(all)
-	// What follows a tab would be taken for a description.
-	all = slices.DeleteFunc(slices.Compact(all), func(g string) bool { return strings.Contains(g, "\t") })
+	return completeNames(slices.Compact(all), toComplete)
+}
+
+// completeNames completes names that anybody may have given. What follows a tab in one would
+// be taken for a description.
+func completeNames(all []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	all = slices.DeleteFunc(all, func(name string) bool { return strings.Contains(name, "\t") })
 	return flags.Completions(all, toComplete)
 }
 

@@ -41,3 +41,10 @@ func TestCompletionsClean(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A name with a tab is not offered: a shell would insert a part of it.
+func TestCompleteNames(t *testing.T) {
+	if got, _ := completeNames([]string{"a", "a\tb", "ab c", "b"}, "a"); !slices.Equal(got, []string{"a", "ab c"}) {
+		t.Errorf("%q", got)
+	}
+}

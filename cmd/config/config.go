@@ -135,6 +135,9 @@ func parseTOML(file, text string) (File, error) {
 		return c, err
 	}
 	for name := range accounts {
+		if name == "" { // which nothing could choose
+			return c, f.decode(accounts[name], tomlRefusal("want a name: [account.NAME]"))
+		}
 		table, err := f.table(accounts, name)
 		if err != nil {
 			return c, err
@@ -199,15 +202,26 @@ func (f *tomlFile) section(t tomlTable) (Section, error) {
 func (f *tomlFile) decode(p toml.Primitive, v any) error {
 	err := f.md.PrimitiveDecode(p, v)
 	if e, ok := errors.AsType[toml.ParseError](err); ok {
-		return fmt.Errorf("%s:%d: %s: %s", f.name, e.Position.Line, e.LastKey, e.Message)
+		return fmt.Errorf("%s:%d: %s: %s", f.name, f.line(p), e.LastKey, e.Message)
 	}
 	return err
 }
 
-// line returns where a key is.
+// line returns where a key is. That of a table which is only a part of other names, as a of
+// [a.b], is where the first of those is.
 func (f *tomlFile) line(p toml.Primitive) int {
 	e, _ := errors.AsType[toml.ParseError](f.md.PrimitiveDecode(p, tomlRefusal("")))
-	return e.Position.Line
+	line := e.Position.Line
+	var table tomlTable
+	if line > 0 || f.md.PrimitiveDecode(p, &table) != nil {
+		return line
+	}
+	for _, q := range table {
+		if n := f.line(q); n > 0 && (line == 0 || n < line) {
+			line = n
+		}
+	}
+	return line
 }
 
 // A tomlSetting is the value of a key of a section.
