@@ -102,6 +102,7 @@ func serveRoom(c *conn, from *session, e *xmpp.Element, to xmpp.JID) {
 	switch {
 	case r != nil && r.destroyed != nil && xmpp.Attr(e, "type") != "unavailable":
 		c.bounceAs(e, "cancel", "gone", r.forwarding)
+	case e.Tag == "iq" && r.relays(c, e, to):
 	case e.Tag == "iq":
 		if asks(e) {
 			roomRequest(c, r, e, to)

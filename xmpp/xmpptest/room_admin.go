@@ -86,17 +86,19 @@ func (r *room) changeRole(c *conn, item *xmpp.Element) string {
 	switch {
 	case !slices.Contains([]string{"none", "visitor", "participant", "moderator"}, role):
 		return "bad-request"
-	case !r.moderates(c):
-		return "forbidden"
 	case o == nil:
 		return "item-not-found"
-	case role != "moderator" && r.administers(o.user):
+	case !r.moderates(c), role != "moderator" && r.administers(o.user) && o.user != c.user:
 		return "not-allowed"
 	case role == "none":
-		r.remove(c, o, r.because(c, "307", item))
+		why := r.because(c, "307", item)
+		if o.user == c.user {
+			why.actor = ""
+		}
+		r.remove(c, o, why)
 	default:
 		o.role = role
-		r.show(c, o)
+		r.showChange(c, o, item)
 	}
 	return ""
 }
@@ -118,11 +120,11 @@ func (r *room) changeAffiliation(c *conn, item *xmpp.Element) string {
 	}
 	high := func(a string) bool { return a == "owner" || a == "admin" }
 	switch {
-	case err != nil || jid.IsZero() || !slices.Contains([]string{"none", "outcast", "member", "admin", "owner"}, is):
+	case err != nil || jid.IsZero():
+		return "jid-malformed"
+	case !slices.Contains([]string{"none", "outcast", "member", "admin", "owner"}, is):
 		return "bad-request"
-	case !r.administers(c.user):
-		return "forbidden"
-	case (high(is) || high(was)) && r.affiliation(c.user) != "owner":
+	case !r.administers(c.user), (high(is) || high(was)) && r.affiliation(c.user) != "owner":
 		return "not-allowed"
 	case was == "owner" && is != "owner" && owners == 1:
 		return "conflict"
@@ -137,7 +139,9 @@ func (r *room) changeAffiliation(c *conn, item *xmpp.Element) string {
 
 // affiliated is what an affiliation means for the occupants that have it now.
 func (r *room) affiliated(c *conn, jid xmpp.JID, is string, item *xmpp.Element) {
+	there := false
 	for _, o := range slices.Clone(r.occupants) {
+		there = there || o.user.jid == jid
 		switch {
 		case o.user.jid != jid:
 		case is == "outcast":
@@ -146,7 +150,42 @@ func (r *room) affiliated(c *conn, jid xmpp.JID, is string, item *xmpp.Element) 
 			r.remove(c, o, r.because(c, "321", item))
 		default:
 			o.role = r.roleOf(o.user)
-			r.show(c, o)
+			r.showChange(c, o, item)
+		}
+	}
+	if !there {
+		r.tellModerators(c, jid, is, item)
+	}
+}
+
+// showChange sends all occupants the presence of one, with who has changed what it may do.
+func (r *room) showChange(c *conn, o *occupant, item *xmpp.Element) {
+	why := r.because(c, "", item)
+	for _, viewer := range r.occupants {
+		for _, there := range viewer.sessions {
+			e := r.presenceOf(o, viewer)
+			why.explain(xmpp.Child(e, nsMUCUser, "x"))
+			if viewer == o {
+				addCodes(c, e, nil)
+			}
+			r.deliver(c, there, e)
+		}
+	}
+}
+
+// tellModerators tells of the affiliation of somebody who is not there (section 9.3).
+func (r *room) tellModerators(c *conn, jid xmpp.JID, is string, item *xmpp.Element) {
+	for _, o := range r.occupants {
+		if o.role != "moderator" {
+			continue
+		}
+		for _, there := range o.sessions {
+			entry := xmpp.NewElement(nsMUCUser, "item", "affiliation", is, "jid", jid.String())
+			if reason, ok := xmpp.Text(item, nsMUCAdmin, "reason"); ok {
+				xmpp.Add(entry, xmpp.NewText(nsMUCUser, "reason", reason))
+			}
+			x := xmpp.Add(xmpp.NewElement(nsMUCUser, "x"), entry)
+			r.deliver(c, there, xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", r.jid.String()), x))
 		}
 	}
 }
@@ -156,28 +195,30 @@ func (r *room) affiliated(c *conn, jid xmpp.JID, is string, item *xmpp.Element) 
 func invitation(c *conn, r *room, o *occupant, e *xmpp.Element) {
 	x := xmpp.Child(e, nsMUCUser, "x")
 	if decline := xmpp.Child(x, nsMUCUser, "decline"); decline != nil {
-		r.forward(c, decline)
+		r.forward(c, e, decline, c.bound.jid)
 		return
 	}
-	restricted := r.config.membersOnly || ejabberd(c)
+	restricted := (r.config.membersOnly || ejabberd(c)) && !r.config.invites
 	switch {
 	case o == nil && ejabberd(c):
 		r.refuse(c, e, "not-acceptable")
 	case o == nil:
 	case o.role == "visitor":
 		r.refuse(c, e, "forbidden")
-	case restricted && !r.config.invites && !(r.administers(o.user) && !ejabberd(c)):
+	case restricted && o.role != "moderator" && ejabberd(c):
 		r.refuse(c, e, "not-allowed")
+	case restricted && o.role != "moderator":
+		r.refuse(c, e, "forbidden")
 	default:
 		for _, invite := range xmpp.Children(x, nsMUCUser, "invite") {
-			r.forward(c, invite)
+			r.forward(c, e, invite, r.at(o.nick))
 		}
 	}
 }
 
-// forward sends an invitation, or a refusal of one, to whom it is for. Whoever is invited into
-// a room for members becomes one.
-func (r *room) forward(c *conn, part *xmpp.Element) {
+// forward sends an invitation in message, or a refusal of one, to whom it is for, in the name of
+// from. Whoever is invited into a room for members becomes one.
+func (r *room) forward(c *conn, message, part *xmpp.Element, from xmpp.JID) {
 	to, err := xmpp.ParseJID(xmpp.Attr(part, "to"))
 	if err != nil {
 		return
@@ -185,15 +226,28 @@ func (r *room) forward(c *conn, part *xmpp.Element) {
 	invites := part.Tag == "invite"
 	if invites && r.config.membersOnly && r.affiliations[to.Bare()] == "" {
 		r.affiliations[to.Bare()] = "member"
+		r.tellModerators(c, to.Bare(), "member", part)
+	}
+	if ejabberd(c) {
+		from = c.bound.jid
 	}
 	part = part.Copy()
 	part.RemoveAttr("to")
-	part.CreateAttr("from", c.bound.jid.String())
+	part.CreateAttr("from", from.String())
 	x := xmpp.Add(xmpp.NewElement(nsMUCUser, "x"), part)
-	e := xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", r.jid.String(), "to", to.String(), "id", xmpp.NewID()), x)
+	e := xmpp.NewElement(xmpp.NSClient, "message", "from", r.jid.String(), "to", to.String())
+	if id := xmpp.Attr(message, "id"); id != "" && !(invites && ejabberd(c)) {
+		e.CreateAttr("id", id)
+	}
+	reason, hasReason := xmpp.Text(part, nsMUCUser, "reason")
+	body := from.String() + map[bool]string{true: " invited you to the room ", false: " declined your invite to the room "}[invites] + r.jid.String()
+	if hasReason {
+		body += " (" + reason + ")"
+	}
+	xmpp.Add(e, x, xmpp.NewText(xmpp.NSClient, "body", body))
 	if invites {
 		direct := xmpp.NewElement(nsConference, "x", "jid", r.jid.String())
-		if reason, ok := xmpp.Text(part, nsMUCUser, "reason"); ok {
+		if hasReason {
 			direct.CreateAttr("reason", reason)
 		}
 		if r.config.secret != "" {

@@ -99,6 +99,8 @@ func configure(c *conn, r *room, q request) (*xmpp.Element, string) {
 		r.destroy(c, destroy)
 	case form == nil:
 		return nil, "bad-request"
+	case !isConfig(form):
+		return nil, "bad-request"
 	case xmpp.Attr(form, "type") == "cancel":
 		if r.locked {
 			r.destroy(c, xmpp.NewElement(nsMUCOwner, "destroy"))
@@ -107,14 +109,37 @@ func configure(c *conn, r *room, q request) (*xmpp.Element, string) {
 		if name := r.config.unknown(form); name != "" && ejabberd(c) {
 			return nil, "not-acceptable"
 		}
-		was := r.config
-		r.config.fill(form)
-		r.locked = false
-		if r.config != was {
-			r.reconfigured(c)
-		}
+		return r.submit(c, q, form)
 	}
 	return &xmpp.Element{}, ""
+}
+
+// isConfig reports whether a form that has fields says that it is one for rooms.
+func isConfig(form *xmpp.Element) bool {
+	fields := xmpp.Children(form, nsData, "field")
+	return len(fields) == 0 || slices.ContainsFunc(fields, func(f *xmpp.Element) bool {
+		value, _ := xmpp.Text(f, nsData, "value")
+		return xmpp.Attr(f, "var") == "FORM_TYPE" && value == nsMUC+"#roomconfig"
+	})
+}
+
+// submit is where a form has what an owner wants. Prosody answers ahead of the notice to all.
+func (r *room) submit(c *conn, q request, form *xmpp.Element) (*xmpp.Element, string) {
+	was := r.config
+	r.config.fill(form)
+	r.locked = false
+	switch {
+	case r.config == was:
+		return &xmpp.Element{}, ""
+	case ejabberd(c):
+		r.announce(c)
+		r.expelStrangers(c)
+		return &xmpp.Element{}, ""
+	}
+	r.expelStrangers(c)
+	c.respond(result(q.iq, r.jid.String(), &xmpp.Element{}))
+	r.announce(c)
+	return nil, silence
 }
 
 // unknown returns the name of a field that there is not, or "".
@@ -149,15 +174,18 @@ func (f *roomConfig) fill(form *xmpp.Element) {
 	}
 }
 
-// reconfigured tells the occupants of changes (section 10.2.1), and removes those who may not
-// be in the room any more.
-func (r *room) reconfigured(c *conn) {
+// announce tells the occupants of changes (section 10.2.1).
+func (r *room) announce(c *conn) {
 	for there := range r.sessions {
 		e := xmpp.NewElement(xmpp.NSClient, "message", "type", "groupchat", "from", r.jid.String())
 		xmpp.Add(e, xmpp.NewElement(nsMUCUser, "x"))
-		addStatus(e, []string{"104"})
+		addStatus(c, e, []string{"104"})
 		r.deliver(c, there, e)
 	}
+}
+
+// expelStrangers removes those who may not be in the room any more.
+func (r *room) expelStrangers(c *conn) {
 	for _, o := range slices.Clone(r.occupants) {
 		if r.config.membersOnly && r.affiliation(o.user) == "none" {
 			r.remove(c, o, departure{codes: []string{"322"}})
@@ -183,10 +211,10 @@ func (r *room) destroy(c *conn, order *xmpp.Element) {
 	} else {
 		delete(c.s.rooms, r.jid.Local)
 	}
-	clear(r.affiliations)
 	for _, o := range slices.Clone(r.occupants) {
 		r.remove(c, o, departure{destroy: shown})
 	}
+	clear(r.affiliations)
 	r.archive, r.subject, r.held = nil, nil, nil
 }
 

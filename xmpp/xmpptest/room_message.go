@@ -147,7 +147,7 @@ func (r *room) sendHistory(c *conn, e *xmpp.Element) {
 	}
 	from := int64(0)
 	if seconds := limit("seconds", -1); seconds >= 0 {
-		from = time.Now().Add(-time.Duration(seconds) * time.Second).UnixMicro()
+		from = time.Now().Add(-time.Duration(seconds)*time.Second).Unix() * 1e6 // whole ones, as real servers count
 	}
 	if since, err := time.Parse(time.RFC3339, xmpp.Attr(want, "since")); err == nil {
 		from = max(from, since.UnixMicro())

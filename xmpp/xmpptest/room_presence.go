@@ -108,9 +108,6 @@ func (r *room) welcome(c *conn, o *occupant, e *xmpp.Element, codes ...string) {
 	if r.config.whois == "anyone" {
 		codes = append(codes, "100")
 	}
-	if r.hasArchive(c) {
-		codes = append(codes, "170")
-	}
 	r.show(c, o, codes...)
 	r.sendHistory(c, e)
 	r.deliver(c, c.bound, r.subjectFor(c))
@@ -135,23 +132,23 @@ func (r *room) show(c *conn, o *occupant, codes ...string) {
 	}
 }
 
-// addCodes puts status codes into the presence of an occupant, for itself: with 110, which is
-// the first with ejabberd and the last with Prosody.
+// addCodes puts status codes into the presence of an occupant, for itself: with 110.
 func addCodes(c *conn, e *xmpp.Element, codes []string) {
-	at := len(codes)
-	if ejabberd(c) {
-		at = 0
-	}
+	addStatus(c, e, codes)
 	if !c.faults.has("room-no-110") {
-		codes = slices.Insert(slices.Clone(codes), at, "110")
+		xmpp.Add(xmpp.Child(e, nsMUCUser, "x"), xmpp.NewElement(nsMUCUser, "status", "code", "110"))
 	}
-	addStatus(e, codes)
 }
 
-func addStatus(e *xmpp.Element, codes []string) {
+// addStatus puts status codes behind the items or, as Prosody does, ahead of them.
+func addStatus(c *conn, e *xmpp.Element, codes []string) {
 	x := xmpp.Child(e, nsMUCUser, "x")
-	for _, code := range codes {
-		xmpp.Add(x, xmpp.NewElement(nsMUCUser, "status", "code", code))
+	for i, code := range codes {
+		status := xmpp.Add(xmpp.NewElement(nsMUCUser, "x"), xmpp.NewElement(nsMUCUser, "status", "code", code)).ChildElements()[0]
+		if ejabberd(c) {
+			i = len(x.Child)
+		}
+		x.InsertChildAt(i, status)
 	}
 }
 
@@ -214,21 +211,27 @@ func (r *room) unavailable(o, viewer *occupant, d departure) *xmpp.Element {
 		role = o.role
 	}
 	x := r.standing(o, viewer, role)
-	for _, item := range x.ChildElements() {
+	d.explain(x)
+	if d.destroy != nil {
+		first := xmpp.Add(xmpp.NewElement(nsMUCUser, "x"), d.destroy.Copy())
+		x = xmpp.Add(first, x.ChildElements()...)
+	}
+	return xmpp.Add(e, r.occupantID(o.user), x)
+}
+
+// explain puts into the items of x who has done that, and why.
+func (d departure) explain(x *xmpp.Element) {
+	for _, item := range xmpp.Children(x, nsMUCUser, "item") {
 		if d.nick != "" {
 			item.CreateAttr("nick", d.nick)
 		}
 		if d.actor != "" {
 			xmpp.Add(item, xmpp.NewElement(nsMUCUser, "actor", "nick", d.actor))
 		}
-		if d.reason != "" && d.destroy == nil {
+		if d.reason != "" {
 			xmpp.Add(item, xmpp.NewText(nsMUCUser, "reason", d.reason))
 		}
 	}
-	if d.destroy != nil {
-		xmpp.Add(x, d.destroy.Copy())
-	}
-	return xmpp.Add(e, r.occupantID(o.user), x)
 }
 
 // leave is for one session, that says so or has ended. Where it was not the only one of its
@@ -261,15 +264,18 @@ func (r *room) remove(c *conn, o *occupant, d departure) {
 			continue // each learns it for itself
 		}
 		for _, there := range viewer.sessions {
-			if ejabberd(c) && viewer == o && d.destroy == nil {
+			if ejabberd(c) && viewer == o {
 				r.deliver(c, there, xmpp.NewElement(xmpp.NSClient, "presence", "type", "unavailable", "from", r.jid.String()))
 			}
 			e := r.unavailable(o, viewer, d)
 			switch {
-			case viewer == o && !(ejabberd(c) && d.destroy != nil):
-				addCodes(c, e, d.codes)
+			case viewer != o, ejabberd(c) && d.destroy != nil:
+				addStatus(c, e, d.codes)
+			case ejabberd(c): // whose 110 is the first here, and only here
+				addCodes(c, e, nil)
+				addStatus(c, e, d.codes)
 			default:
-				addStatus(e, d.codes)
+				addCodes(c, e, d.codes)
 			}
 			r.deliver(c, there, e)
 		}
@@ -290,7 +296,7 @@ func (r *room) rename(c *conn, o *occupant, nick string, e *xmpp.Element) {
 			if viewer == o {
 				addCodes(c, last, d.codes)
 			} else {
-				addStatus(last, d.codes)
+				addStatus(c, last, d.codes)
 			}
 			r.deliver(c, there, last)
 		}

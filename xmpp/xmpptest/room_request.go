@@ -58,6 +58,18 @@ func roomRequest(c *conn, r *room, e *xmpp.Element, to xmpp.JID) {
 	}
 }
 
+// relays passes on what one occupant asks or answers another (XEP-0045, section 17.1), and
+// reports whether that is what e is for.
+func (r *room) relays(c *conn, e *xmpp.Element, to xmpp.JID) bool {
+	o := r.occupantOf(c.bound)
+	if o == nil || r.nicks[to.Resource] == nil || r.nicks[to.Resource] == o || len(r.nicks[to.Resource].sessions) == 0 {
+		return false
+	}
+	e.CreateAttr("from", r.at(o.nick).String())
+	r.deliver(c, r.nicks[to.Resource].sessions[0], e)
+	return true
+}
+
 // occupantRequest is a request to an occupant. Only the ping of one to itself is answered
 // (XEP-0410).
 func occupantRequest(c *conn, r *room, q request, to xmpp.JID) (*xmpp.Element, string) {
