@@ -14,7 +14,7 @@ const (
 )
 
 // joins reports whether r, one of the four above, has an effect between the texts before
-// and after it. Without an effect it is invisible, and two names look alike.
+// and after it. Without an effect it is invisible, and two different names look alike.
 func joins(before string, r rune, after string) bool {
 	last, _ := utf8.DecodeLastRuneInString(before)
 	next, _ := utf8.DecodeRuneInString(after)
@@ -25,7 +25,7 @@ func joins(before string, r rune, after string) bool {
 		if unicode.Is(pictographs, next) {
 			return endsInEmoji(before)
 		}
-		return endsInJoining(before) && (isJoining(next) || !unicode.IsLetter(next)) // a letter at the end keeps the form it has inside of a word
+		return endsInJoining(before) && (isJoining(next) || !unicode.IsLetter(next)) // a letter at the end keeps its form from inside a word
 	case zwnj:
 		return endsInJoining(before) && isJoining(next)
 	}
@@ -46,8 +46,8 @@ func endsInJoining(s string) bool {
 	return isJoining(last)
 }
 
-// isJoining reports whether r is of a script in whose words letters are joined or kept
-// apart: the cursive ones, and those of India and its neighbours.
+// isJoining reports whether r belongs to a script that joins letters or keeps them
+// apart: the cursive scripts, and those of India and its neighbours.
 func isJoining(r rune) bool {
 	return unicode.In(r, unicode.Arabic, unicode.Syriac, unicode.Mandaic, unicode.Nko, unicode.Mongolian, unicode.Adlam,
 		unicode.Devanagari, unicode.Bengali, unicode.Gurmukhi, unicode.Gujarati, unicode.Oriya, unicode.Tamil,

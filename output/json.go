@@ -67,10 +67,9 @@ func Milliseconds(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
 }
 
-// Time is an instant as results show it: RFC 3339 in UTC, in JSON with exactly
-// three decimals, in text with none. What is finer is cut off, not rounded. An
-// instant outside the years 0 to 9999, which RFC 3339 has no form for, shows
-// as the nearest one inside.
+// Time is an instant as results show it: RFC 3339 in UTC, with exactly three decimals
+// in JSON and none in text, truncated and not rounded. RFC 3339 covers the years 0 to
+// 9999; other instants show as the nearest one inside.
 type Time time.Time
 
 // String returns the text form, as in 2026-11-20T21:41:28Z.

@@ -24,9 +24,9 @@ const flushAt = 32 << 10
 // its text form, which may be empty.
 type Record interface{ WriteText(*Text) }
 
-// Printer writes records to a stream, all of them as text or all as NDJSON.
-// What is printed reaches the stream with Flush; only whole records are ever
-// written. It is not safe for concurrent use.
+// Printer writes records to a stream, all of them as text or all as NDJSON. Records
+// reach the stream with Flush; only whole records are written. It is not safe for
+// concurrent use.
 type Printer struct {
 	w    io.Writer
 	text Text
@@ -44,10 +44,10 @@ func NewPrinter(w io.Writer, asJSON, terminal bool) *Printer {
 	return p
 }
 
-// Print appends r to what the next Flush writes, and flushes by itself beyond
-// 32 KiB. A text form without a final line break gets one. Print returns the
-// error of that flush, or that r has no JSON form (a NaN, a channel): then
-// nothing of r is printed.
+// Print appends r to what the next Flush writes, and flushes by itself beyond 32 KiB. A
+// text form without a final line break gets one. Print returns the error of that flush.
+// It also returns an error, and prints nothing, if r has no JSON form (a NaN, a
+// channel).
 func (p *Printer) Print(r Record) error {
 	if p.err != nil {
 		return p.err
@@ -76,7 +76,7 @@ func (p *Printer) Flush() error {
 	}
 	p.text.buf, p.text.table = buf[:0], 0
 	if cap(buf) > 4*flushAt {
-		p.text.buf = nil // one huge record must not hold its memory for good
+		p.text.buf = nil // one huge record must not keep its memory for ever
 	}
 	n, err := p.w.Write(buf)
 	if err == nil && n < len(buf) {
@@ -88,13 +88,12 @@ func (p *Printer) Flush() error {
 	return p.err
 }
 
-// WriteError says that results could not be written. They may have been
-// obtained.
+// WriteError says that results could not be written.
 type WriteError struct{ Err error }
 
 func (e *WriteError) Error() string { return "writing results: " + e.Err.Error() }
 
-// Unwrap returns what the stream reported, EPIPE or ENOSPC for instance.
+// Unwrap returns the error of the stream, such as EPIPE or ENOSPC.
 func (e *WriteError) Unwrap() error { return e.Err }
 
 // A Writer writes text that is not a record, such as help, and keeps the error:

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/text/width"
 )
 
-// maxColumn is the width up to which a cell widens its column. A wider cell sticks
-// out of its own row only: a name of a megabyte must not pad ten thousand others.
+// maxColumn is the width up to which a cell widens its column. A wider cell affects
+// only its own row: a name of a megabyte must not pad ten thousand others.
 const maxColumn = 64
 
 // Row appends a line of cells, strings or Words, each cleaned, with tabs between them.
@@ -75,8 +75,8 @@ func (t *Text) widen(row []string) {
 	}
 }
 
-// appendAligned appends a row, two spaces between its columns. A column without
-// anything in it takes no room, and no line ends in spaces.
+// appendAligned appends a row, two spaces between its columns. An empty column takes no
+// space, and no line ends in spaces.
 func appendAligned(dst []byte, row []string, columns []int) []byte {
 	const between = 2
 	gap := 0

@@ -17,7 +17,7 @@ type Text struct {
 	terminal bool  // rows are aligned
 	inTable  bool  // the last line is a row
 	table    int   // where the rows not yet aligned begin in buf
-	columns  []int // of the table, how wide they are
+	columns  []int // widths of the columns of the table
 }
 
 // Printf appends format as fmt.Printf would, every argument cleaned as by

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// A Backoff says how long to wait before each try: twice as long as before the one
-// before, up to a maximum. Chance adds up to a half, as many may have lost the same
-// server at the same time.
+// A Backoff returns how long to wait before each try: twice as long as the last time,
+// up to a maximum. A random part of up to a half is added, because many clients may
+// have lost the same server at the same time.
 type Backoff struct {
 	Start, Max time.Duration
 	tries      int
 }
 
-// Next returns how long to wait now.
+// Next returns how long to wait before the next try.
 func (b *Backoff) Next() time.Duration {
 	most := b.Max / 3 * 2
 	d := most
@@ -25,10 +25,10 @@ func (b *Backoff) Next() time.Duration {
 	return d + rand.N(d/2+1)
 }
 
-// Tries returns how many there were since the last success.
+// Tries returns the number of tries since the last success.
 func (b *Backoff) Tries() int { return b.tries }
 
-// Reset begins anew, after a success.
+// Reset starts over, after a success.
 func (b *Backoff) Reset() { b.tries = 0 }
 
 // Sleep waits, or returns why ctx has ended.

@@ -28,9 +28,9 @@ func (n *negotiation) bind(features, request *Element) (*Session, error) {
 	return newSession(n, bound, features), nil
 }
 
-// refusesResource reports whether an answer to a request to bind is about the resource: it
-// is in use or, to the server, malformed (RFC 6120, section 7.7.2). Ejabberd 23.01 refuses
-// an Arabic resource that ends in a Latin letter.
+// refusesResource reports whether the server refuses to bind the resource itself: it is in
+// use, or the server considers it malformed (RFC 6120, section 7.7.2). Ejabberd 23.01
+// refuses an Arabic resource that ends in a Latin letter.
 func refusesResource(c Condition) bool {
 	return c == Conflict || c == BadRequest || c == "not-acceptable" || c == "jid-malformed"
 }
@@ -43,9 +43,9 @@ func (n *negotiation) bindRequest(resource string) *Element {
 	return NewIQ("set", JID{}, b)
 }
 
-// boundJID reads the address that the server bound. It stands (RFC 6120, section 4.3.6) as
-// long as the domain is right. Where a certificate has chosen the account, that must be
-// right, too; after a login by name it is, however the server spells it.
+// boundJID reads the address that the server bound. The address is valid (RFC 6120,
+// section 4.3.6) if the domain is right. If a certificate chose the account, the account
+// must be right too. After a login by name it is, in whatever spelling.
 func (n *negotiation) boundJID(result *Element) (JID, error) {
 	account := n.o.JID.Bare()
 	text, _ := Text(Child(result, NSBind, "bind"), NSBind, "jid")

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// A connReader reads from a connection, and notes what comes.
+// A connReader reads from a connection, and counts its reads.
 type connReader struct {
 	io.Reader
 	before func()       // called before each read, which may have to wait
-	active atomic.Bool  // something has come, since this was last set to false
-	reads  atomic.Int64 // how often something has come
-	first  []byte       // the beginning of what came; belongs to the goroutine that reads
+	active atomic.Bool  // something has arrived since this was last set to false
+	reads  atomic.Int64 // how often something has arrived
+	first  []byte       // the first bytes that arrived; belongs to the goroutine that reads
 }
 
-// firstBytes is how much of what came first is kept, for an error.
+// firstBytes is how many of the first bytes are kept, for an error.
 const firstBytes = 80
 
 func (c *connReader) Read(b []byte) (int, error) {
@@ -32,8 +32,8 @@ func (c *connReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// writeWithin writes b by one call of Write, within a budget. Every write of
-// ours is made here.
+// writeWithin writes b with one call of Write, within a time limit. Every write goes
+// through here.
 func writeWithin(c net.Conn, b []byte, budget time.Duration) error {
 	if err := c.SetWriteDeadline(time.Now().Add(budget)); err != nil {
 		return err

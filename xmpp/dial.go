@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Budgets of the parts of a connection attempt where there is another address to try;
-// the context bounds the whole.
+// Time limits for the parts of a connection attempt if there is another address to try;
+// the context limits the whole.
 const (
 	tcpBudget = 5 * time.Second
 	tlsBudget = 10 * time.Second
@@ -27,8 +27,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
 // Format also hides it from the verbs that are wrong for a string.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "***") }
 
-// Options tell Dial who logs in and where. JID and either Password or Certificate
-// are required.
+// Options configure Dial. JID and either Password or Certificate are required.
 type Options struct {
 	JID      JID // the account, with the resource to bind if it has one
 	Password Secret
@@ -43,7 +42,7 @@ type Options struct {
 	RootCAs     *x509.CertPool   // roots to trust instead of the system's
 	Pins        []string         // "sha256:HEX" of a SubjectPublicKeyInfo: accept these certificates and no others
 	Certificate *tls.Certificate // client certificate for SASL EXTERNAL (XEP-0178)
-	AllowPlain  bool             // use SASL PLAIN where the server offers nothing better
+	AllowPlain  bool             // use SASL PLAIN if the server offers nothing better
 
 	// HandleIQ answers an incoming request: by Result, by Refusal, or nil for
 	// service-unavailable. It runs on one of a few goroutines, which Close waits
@@ -53,9 +52,9 @@ type Options struct {
 	// Take chooses what Stanzas yields; nil chooses everything. The rest is dropped as it
 	// arrives.
 	Take func(*Element) bool
-	// Watch, if it is not nil, is told each message and presence when it is read, and so
-	// before the answer to a request that the server has answered after it. It is for what
-	// must be known by then, and must not wait: it is the reader that calls it.
+	// Watch, if it is not nil, is called with each message and presence when it is read,
+	// so before any answer that the server sent after it. The reader calls it, so it must
+	// not block.
 	Watch func(*Element)
 
 	// Manage counts stanzas by stream management (XEP-0198) if the server offers it. The
@@ -75,14 +74,14 @@ type Options struct {
 
 	// Pause makes the reader wait for room if more arrives than is read; without it the
 	// session is lost. It is for programs that keep ranging over Stanzas. In a resumed
-	// session the proof that the session works waits in the same queue; without a proof
-	// the session ends with ErrUseless.
+	// session, the answer that proves that the session works waits in the same queue;
+	// without it the session ends with ErrUseless.
 	Pause bool
 
-	// KeepAlive is how long a dead peer can go unnoticed; 0 for ever.
+	// KeepAlive is how long a dead peer can go unnoticed; 0 means for ever.
 	KeepAlive time.Duration
 
-	// Memory makes the next login safer and shorter. Dial reads and updates it.
+	// Memory makes later logins safer and shorter. Dial reads and updates it.
 	Memory *Memory
 
 	// Trace reports each step of the connection.
@@ -98,14 +97,14 @@ type Options struct {
 	// and the host of Server as it is.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// another is set if there is another way to try when this one is too slow.
+	// another is set if there is another address to try when this one is too slow.
 	another bool
 }
 
-// Memory is what earlier logins of an account have shown. It holds no secret.
+// Memory is what earlier logins of an account have revealed. It contains no secrets.
 type Memory struct {
-	// NoPlain: the account has logged in by something better than PLAIN. A server that
-	// then offers only PLAIN may not be the same one (XEP-0474).
+	// NoPlain: the account has logged in with something better than PLAIN. A server
+	// that then offers only PLAIN may not be the same one (XEP-0474).
 	NoPlain bool `json:"no_plain"`
 	// TLSUnique: the server supports channel binding, but only tls-unique, which TLS 1.3
 	// does not have.
@@ -132,13 +131,13 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 	return dial(ctx, o)
 }
 
-// prepare makes what all attempts to connect share.
+// prepare builds what all connection attempts share.
 func (o *Options) prepare() {
 	if o.Memory == nil {
 		o.Memory = new(Memory)
 	}
 	if o.RootCAs == nil && len(o.Pins) == 0 {
-		// It takes up to 40 ms, and TLS wants it only after DNS and TCP.
+		// It takes up to 40 ms, and TLS needs it only after DNS and TCP.
 		go x509.SystemCertPool()
 	}
 }
@@ -176,7 +175,7 @@ func reachServer(ctx context.Context, o Options, t talk) error {
 	err := connect(ctx, first, targets, failed, t)
 	_, lost := errors.AsType[handshakeLost](err)
 	if d, ok := errors.AsType[*DialError](err); o.Memory.TLSUnique && ctx.Err() == nil && (lost || ok && d.Op == "tls" && d.Pin == "") {
-		o.Memory.TLSUnique = false // TLS 1.2 may be gone
+		o.Memory.TLSUnique = false // the server may no longer need TLS 1.2
 		err = connect(ctx, o, targets, failed, t)
 	}
 	if a, ok := errors.AsType[*AuthError](err); ok && a.guessed {

@@ -39,9 +39,9 @@ const (
 	NSRoster  = "jabber:iq:roster"
 )
 
-// NewElement makes an element of a namespace with attributes given as name,
-// value, name, value. It panics on an odd number of those, as strings.NewReplacer
-// does: that is a mistake in the program, not in its input.
+// NewElement makes an element of a namespace with attributes given as name, value,
+// name, value. It panics on an odd number of those, as strings.NewReplacer does: that
+// is a bug in the program, not in its input.
 func NewElement(ns, name string, attrs ...string) *Element {
 	if len(attrs)%2 != 0 {
 		panic("xmpp.NewElement: odd attribute count")
@@ -205,7 +205,7 @@ func InLang(e *Element, ns, name string) *Element {
 // cannot carry.
 func XML(e *Element) ([]byte, error) { return wire.Append(nil, e) }
 
-// ownXML is XML for elements that this package has made of what XML can carry.
+// ownXML is XML for elements that this package has made, which cannot fail.
 func ownXML(elements []*Element) []byte {
 	var b []byte
 	for _, e := range elements {
@@ -218,9 +218,9 @@ func ownXML(elements []*Element) []byte {
 // reads the element as if it stood in a client stream: without an xmlns attribute it is
 // in NSClient. The element is canonical, like those that a Session delivers.
 //
-// Parse is for what somebody has written. It accepts the XML of RFC 6120, section 11,
-// within the limits of a session, and repairs nothing. An error names the line and the
-// column, in characters.
+// Parse is for XML that somebody has written by hand. It accepts the XML of RFC 6120,
+// section 11, within the limits of a session, and repairs nothing. An error names the
+// line and the column, in characters.
 func Parse(b []byte) (*Element, error) {
 	e, err := wire.Parse(b, NSClient, sessionLimits)
 	if wrong, ok := errors.AsType[*wire.SyntaxError](err); ok {
@@ -240,7 +240,7 @@ func CheckText(s string) error { return wire.ValidText(s) }
 // ids cannot be guessed).
 func NewID() string { return rand.Text() }
 
-// Weight is about what an element takes in memory when it is kept as a record.
+// Weight is roughly the memory that an element takes when it is kept as a record.
 func Weight(e *Element) int {
 	n := 512 + len(TextOf(e))
 	for i := range e.Attr {

@@ -20,7 +20,7 @@ import (
 // section 8.3.3), a stream (section 4.9.3) or a login (section 6.5).
 type Condition string
 
-// The conditions that this program gives itself or decides by.
+// The conditions that this program sends or checks.
 const (
 	BadRequest             Condition = "bad-request"
 	Conflict               Condition = "conflict"
@@ -46,8 +46,8 @@ const (
 	RecipientUnavailable   Condition = "recipient-unavailable"
 )
 
-// ErrLost says that the connection ended, and no stream error gave a reason. What was
-// sent and not confirmed may or may not have arrived.
+// ErrLost says that the connection ended without a stream error. Unconfirmed stanzas
+// may or may not have arrived.
 var ErrLost = errors.New("connection lost")
 
 // ErrNotXMPP says that the peer is not an XMPP server for clients.
@@ -75,8 +75,9 @@ type notSent struct{ error }
 func (e notSent) Unwrap() error        { return e.error }
 func (e notSent) Is(target error) bool { return target == ErrNotSent }
 
-// A LimitError says that a stanza is over a limit of ours, or has names that XML namespaces
-// do not allow. Its author is to blame, not the server that relayed it: the stream goes on.
+// A LimitError says that a stanza exceeds a limit of ours, or has names that XML namespaces
+// do not allow. Its author is to blame, not the server that relayed it, so the stream
+// continues.
 type LimitError struct {
 	Reason string // such as "nested too deeply (more than 32 levels)"
 }
@@ -87,7 +88,7 @@ func (e *LimitError) Error() string { return e.Reason }
 type StanzaError struct {
 	Condition Condition
 	Type      string // auth, cancel, continue, modify or wait
-	Text      string // the other side's explanation; not to be trusted
+	Text      string // the other side's explanation; untrusted
 	By        string // the entity that raised it, if the error names it
 	Address   string // of gone and redirect: the new address or URI, if there is one
 }
@@ -120,12 +121,12 @@ func (e *StreamError) Error() string {
 	return withText("stream error "+string(e.Condition), e.Text)
 }
 
-// An AuthError is a login that the server refused, or that this side gave up.
+// An AuthError is a login that the server refused, or that this side aborted.
 type AuthError struct {
 	Mechanism string
-	Condition Condition // the server's answer (RFC 6120, section 6.5); "" if this side gave up
+	Condition Condition // the server's answer (RFC 6120, section 6.5); "" if this side aborted
 	Text      string
-	Err       error // why this side gave up: see package sasl
+	Err       error // why this side aborted: see package sasl
 
 	guessed bool // the reason may be a channel binding that had to be guessed
 }
@@ -152,7 +153,7 @@ func (e *DialError) Error() string {
 	case "dns":
 		return fmt.Sprintf("look up %s: %s", e.Addr, lookupReason(e.Err))
 	case "tls":
-		return fmt.Sprintf("TLS with %s: %s", Clip(e.Addr, shown), Clip(oneLine(e.Err.Error()), 2*shown)) // it may have names out of a certificate
+		return fmt.Sprintf("TLS with %s: %s", Clip(e.Addr, shown), Clip(oneLine(e.Err.Error()), 2*shown)) // it may contain names from a certificate
 	case "stream":
 		return fmt.Sprintf("stream with %s: %s", Clip(e.Addr, shown), Clip(oneLine(e.Err.Error()), 2*shown))
 	}
@@ -163,7 +164,7 @@ func (e *DialError) Unwrap() error { return e.Err }
 
 // withText adds the other side's explanation.
 func withText(s, text string) string {
-	s = Clip(s, 2*shown) // a condition is a name that the other side has chosen
+	s = Clip(s, 2*shown) // the other side has chosen the condition
 	if text = oneLine(text); text == "" {
 		return s
 	}
@@ -184,7 +185,7 @@ func Clip(s string, max int) string {
 	return s[:max] + "…"
 }
 
-// oneLine keeps a peer's words from looking like an error of their own.
+// oneLine keeps text from a peer from looking like a separate error.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // ErrorOf returns the error that a stanza of type error carries.
@@ -206,10 +207,10 @@ func ErrorOf(stanza *Element) *StanzaError {
 	return &StanzaError{Condition: condition, Type: typ, Text: text, By: Attr(e, "by"), Address: newAddress(e, condition)}
 }
 
-// maxReason is how much is kept of what an error says, in bytes.
+// maxReason is how much of the text of an error is kept, in bytes.
 const maxReason = 4 << 10
 
-// KeptErrorOf is ErrorOf, fit to be kept when the stanza is gone.
+// KeptErrorOf is ErrorOf for an error that outlives its stanza: long texts are cut.
 func KeptErrorOf(stanza *Element) *StanzaError {
 	err := ErrorOf(stanza)
 	for _, s := range []*string{&err.Text, &err.By, &err.Address} {
@@ -313,7 +314,7 @@ func unexpected(e *Element, when string) *StreamError {
 	return &StreamError{Condition: UnsupportedStanzaType, Text: fmt.Sprintf("<%s/> %s", e.Tag, when), Sent: true}
 }
 
-// worded is an error in our words, where those of a library are for its programmers.
+// worded is an error of a library, in words for users.
 type worded struct {
 	error
 	words string
@@ -322,8 +323,8 @@ type worded struct {
 func (e worded) Error() string { return e.words }
 func (e worded) Unwrap() error { return e.error }
 
-// plainly says what ended a connection without the operation and the addresses of package
-// net, which are in the sentence around it.
+// plainly drops the operation and the addresses from an error of package net, because the
+// text around it already has them.
 func plainly(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return worded{err, "the server closed the connection"}

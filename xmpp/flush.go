@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Flush writes elements and waits until the server has processed them: a ping after them
-// was answered, by a result or an error, and so its bounces of them have arrived.
+// Flush writes elements and waits until the server has processed them, that is, until it
+// has answered a ping after them with a result or an error. By then its bounces have
+// arrived.
 func (s *Session) Flush(ctx context.Context, elements ...*Element) error {
 	_, err := s.Ping(ctx, s.Server(), elements...)
 	if _, answered := errors.AsType[*StanzaError](err); answered {
@@ -16,11 +17,11 @@ func (s *Session) Flush(ctx context.Context, elements ...*Element) error {
 	return err
 }
 
-// RemoteGrace is how long a bounce from another server is waited for.
+// RemoteGrace is how long to wait for a bounce from another server.
 const RemoteGrace = 500 * time.Millisecond
 
-// Bounced reports whether a stanza is the error of what this session sent to somebody with
-// an id, which was made by NewID for that alone.
+// Bounced reports whether a stanza is a bounce of what this session sent, with an id that
+// NewID made for this stanza alone.
 func (s *Session) Bounced(stanza *Element, to JID, id string) bool {
 	from, err := s.From(stanza)
 	return err == nil && Attr(stanza, "type") == "error" && Answers(from, to, s.jid, Attr(stanza, "id") == id)

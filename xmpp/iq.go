@@ -16,7 +16,7 @@ type call struct {
 
 type reply struct {
 	iq   *Element
-	over *LimitError // nil if it is whole
+	over *LimitError // nil if it is complete
 	at   time.Time
 }
 
@@ -97,8 +97,8 @@ func (s *Session) Ask(ctx context.Context, iq *Element) <-chan Answer {
 
 type asideKey struct{}
 
-// Aside marks the context of a request during which somebody ranges over Stanzas. With
-// Options.Pause the reader may then wait for room, which delays the answer.
+// Aside marks the context of a request that runs while somebody ranges over Stanzas.
+// With Options.Pause the reader may then wait for room, which delays the answer.
 func Aside(ctx context.Context) context.Context { return context.WithValue(ctx, asideKey{}, true) }
 
 // confirm notes that the server has processed a flight: every answer comes through it, in
@@ -117,8 +117,8 @@ func (s *Session) call(ctx context.Context, iq *Element, before ...*Element) (*E
 	return answer(ctx)
 }
 
-// begin sends elements and a request. It returns the number of the flight, 0 if nothing
-// was sent, and a function that waits for the answer.
+// begin sends elements and a request. It returns the number of the flight, or 0 if
+// nothing was sent, and a function that waits for the answer.
 func (s *Session) begin(ctx context.Context, iq *Element, before ...*Element) (number int, wait func(context.Context) (*Element, time.Duration, error), err error) {
 	c, forget, err := s.expect(iq)
 	if err != nil {
@@ -180,7 +180,7 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 	case <-ctx.Done():
 		return nil, time.Time{}, fmt.Errorf("waiting for the answer of %s: %w", Clip(s.asked(c).String(), shown), context.Cause(ctx))
 	case <-s.done:
-		select { // the answer may have been the last thing that came
+		select { // the answer may have arrived last
 		case r = <-c.answer:
 		default:
 			return nil, time.Time{}, s.reason()
@@ -195,8 +195,8 @@ func (s *Session) answered(ctx context.Context, c *call) (*Element, time.Time, e
 	return r.iq, r.at, nil
 }
 
-// hinder counts the calls that wait for an answer and meanwhile range over no stanzas. A
-// reader that waits for room then would wait for ever.
+// hinder counts the calls that wait for an answer while nobody ranges over Stanzas. A
+// reader that waited for room then would wait for ever.
 func (s *Session) hinder(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +227,7 @@ func (s *Session) dispatch(a incoming) bool {
 		if a.over != nil {
 			prune(iq)
 		}
-		if _, err := s.From(iq); err == nil { // else there is nobody to answer
+		if _, err := s.From(iq); err == nil { // otherwise there is nobody to answer
 			s.requested(a)
 		}
 		return true

@@ -25,10 +25,10 @@ type JID struct {
 
 const maxPart = 1023 // RFC 7622, sections 3.2 to 3.4
 
-// SplitJID splits s at its separators and keeps the parts as they are. What a server
-// relayed is an address, even if our profiles refuse it: servers prepare addresses by other
-// rules (RFC 6122) and by other versions of Unicode. Only the domain changes: it becomes
-// lower case, without a trailing dot.
+// SplitJID splits s at its separators and keeps the parts as they are. An address that a
+// server relayed is valid even if our profiles refuse it: servers use other rules (RFC
+// 6122) and other versions of Unicode. Only the domain changes: it becomes lower case,
+// without a trailing dot.
 //
 // SplitJID refuses a separator without its part, a second @, and a part that is too long
 // (RFC 7622, sections 3.2 to 3.4).
@@ -90,8 +90,8 @@ func ParseJID(s string) (JID, error) {
 	return j, nil
 }
 
-// Profile returns why RFC 7622 refuses an address, or nil. Such an address can exist all
-// the same.
+// Profile returns why RFC 7622 refuses an address, or nil. Such an address can still
+// exist.
 func (j JID) Profile() error {
 	if j.Local != "" {
 		if _, err := localpart(j.Local); err != nil {
@@ -107,7 +107,7 @@ func (j JID) Profile() error {
 	return err
 }
 
-// Alike reports whether two addresses are the same to a server that prepares them by
+// Alike reports whether two addresses are the same to a server that prepares them with
 // stringprep (RFC 6122), as Prosody and ejabberd do: to it strasse is straße, while RFC 7622
 // keeps the two apart.
 func (j JID) Alike(other JID) bool { return j == other || j.Prepared() == other.Prepared() }
@@ -137,9 +137,9 @@ func prepared(s string, fold bool) string {
 	return norm.NFKC.String(s)
 }
 
-// foldDomain brings a domain that has arrived into the form that ParseJID produces, if it
-// is a name. It does not map other characters to ASCII, as IDNA would: the server that
-// relayed the name did not either.
+// foldDomain converts a received domain name to the form that ParseJID produces. It does
+// not map other characters to ASCII as IDNA would, because the server that relayed the
+// name did not either.
 func foldDomain(s string) string {
 	lower := strings.Map(func(r rune) rune {
 		if l := unicode.ToLower(r); r < utf8.RuneSelf || l >= utf8.RuneSelf {
@@ -148,7 +148,7 @@ func foldDomain(s string) string {
 		return r
 	}, s)
 	if one := strings.TrimSuffix(lower, "."); !strings.HasSuffix(one, ".") {
-		lower = one // otherwise it is no name, and remains as it is
+		lower = one // otherwise it is not a name, and stays unchanged
 	}
 	if plainDomain(lower) {
 		return lower
@@ -249,14 +249,14 @@ func toUnicode(s string) (string, error) {
 	return u, nil
 }
 
-// nameError says what is wrong with a name: package idna says it of a label, or of the
-// number of a character, in words for programmers.
+// nameError explains what is wrong with a name. The errors of package idna show
+// A-labels and character numbers, in words for programmers.
 func nameError(s string) error {
 	profile := names()
 	s = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".").Replace(s) // which are dots (RFC 3490, section 3.1)
 	for _, r := range s {
 		_, within := profile.ToUnicode("a" + string(r) + "a")
-		_, alone := profile.ToUnicode(string(r)) // of a script that goes the other way
+		_, alone := profile.ToUnicode(string(r)) // of a script with the other direction
 		if within != nil && alone != nil || notInName(r) && r < utf8.RuneSelf {
 			return notAllowed(r)
 		}

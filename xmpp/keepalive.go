@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// whitespaceAfter is how long nothing is written before a space is written, so that no NAT
-// or proxy forgets the connection (RFC 6120, section 4.6.4).
+// whitespaceAfter is how long the connection is idle before a space is written, so that no
+// NAT or proxy drops it (RFC 6120, section 4.6.4).
 const whitespaceAfter = 5 * time.Minute
 
-// keepAlive ends the session if the peer is dead: nothing has come for a time, not even the
-// answer to a ping (XEP-0199).
+// keepAlive ends the session if the peer is dead: nothing has arrived for the given time,
+// not even the answer to a ping (XEP-0199).
 //
 // It counts eighths of that time without a sign of life, so that a program that was
-// stopped for longer does not mistake its own absence for the peer's. The silence may
-// have begun an eighth before the first count, so seven are all of it.
+// stopped does not mistake its own pause for silence of the peer. The silence may have
+// begun an eighth before the first count, so seven counts cover all of it.
 func (s *Session) keepAlive(bound time.Duration) {
 	ticker := time.NewTicker(bound / 8)
 	defer ticker.Stop()
@@ -37,7 +37,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 					<-s.Ask(s.ctx, NewIQ("get", s.Server(), NewElement(NSPing, "ping"))) // any sign of life is an answer
 					<-pinging
 				}()
-			default: // one of a server that answers none is enough
+			default: // if the server answers none, one is enough
 			}
 		case 7:
 			s.abort(fmt.Errorf("nothing received for %s", bound))
@@ -47,7 +47,7 @@ func (s *Session) keepAlive(bound time.Duration) {
 	}
 }
 
-// keepOpen writes a space if nothing was written for long.
+// keepOpen writes a space if nothing was written for a while.
 func (s *Session) keepOpen() {
 	select {
 	case s.writing <- struct{}{}:
@@ -56,6 +56,6 @@ func (s *Session) keepOpen() {
 	}
 	defer func() { <-s.writing }()
 	if !s.closed && time.Since(s.wrote) >= whitespaceAfter {
-		_, _ = s.writeBytes(s.ctx, []byte(" ")) // if it fails, the session ends and says so
+		_, _ = s.writeBytes(s.ctx, []byte(" ")) // if it fails, the session ends and reports it
 	}
 }

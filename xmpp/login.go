@@ -9,7 +9,7 @@ import (
 	"xmppkit/xmpp/sasl"
 )
 
-// login authenticates by SASL (RFC 6120, section 6): one attempt with one mechanism.
+// login authenticates with SASL (RFC 6120, section 6): one attempt with one mechanism.
 func (n *negotiation) login(features *Element) error {
 	offer := offerOf(features)
 	cs := n.conn.(*tls.Conn).ConnectionState()
@@ -103,8 +103,8 @@ func (n *negotiation) exchange(client *sasl.Client) error {
 	}
 }
 
-// compute answers a challenge. The server chooses how long deriving the key takes, which
-// may be seconds; the context still ends the login.
+// compute answers a challenge. The server decides how long it takes to derive the key.
+// This can be seconds, but the context can still end the login.
 func (n *negotiation) compute(client *sasl.Client, challenge *Element) ([]byte, error) {
 	data, err := sasl.Decode(TextOf(challenge))
 	if err != nil {

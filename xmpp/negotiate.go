@@ -32,20 +32,20 @@ type negotiation struct {
 	ctx    context.Context
 	o      Options
 	addr   string
-	raw    net.Conn    // TCP; closing it ends whatever waits
+	raw    net.Conn    // TCP; closing it ends every wait
 	conn   net.Conn    // raw, or TLS over it
 	in     *connReader // of conn
 	r      *wire.Reader
-	doing  string // what the negotiation waits for, for errors
-	opened bool   // our stream header is out, so an error can be sent
+	doing  string // what the negotiation is waiting for, for errors
+	opened bool   // our stream header has been sent, so a stream error can follow
 	chosen bool   // the server has chosen the account, by a certificate
 
 	hurried bool // there is another address to try, so TLS gets no more than tlsBudget
 }
 
-// NewSession logs in over an open connection, by STARTTLS unless o.TLS is TLSDirect. It
-// takes the connection over, and closes it if it fails. ctx bounds the login, not the
-// session. The errors are those of Dial.
+// NewSession logs in over an open connection, with STARTTLS unless o.TLS is TLSDirect.
+// It owns the connection from then on, and closes it on failure. ctx bounds the login,
+// not the session. The errors are those of Dial.
 func NewSession(ctx context.Context, c net.Conn, o Options) (*Session, error) {
 	s, err := newNegotiation(ctx, c, o, c.RemoteAddr().String()).start()
 	if err == nil {
@@ -74,12 +74,12 @@ func (n *negotiation) start() (s *Session, err error) {
 	return s, nil
 }
 
-// bounded runs a part of the negotiation, and breaks it off when ctx ends.
+// bounded runs a part of the negotiation, and aborts it when ctx ends.
 func (n *negotiation) bounded(part func() error) error {
 	stop := context.AfterFunc(n.ctx, func() { n.raw.Close() })
 	err := part()
 	if !stop() && n.ctx.Err() != nil {
-		// The connection is closed, even if the part has done its work.
+		// The connection is closed, even if the part has completed.
 		err = fmt.Errorf("%s with %s: %w", n.doing, n.addr, context.Cause(n.ctx))
 	}
 	return err
@@ -141,7 +141,7 @@ func (n *negotiation) header(from JID) string {
 	e.CreateAttr("xml:lang", "en")
 	e.CreateAttr("xmlns", NSClient)
 	e.CreateAttr("xmlns:stream", NSStream)
-	tag, _ := startTag(e) // a JID that was parsed holds nothing that XML cannot carry
+	tag, _ := startTag(e) // XML can carry every parsed JID
 	return tag
 }
 
@@ -171,8 +171,8 @@ func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element,
 	case !strings.HasPrefix(v, "1."):
 		return nil, n.violation(&StreamError{Condition: UnsupportedVersion, Text: fmt.Sprintf("stream version %q", v), Sent: true})
 	}
-	// A server that does not know the domain may answer in another name, and then send
-	// an error that explains it: read that before the name is checked.
+	// A server that does not know the domain may answer with another name, followed by
+	// an error that explains it. So read that error before checking the name.
 	features, err := n.next()
 	if err != nil {
 		return nil, err
@@ -191,14 +191,14 @@ func (n *negotiation) open(doing string, from JID, after ...*Element) (*Element,
 	return features, nil
 }
 
-// violation names the server whose stream is wrong from its beginning.
+// violation adds the server to the error of a bad stream header.
 func (n *negotiation) violation(err *StreamError) error {
 	return &DialError{Op: "stream", Addr: n.addr, Err: err}
 }
 
 // A strange error reports a peer that is no XMPP server.
 type strange struct {
-	sign string // that it is none
+	sign string // that it is not
 	err  *StreamError
 }
 
@@ -235,13 +235,13 @@ func (n *negotiation) next() (*Element, error) {
 	switch flaw := n.r.Flaw(); {
 	case Is(e, NSStream, "error"):
 		return nil, streamErrorOf(e, n.secured())
-	case flaw != "": // before the login nothing is relayed: the server made this itself
+	case flaw != "": // before the login nothing is relayed: this comes from the server itself
 		return nil, &StreamError{Condition: PolicyViolation, Text: flaw, Sent: true}
 	}
 	return e, nil
 }
 
-// write appends elements to a flight and writes that at once.
+// write appends elements to a flight and writes it with one Write.
 func (n *negotiation) write(flight []byte, elements ...*Element) error {
 	for _, e := range elements {
 		var err error
@@ -275,7 +275,7 @@ func (n *negotiation) close(err error) {
 		n.raw.Close()
 	case violated && stream.Sent:
 		_ = n.o.end(n.conn, streamErrorXML(stream))
-	case n.secured(): // in the clear nothing more is sent
+	case n.secured(): // before TLS nothing more is sent
 		_ = n.o.end(n.conn, endOfStream)
 	}
 	n.conn.Close()

@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 )
 
-// A ProbeResult is what a server shows to anybody, without a login.
+// A ProbeResult is what a server reveals without a login.
 type ProbeResult struct {
 	Addr     string              // host:port, with the address in parentheses where the host was looked up
 	Mode     TLSMode             // TLSDirect or TLSStartTLS
@@ -14,8 +14,8 @@ type ProbeResult struct {
 }
 
 // Probe connects as Dial does, reads the stream features inside TLS, and closes the
-// stream. It does not log in: of o.JID only the domain is used, and the server is
-// told no account. Its errors are those of Dial.
+// stream. It does not log in: it uses only the domain of o.JID, and tells the server no
+// account. Its errors are those of Dial.
 func Probe(ctx context.Context, o Options) (*ProbeResult, error) {
 	o.prepare()
 	var p *ProbeResult

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// queueBudget bounds the memory, in bytes, of the stanzas that Stanzas has not yielded
+	// queueBudget limits the memory, in bytes, of the stanzas that Stanzas has not yielded
 	// yet. Beyond it the reader pauses, or the session is lost after they are yielded.
 	queueBudget = 32 << 20
-	// partSize is what a part of a stanza takes in memory besides its text.
+	// partSize is the memory that a part of a stanza takes besides its text.
 	partSize = 100
 )
 
@@ -20,14 +20,14 @@ type incoming struct {
 	stanza *Element
 	over   *LimitError // nil if the stanza is whole
 	cost   int64       // in memory, in bytes, about
-	number uint64      // by the count of XEP-0198; 0 if nothing is counted
+	number uint64      // its number in the count of XEP-0198; 0 if nothing is counted
 }
 
-// Stanzas yields what arrives: messages, presences and requests, in their order.
-// When the session or ctx ends, it yields what has arrived by then, and at last a nil
+// Stanzas yields what arrives: messages, presences and requests, in their order. When
+// the session or ctx ends, it yields what has arrived by then, and finally a nil
 // element with the reason.
 //
-// A stanza over a limit comes with a *LimitError, and is not whole. It has its
+// A stanza that exceeds a limit comes with a *LimitError, and is incomplete. It has its
 // addresses, its id and the parts within the limits, so that it can be reported and
 // skipped in an archive. More stanzas follow.
 func (s *Session) Stanzas(ctx context.Context) iter.Seq2[*Element, error] {
@@ -101,7 +101,7 @@ func (s *Session) dequeue() incoming {
 	return a
 }
 
-// resumeReading wakes a reader that pauses, to look for room again. The session is locked.
+// resumeReading wakes a paused reader, to check again for room. The session is locked.
 func (s *Session) resumeReading() {
 	if !s.paused {
 		return
@@ -112,7 +112,7 @@ func (s *Session) resumeReading() {
 	}
 }
 
-// Overflowed reports whether more has arrived than there was room for. Stanzas yields what is
+// Overflowed reports whether more arrived than the queue could hold. Stanzas yields what is
 // queued, and then the session is lost.
 func (s *Session) Overflowed() bool {
 	s.mu.Lock()
@@ -154,11 +154,11 @@ func (s *Session) wake() {
 	case s.ready <- struct{}{}:
 	default:
 	}
-	// The loop over Stanzas goes first, or a burst would pile up here.
+	// Let the loop over Stanzas run first, or a burst would pile up here.
 	runtime.Gosched()
 }
 
-// route counts a stanza, and gives it to the call or the queue that it is for.
+// route counts a stanza, and passes it to the call or the queue that it belongs to.
 func (s *Session) route(a incoming) error {
 	e := a.stanza
 	if t := Attr(e, "type"); s.Overflowed() && (e.Tag != "iq" || t != "result" && t != "error") {

@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// quickAck makes the kernel acknowledge each segment at once. A server that
-// leaves Nagle's algorithm on (Prosody 0.12) holds its next small segment until
-// the last one is acknowledged, which a delayed acknowledgement puts off by 40 ms
-// per round trip. The kernel takes the wish back as it sees fit, so it is renewed
-// at each read (tcp(7), TCP_QUICKACK).
+// quickAck makes the kernel acknowledge each segment without delay. A server that
+// leaves Nagle's algorithm on (Prosody 0.12) holds its next small segment until the
+// last one is acknowledged, which a delayed acknowledgement puts off by 40 ms per round
+// trip. The kernel can reset this at any time, so it is renewed at each read (tcp(7),
+// TCP_QUICKACK).
 func quickAck(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {

@@ -22,14 +22,14 @@ const (
 	attemptDelay    = 250 * time.Millisecond
 )
 
-// A talk is what happens on a TCP connection, TLS included. Where it fails, it closes
-// the connection.
+// A talk is what happens on a TCP connection, including TLS. If it fails, it closes the
+// connection.
 type talk func(*negotiation) error
 
-// connect talks to the first target that it gets a TLS connection to. It tries targets
-// of a lower priority only when those before them have failed. failed holds the errors so
-// far. A target that was given up because others were left to try gets a second chance
-// at the end.
+// connect talks to the first target that it gets a TLS connection to. It tries targets of
+// a lower priority only when those before them have failed. failed holds the errors so
+// far. A target that was skipped because others were left to try gets a second chance at
+// the end.
 func connect(ctx context.Context, o Options, targets []target, failed []error, t talk) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -83,20 +83,20 @@ type race struct {
 	pending map[question]bool // lookups without an answer
 	answers chan addresses
 	unknown map[int][]error // failed lookups, by target
-	queue   []candidate     // what is known and not tried, best first
+	queue   []candidate     // known and not tried yet, best first
 	begun   bool            // an attempt has been made
 	at      time.Time       // when the next one may be
 	failed  []error
 
 	others  bool        // there are addresses beyond this group
-	slow    []candidate // given up as others were left to try
-	patient bool        // these are tried once more: none is given up again
+	slow    []candidate // skipped because others were left to try
+	patient bool        // these are tried once more: none is skipped again
 }
 
 // hurried reports whether the next step has a time limit, because others are left to try.
 func (r *race) hurried() bool { return !r.patient && (r.others || len(r.queue) > 0) }
 
-// ended is the error of a context that has ended, with the failures before it.
+// ended is the error of a context that has ended, together with earlier failures.
 func (r *race) ended(err error) error {
 	if err == nil || len(r.failed) == 0 {
 		return err
@@ -124,7 +124,7 @@ type candidate struct {
 	nth    int // of the addresses in the answer
 	direct bool
 	addr   string // host:port to dial
-	name   string // the same for people
+	name   string // the same, for display
 }
 
 // An attempt is a connection to a candidate, or the reason why there is none.
@@ -139,7 +139,7 @@ type attempt struct {
 func (r *race) begin(group []target) {
 	r.group, r.queue, r.begun, r.at = group, nil, false, time.Time{}
 	r.pending, r.unknown = make(map[question]bool), make(map[int][]error)
-	r.answers = make(chan addresses, len(group)*len(families)) // room for all: perhaps nobody receives
+	r.answers = make(chan addresses, len(group)*len(families)) // buffered: perhaps nobody receives
 	for i, t := range group {
 		if !strings.HasSuffix(t.host, ".") {
 			r.queue = append(r.queue, candidate{question{i, 0}, 0, t.direct, t.addr(), t.addr()})
@@ -257,7 +257,7 @@ func (r *race) next() (attempt, error) {
 	return attempt{}, r.aborted(running)
 }
 
-// discard closes the connections that come too late.
+// discard closes connections that are established too late.
 func discard(results <-chan attempt, n int) {
 	for range n {
 		if a := <-results; a.conn != nil {
@@ -266,7 +266,7 @@ func discard(results <-chan attempt, n int) {
 	}
 }
 
-// fail notes why a candidate has failed; the next one need not wait.
+// fail notes why a candidate failed; the next one need not wait.
 func (r *race) fail(err error) {
 	r.o.trace("%v", err)
 	r.failed = append(r.failed, err)
@@ -306,10 +306,10 @@ func (c candidate) connect(ctx context.Context, o Options, budget time.Duration)
 		d.Op = "dns"
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		d.Err = errno // without the addresses, which Addr has
+		d.Err = errno // without the addresses, which are in Addr
 	}
 	if ranOut(err) {
-		// A dialer has a clock of its own. And this is not the caller's deadline, so the
+		// A dialer has its own clock. And this is not the caller's deadline, so the
 		// error must not look like it.
 		<-tcp.Done()
 		d.Err = fmt.Errorf("no answer within %s", budget)
@@ -341,10 +341,10 @@ func dialHost(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// talk runs t on the TCP connection. final reports that the outcome stands: a server
-// that refused a login would refuse it at another address too, and lock the account. A
-// failure before TLS is not final, as it comes from that address and not from the domain
-// (RFC 6120, section 4.9.3.19). hurried limits the time before TLS.
+// talk runs t on the TCP connection. final reports that the outcome is final: a server
+// that refused a login would refuse it at another address too, and might lock the
+// account. A failure before TLS is not final, as it comes from that address and not from
+// the domain (RFC 6120, section 4.9.3.19). hurried limits the time before TLS.
 func (a attempt) talk(ctx context.Context, o Options, hurried bool, t talk) (final bool, err error) {
 	o.TLS = TLSStartTLS
 	if a.direct {
@@ -399,8 +399,8 @@ func (e *attemptsError) Error() string {
 
 func (e *attemptsError) Unwrap() error { return e.worst }
 
-// worst returns the most serious error: one that a person has to fix outranks one that
-// may pass.
+// worst returns the most serious error: one that a person must fix outranks a temporary
+// one.
 func worst(errs []error) error {
 	return slices.MaxFunc(errs, func(a, b error) int { return cmp.Compare(severity(a), severity(b)) })
 }

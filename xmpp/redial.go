@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// A Redial makes one attempt after another at what takes a session, as what ends one session
-// need not end what it is for. Its methods are for the goroutine that runs the attempts, and
-// for others once they have ended.
+// A Redial repeats an attempt that needs a session, because the end of one session need not
+// end the work. Its methods are for the goroutine that runs the attempts, and for others
+// once they have ended.
 type Redial struct {
-	// Login is what the next attempt is made with. An attempt may change it for those that
-	// follow. Where a server names another one in see-other-host, one attempt is made there.
+	// Login has the options of the next attempt. An attempt may change it for later ones.
+	// If a server redirects with see-other-host, one attempt goes to the other server.
 	Login Options
 
-	// Again reports whether another attempt may do better than the one that ended by err,
+	// Again reports whether another attempt may succeed after one that ended with err,
 	// and after what wait.
 	Again func(err error) (wait time.Duration, ok bool)
 
-	// Away, if not nil, is told what keeps all attempts from working, once, when that has
-	// lasted for Patience. Back is told that it is over.
+	// Away, if not nil, is called once with the reason when no attempt has worked for
+	// Patience. Back is called when that is over.
 	Patience time.Duration
 	Away     func(err error)
 	Back     func()
 
 	redirect string
 	trouble  error     // nil while an attempt works
-	since    time.Time // also while one works, but has not done so for long
+	since    time.Time // also while one works, but not for long yet
 	told     bool
 }
 
-// Run makes attempts until one succeeds, another would do no better, or ctx ends.
+// Run makes attempts until one succeeds, another would not help, or ctx ends.
 func (r *Redial) Run(ctx context.Context, attempt func(ctx context.Context, login Options) error) error {
 	for {
 		login := r.Login
@@ -52,7 +52,7 @@ func (r *Redial) Run(ctx context.Context, attempt func(ctx context.Context, logi
 	}
 }
 
-// pause waits before the next attempt. A trouble that lasts is reported, once.
+// pause waits before the next attempt. It reports lasting trouble, once.
 func (r *Redial) pause(ctx context.Context, err error, d time.Duration) error {
 	if r.trouble = err; r.since.IsZero() {
 		r.since = time.Now()
@@ -68,13 +68,13 @@ func (r *Redial) pause(ctx context.Context, err error, d time.Duration) error {
 	return Sleep(ctx, d)
 }
 
-// Hindered notes what keeps an attempt that has a session from working yet.
+// Hindered notes why an attempt that has a session does not work yet.
 func (r *Redial) Hindered(err error) { r.trouble = err }
 
-// Trouble returns what keeps the attempts from working, nil if nothing does.
+// Trouble returns why the attempts do not work, or nil.
 func (r *Redial) Trouble() error { return r.trouble }
 
-// Works notes that an attempt does what it is for.
+// Works notes that an attempt works.
 func (r *Redial) Works() {
 	if r.trouble = nil; r.told {
 		r.Renew()
@@ -82,7 +82,7 @@ func (r *Redial) Works() {
 	}
 }
 
-// Renew makes the trouble that comes next a new one: there was some success.
+// Renew notes some success: the next trouble counts as a new one.
 func (r *Redial) Renew() { r.trouble, r.since, r.told = nil, time.Time{}, false }
 
 // RedirectOf returns the HOST[:PORT] that a server names in see-other-host, or "".

@@ -22,19 +22,19 @@ const (
 	// has a result.
 	srvPatience = 200 * time.Millisecond
 
-	// maxAttempts bounds what a domain can make a client do.
+	// maxAttempts limits what a domain can make a client do.
 	maxAttempts = 32
 )
 
 // A target is a host that offers the service.
 type target struct {
-	host             string // ends with a dot if its addresses are to be looked up; otherwise the dialer gets it as it is
+	host             string // ends with a dot if its addresses must be looked up; otherwise the dialer gets it unchanged
 	port             string
 	direct           bool
 	priority, weight uint16
 }
 
-// addr is the target's host:port for people.
+// addr is the target's host:port, for display.
 func (t target) addr() string { return net.JoinHostPort(strings.TrimSuffix(t.host, "."), t.port) }
 
 // resolve returns the targets of the account's domain in the order to try them, at
@@ -101,7 +101,7 @@ func discover(ctx context.Context, o Options, domain string) (targets []target, 
 	case len(failed) > 0:
 		return nil, failed
 	}
-	// A domain that has SRV records has no other way in: XEP-0368, section 5, and
+	// A domain with SRV records must be reached through them: XEP-0368, section 5, and
 	// RFC 6120, section 3.2.1, for the target ".".
 	no := map[TLSMode]string{TLSDirect: " by direct TLS", TLSStartTLS: " by STARTTLS"}[o.TLS]
 	return nil, []error{dnsError(domain, &net.DNSError{Err: "the domain offers no XMPP client service" + no, Name: domain, IsNotFound: true})}
@@ -111,7 +111,7 @@ func discover(ctx context.Context, o Options, domain string) (targets []target, 
 type service struct {
 	name     string
 	targets  []target
-	answered bool // there are records, of whatever use
+	answered bool // there are records, usable or not
 	err      error
 	took     string
 }
@@ -139,7 +139,7 @@ func lookupServices(ctx context.Context, o Options, domain string) ([]service, e
 		case s := <-answers:
 			o.trace("looked up %s in %s: %s", s.name, s.took, s)
 			services = append(services, s)
-			// Only an answer with targets makes the other one dispensable: a domain
+			// Only an answer with targets makes the other lookup unnecessary: a domain
 			// without one service may have the other.
 			if len(s.targets) > 0 && late == nil {
 				late = time.After(srvPatience)
@@ -234,8 +234,8 @@ func draw(targets []target, r *rand.Rand) int {
 	return 0 // not reached: n was at most the sum
 }
 
-// agree waits for ctx to end if its deadline has passed. Package net has a clock of its
-// own; so the two agree on why a lookup has failed.
+// agree waits for ctx to end if its deadline has passed. Package net has its own clock;
+// this way both agree on why a lookup failed.
 func agree(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		<-ctx.Done()

@@ -13,20 +13,20 @@ import (
 	"xmppkit/xmpp/internal/wire"
 )
 
-// A Resumption is what it takes to go on with a session whose connection was lost
-// (XEP-0198, section 5). Its JSON form is fit for a file, from which another process
-// can go on; the ID is a secret, as whoever is logged in to the account can take the
-// session over with it.
+// A Resumption is the data needed to resume a session whose connection was lost
+// (XEP-0198, section 5). Its JSON form can be stored in a file, from which another
+// process can resume. The ID is a secret: whoever is logged in to the account can take
+// over the session with it.
 type Resumption struct {
 	JID      JID    `json:"jid"`      // what the session was bound to
 	ID       string `json:"id"`       // the server's name for the session
-	Location string `json:"location"` // HOST[:PORT] where the server wants it to be resumed; "" for anywhere
+	Location string `json:"location"` // HOST[:PORT] at which the server wants it to be resumed; "" for anywhere
 	Handled  uint32 `json:"handled"`  // stanzas received and acknowledged, modulo 2^32
 
 	counted  bool         // this process has sent the stanzas, so the following is known
 	sent     uint32       // stanzas sent
 	acked    uint32       // of those, how many the server has acknowledged, from the first
-	unproven []sentStanza // of those, the last ones, which may not have arrived
+	unproven []sentStanza // the last of those, which may not have arrived
 }
 
 // resource returns the resource to bind if the session cannot be resumed: binding it again
@@ -40,8 +40,8 @@ func (r *Resumption) resource(account JID) string {
 // another process had sent nothing is known.
 func (s *Session) Resumed() bool { return s.m.resumed }
 
-// Resumption returns what it takes to resume this session after it is lost. It is nil if
-// the server does not offer that, or if too many stanzas are unacked to keep them. It
+// Resumption returns the data to resume this session after it is lost. It is nil if the
+// server does not support that, or if there are too many unacked stanzas to keep. It
 // changes with each stanza that is sent or acknowledged.
 func (s *Session) Resumption() *Resumption {
 	s.mu.Lock()
@@ -65,8 +65,8 @@ func (s *Session) Resumption() *Resumption {
 func (s *Session) Unacked() int { return s.m.unacked }
 
 const (
-	// maxID is how long the server's name for a session may be, in bytes (XEP-0198, section
-	// 12), and maxLocation a HOST:PORT.
+	// maxID limits the length of the server's name for a session, in bytes (XEP-0198,
+	// section 12), and maxLocation that of a HOST:PORT.
 	maxID       = 4000
 	maxLocation = 300
 )
@@ -169,7 +169,7 @@ func (n *negotiation) resume(r *Resumption) (*Session, error) {
 	if err == nil {
 		answer, err = n.next()
 	}
-	if errors.Is(err, errEnded) || errors.Is(err, io.ErrUnexpectedEOF) { // so does Prosody 0.12 where it disagrees about h
+	if errors.Is(err, errEnded) || errors.Is(err, io.ErrUnexpectedEOF) { // so does Prosody 0.12 if it disagrees about h
 		return nil, resumeRefused{err}
 	}
 	if err != nil {
@@ -233,8 +233,8 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 		asked: true, counting: true, resumed: true, id: r.ID, location: r.Location,
 		received: n, handled: n, told: n, sent: h, acked: h,
 	}
-	// The stanzas that were kept can be fewer than those that have not arrived, and some of
-	// them may have arrived.
+	// Fewer stanzas may have been kept than have not arrived, and some of the kept ones may
+	// have arrived.
 	lost := max(0, min(int(int32(r.sent-h)), len(r.unproven)))
 	for _, u := range r.unproven[len(r.unproven)-lost:] {
 		if t := Attr(u.stanza, "type"); u.stanza.Tag == "iq" && (t == "get" || t == "set") {
@@ -249,9 +249,8 @@ func (s *Session) resumeFrom(r *Resumption, h uint32) {
 // and no stanza spans both, Prosody 0.12 can resume the session once more.
 const recordSize = 16 << 10
 
-// resend sends the unacked stanzas of a resumed session again. It does not wait, but
-// nothing else is written before them. If it fails, the session ends, and its users learn
-// that.
+// resend resends the unacked stanzas of a resumed session. It does not wait, but nothing
+// else is written before them. If it fails, the session ends, and its users see that.
 func (s *Session) resend() {
 	if len(s.m.again) == 0 {
 		return
@@ -267,7 +266,7 @@ func (s *Session) resend() {
 	}()
 }
 
-// someAgain returns the next flight to be sent again. It is for the holder of the token.
+// someAgain returns the next flight to resend. It is for the holder of the token.
 func (s *Session) someAgain() (b []byte) {
 	s.mu.Lock()
 	s.sent++

@@ -2,36 +2,36 @@ package xmpp
 
 import "time"
 
-// Peers send requests as fast as they like, and an answer may have to wait until the
-// server reads. So the number of goroutines that answer and the backlog are bounded;
-// requests beyond that get no answer.
+// Peers can send requests at any rate, and an answer may have to wait until the server
+// reads. So the number of answering goroutines and the backlog are limited. Requests
+// beyond that get no answer.
 const (
 	maxServing = 8       // goroutines that answer
-	maxOthers  = 7       // of them, those that answer others than the account's server
-	maxBacklog = 4 << 20 // bytes of memory in requests of the server, and in those of others; a single one may have more
-	maxAnswers = 20      // to others, a second: a flood is not echoed
+	maxOthers  = 7       // of them, those for requests from anyone but the account's server
+	maxBacklog = 4 << 20 // bytes of memory for requests of the server, and for those of others; a single one may exceed it
+	maxAnswers = 20      // answers to others per second: a flood is not echoed
 	maxEcho    = 8 << 10 // bytes in the id and the sender of a request, which its answer repeats
 )
 
-// requests are those that have no answer yet. Those of the account's server, pings and
-// roster pushes, do not wait for those of others.
+// requests are the unanswered requests. Those of the account's server, such as pings
+// and roster pushes, do not wait for those of others.
 type requests struct {
 	own, others backlog
 	rate        rate
 	running     int // goroutines
-	unanswered  int // requests that were too many
+	unanswered  int // requests beyond the limits
 }
 
-// A backlog is requests of one origin.
+// A backlog is the requests of one origin.
 type backlog struct {
 	waiting []request
 	serving int
-	cost    int64 // in memory, of those that wait and those that are served
+	cost    int64 // memory of the waiting and the served ones
 }
 
 type request struct {
 	iq   *Element
-	over bool // it is over a limit, so its payload is not known
+	over bool // it exceeds a limit, so its payload is unknown
 	cost int64
 	of   *backlog
 }
@@ -55,7 +55,7 @@ func (s *Session) requested(a incoming) {
 	}
 }
 
-// add reports whether a request is to be answered.
+// add queues a request, and reports whether it will be answered.
 func (r *requests) add(q request, own bool) bool {
 	q.of = &r.own
 	if !own {
@@ -137,7 +137,7 @@ func (s *Session) serve(q request) {
 	_ = s.Send(s.ctx, answer)
 }
 
-// rate bounds the answers to requests.
+// rate limits the answers to requests.
 type rate struct {
 	second time.Time
 	n      int

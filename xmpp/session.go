@@ -11,16 +11,16 @@ import (
 	"xmppkit/xmpp/internal/wire"
 )
 
-// closeBudget bounds closing, whatever the peer does.
+// closeBudget limits the time to close, whatever the peer does.
 const closeBudget = 500 * time.Millisecond
 
 // A Session is a bound stream. Its methods may be called from several goroutines.
 //
-// One goroutine reads. It gives answers to the calls of IQ that wait for them, requests to
+// One goroutine reads. It passes answers to the waiting calls of IQ and requests to
 // Options.HandleIQ, and queues everything else for Stanzas. So a loop over Stanzas may
-// call IQ. The queue is bounded. When it is full, the reader drops what comes; Stanzas
-// yields what is queued, and then the session is lost. With Options.Pause the reader
-// waits for room instead, unless a call waits for an answer: then nobody can make room.
+// call IQ. The queue is limited. When it is full, the reader drops what arrives; Stanzas
+// yields what is queued, and then the session is lost. With Options.Pause the reader waits
+// for room instead, unless a call waits for an answer: then nobody can make room.
 type Session struct {
 	o        Options
 	jid      JID
@@ -34,10 +34,10 @@ type Session struct {
 	ctx      context.Context // ends with the session; for HandleIQ
 	cancel   context.CancelFunc
 
-	ignored int // elements that are no stanzas, and answers to no request; belongs to the reader
+	ignored int // elements that are not stanzas, and answers that match no request; belongs to the reader
 
 	writing chan struct{} // holds a token while somebody writes: a mutex whose wait a context can end
-	closed  bool          // </stream:stream> is out; belongs to the holder of the token
+	closed  bool          // </stream:stream> has been sent; belongs to the holder of the token
 	wrote   time.Time     // when something was written last; belongs to the holder of the token
 
 	mu         sync.Mutex
@@ -45,12 +45,12 @@ type Session struct {
 	proven     int // of them, those that the answer to a later request has confirmed, from the first
 	m          management
 	queue      []incoming
-	queued     int64         // what the queue takes
+	queued     int64         // memory of the queue
 	ready      chan struct{} // holds a token when the queue may have got something
 	room       chan struct{} // holds a token when the reader may go on
 	paused     bool          // the reader waits for room
 	overflowed bool          // the queue has overflowed: no more stanzas are accepted
-	waiting    int           // calls that wait for an answer, so that nobody empties the queue
+	waiting    int           // calls that wait for an answer while nobody empties the queue
 	pending    map[string]*call
 	requests   requests
 	serving    sync.WaitGroup
@@ -68,7 +68,7 @@ func newSession(n *negotiation, bound JID, features *Element) *Session {
 		pending: make(map[string]*call),
 		done:    make(chan struct{}),
 	}
-	s.o.Password = "" // it has done its work
+	s.o.Password = "" // it is no longer needed
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	n.in.before = s.wake
 	return s
@@ -87,13 +87,13 @@ func (s *Session) Feature(ns, name string) *Element { return Child(s.features, n
 // announces no limit.
 func (s *Session) MaxSize() int { return s.maxSize }
 
-// From returns the sender of a stanza: see Sender. It fails if the stanza's from is no
-// address.
+// From returns the sender of a stanza: see Sender. It fails if the stanza's from is not
+// a valid address.
 func (s *Session) From(stanza *Element) (JID, error) {
 	return Sender(stanza, s.jid)
 }
 
-// read runs until the stream ends and then tells everyone who waits.
+// read runs until the stream ends, and then wakes everyone who waits.
 func (s *Session) read() {
 	err := s.readStanzas()
 	s.mu.Lock()
@@ -188,7 +188,7 @@ func (s *Session) Close() error {
 	s.resumeReading()
 	s.mu.Unlock()
 	defer time.AfterFunc(closeBudget, func() { s.raw.Close(); s.cancel() }).Stop()
-	s.serving.Wait() // what was asked is still answered
+	s.serving.Wait() // pending requests are still answered
 	s.writing <- struct{}{}
 	var err error
 	if !s.closed {
@@ -210,13 +210,13 @@ func (s *Session) Close() error {
 	s.conn.Close()
 	select {
 	case <-s.done:
-	case <-time.After(closeBudget): // it is busy, and will see that it is over
+	case <-time.After(closeBudget): // it is busy, and will notice the end
 	}
 	s.cancel()
 	return err
 }
 
-// abort ends the session for a reason that its reader does not see.
+// abort ends the session for a reason that does not come from the reader.
 func (s *Session) abort(err error) {
 	s.mu.Lock()
 	if s.err == nil {

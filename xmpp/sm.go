@@ -11,22 +11,22 @@ import (
 // NSManage is the namespace of stream management (XEP-0198).
 const NSManage = "urn:xmpp:sm:3"
 
-// A sentStanza is one that may have to be sent again.
+// A sentStanza is a stanza that may have to be resent.
 type sentStanza struct {
 	flight int
 	stanza *Element
 }
 
-// management is what a session keeps of XEP-0198.
+// management is the state of XEP-0198 in a session.
 type management struct {
-	asked    bool   // <enable/> is out
+	asked    bool   // <enable/> has been sent
 	counting bool   // what arrives is counted: <enabled/> has come
 	resumed  bool   // instead of bound
 	id       string // for a Resumption; "" where the server does not resume
 	location string
 
 	received uint64 // stanzas that arrived
-	handled  uint64 // of them, those that are done with
+	handled  uint64 // of them, those that have been handled
 	told     uint64 // of them, those that were acknowledged to the server
 	held     bool   // Stanzas has yielded something that is not handled yet
 
@@ -36,20 +36,20 @@ type management struct {
 	sent      uint32
 	acked     uint32
 	unproven  []sentStanza
-	again     []*Element // what is to be sent again, in a session that was resumed
-	unacked   int        // how many stanzas that were
-	forgotten bool       // unproven would have been too long: the session cannot be resumed
+	again     []*Element // what has to be resent, in a resumed session
+	unacked   int        // how many stanzas that is
+	forgotten bool       // unproven became too long: the session cannot be resumed
 }
 
 const (
-	// manyUnproven is how many stanzas are kept before the server is asked to
-	// acknowledge them. Usually the answer to some request confirms them earlier.
+	// manyUnproven is how many stanzas are kept before the server is asked for an
+	// acknowledgement. Usually the answer to some request confirms them earlier.
 	manyUnproven = 100
-	// maxUnproven is how many are kept for a server that acknowledges none.
+	// maxUnproven is how many are kept if the server acknowledges none.
 	maxUnproven = 20_000
 )
 
-// Handled says that all that Stanzas has yielded so far has been handled.
+// Handled notes that everything that Stanzas has yielded so far has been handled.
 func (s *Session) Handled() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *Session) Handled() {
 }
 
 // Acknowledge is Handled, and with Options.Manage it also acknowledges to the server, which
-// then does not deliver those stanzas again. It does so at once, or very soon if it has
+// then does not deliver those stanzas again. It does so immediately, or very soon if it has
 // just acknowledged others. A caller that stores Resumption calls Handled, stores, and then
 // calls Acknowledge: a count that goes backwards can upset a server. See also
 // Options.Acknowledging.
@@ -98,8 +98,8 @@ func (s *Session) tellSoon() {
 // acknowledgement costs the server about as much as a message.
 const verySoon = 20 * time.Millisecond
 
-// handle counts as handled all that arrived before the first stanza of the queue, unless
-// something is held. The session is locked.
+// handle counts everything that arrived before the first stanza of the queue as handled,
+// unless something is held. The session is locked.
 func (s *Session) handle() {
 	switch {
 	case s.m.held:
@@ -125,7 +125,8 @@ func (s *Session) writeAck(ctx context.Context) error {
 	return err
 }
 
-// lastAck is the acknowledgement at the end of a stream, or nothing if it would be no news.
+// lastAck is the acknowledgement at the end of a stream, or nothing if there is nothing
+// new.
 func (s *Session) lastAck() []byte {
 	s.mu.Lock()
 	s.handle()
@@ -212,7 +213,7 @@ func (s *Session) managed(e *Element) error {
 		s.m.counting, s.m.id, s.m.location = true, id, location
 	case "failed":
 		if s.m.asked && !s.m.counting {
-			s.m.unproven = nil // the session goes on without XEP-0198
+			s.m.unproven = nil // the session continues without XEP-0198
 			s.m.asked, s.o.Manage = false, false
 		}
 	case "r":
@@ -251,7 +252,7 @@ func (s *Session) acknowledged(h string) error {
 		return nil
 	}
 	if err := checkCount(uint32(n), s.m.acked, s.m.sent); err != nil && err.specific == nil {
-		return nil // a count that is lower than before takes nothing back
+		return nil // a lower count than before changes nothing
 	} else if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func Sender(stanza *Element, account JID) (JID, error) {
 	return SplitJID(from)
 }
 
-// AddressIn returns the JID in an attribute, or the zero one if there is none.
+// AddressIn returns the JID in an attribute, or the zero JID if there is none.
 func AddressIn(e *Element, attr string) JID {
 	jid, _ := SplitJID(Attr(e, attr))
 	return jid
@@ -74,14 +74,14 @@ func AddressIn(e *Element, attr string) JID {
 const (
 	nsForward = "urn:xmpp:forward:0" // XEP-0297
 
-	// keptChildren is how many children of an element that is not whole are kept from its
-	// beginning, and as many from its end, where servers add theirs.
+	// keptChildren is how many children of an incomplete element are kept from its
+	// beginning, and again from its end, where servers add theirs.
 	keptChildren = 64
 	// prunedCost is about how much memory those take.
 	prunedCost = 64 << 10
 )
 
-// prune reduces a stanza that is not whole to what identifies it: the start tags of its
+// prune reduces an incomplete stanza to what identifies it: the start tags of its
 // children, and those in its error and in a stanza that it forwards.
 func prune(e *Element) {
 	for _, c := range keepTags(e) {
@@ -98,7 +98,7 @@ func prune(e *Element) {
 	}
 }
 
-// keepTags drops text, and children that are too many, and returns the others.
+// keepTags drops text and surplus children, and returns the others.
 func keepTags(e *Element) []*Element {
 	children := slices.Collect(Elements(e))
 	if n := len(children); n > 2*keptChildren {

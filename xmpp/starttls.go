@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// startTLSBudget bounds the wait for <proceed/> from a server that offers no
-// STARTTLS and does not refuse it either.
+// startTLSBudget limits the wait for <proceed/> from a server that neither offers nor
+// refuses STARTTLS.
 const startTLSBudget = 2 * time.Second
 
 // startTLS asks for TLS whether the server offers it or not, and fails without it
@@ -56,13 +56,13 @@ func (n *negotiation) startTLS() error {
 	return nil
 }
 
-// mute is a connection that was lost before the server sent anything: the port may be for
-// direct TLS, or the server may be shutting down.
+// mute is the error of a connection that was lost before the server sent anything: the
+// port may be for direct TLS, or the server may be shutting down.
 type mute struct{ error }
 
 func (e mute) Unwrap() error { return e.error }
 
-// handshakeLost is a connection that was lost before anything of a login was sent.
+// handshakeLost is the error of a connection that was lost before the login.
 type handshakeLost struct{ error }
 
 func (e handshakeLost) Unwrap() error { return e.error }
@@ -93,6 +93,6 @@ func (n *negotiation) handshake() error {
 	return nil
 }
 
-// isTLS reports whether something is the beginning of a record of TLS (RFC 8446, section
-// 5.1): no text begins so.
+// isTLS reports whether bytes are the beginning of a TLS record (RFC 8446, section 5.1).
+// No text begins like that.
 func isTLS(b []byte) bool { return len(b) > 0 && b[0] >= 0x14 && b[0] <= 0x17 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A TimeoutError is the cause that ends a context when an answer was waited for that long. It
-// is context.DeadlineExceeded for errors.Is.
+// A TimeoutError is the cause of a context that ended because an answer took too long. For
+// errors.Is it is context.DeadlineExceeded.
 type TimeoutError time.Duration
 
 func (e TimeoutError) Error() string {
@@ -21,7 +21,7 @@ func (e TimeoutError) Error() string {
 
 func (e TimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// WithTimeout bounds ctx by a duration, 0 being none.
+// WithTimeout limits ctx to a duration; 0 means no limit.
 func WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d == 0 {
 		return context.WithCancel(ctx)

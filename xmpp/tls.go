@@ -88,7 +88,7 @@ func verifyPins(cs tls.ConnectionState, pins []string) error {
 	return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: errPin}
 }
 
-// tlsError explains why TLS with a peer has failed, with the names in its certificate.
+// tlsError explains why TLS with a peer failed, with the names in its certificate.
 func tlsError(addr string, domain JID, err error) error {
 	d := &DialError{Op: "tls", Addr: addr, Err: err}
 	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {

@@ -14,7 +14,7 @@ const (
 	endOfStream = "</stream:stream>"
 )
 
-// hidden stands for a secret where a stream is shown.
+// hidden replaces a secret in a trace.
 const hidden = "***"
 
 func (o *Options) traceElement(out bool, e *Element) {
@@ -23,12 +23,12 @@ func (o *Options) traceElement(out bool, e *Element) {
 	}
 	c := e.Copy()
 	hideSecrets(c)
-	if b, err := XML(c); err == nil { // else it is not written either
+	if b, err := XML(c); err == nil { // otherwise it is not written either
 		o.TraceXML(out, string(b))
 	}
 }
 
-// traceTag shows the tags of the stream, which are no whole elements.
+// traceTag shows the tags of the stream, which are not whole elements.
 func (o *Options) traceTag(out bool, tag string) {
 	if o.TraceXML != nil {
 		o.TraceXML(out, tag)
@@ -89,7 +89,7 @@ func holdsSecret(e *Element) bool {
 	case "password", "secret", "digest", "key", "token":
 		return true
 	case "auth", "challenge", "response", "success":
-		return Namespace(e) == NSSASL || Namespace(e) == nsSASL2 && e.Tag != "success" // that one has parts
+		return Namespace(e) == NSSASL || Namespace(e) == nsSASL2 && e.Tag != "success" // its parts are handled one by one
 	case "initial-response", "additional-data":
 		return Namespace(e) == nsSASL2
 	case "field":

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// An Address is what people write for whom they mean: a JID, or an xmpp: URI (RFC 5122),
-// which can say what to do as well (XEP-0147).
+// An Address is an address as people write it: a JID, or an xmpp: URI (RFC 5122), which
+// can also name an action (XEP-0147).
 type Address struct {
 	JID    JID
 	Typed  JID        // as it was typed, which can be an address that was shown
@@ -16,8 +16,8 @@ type Address struct {
 	Fields url.Values // of that action
 }
 
-// ParseAddress parses a JID or an xmpp: URI. It knows no action; that is for the caller to
-// judge. It refuses a URI that names the account to use.
+// ParseAddress parses a JID or an xmpp: URI. It does not check the action; the caller
+// does. It refuses a URI that names the account to use.
 func ParseAddress(s string) (Address, error) {
 	scheme, rest, isURI := strings.Cut(s, ":")
 	if !isURI || !strings.EqualFold(scheme, "xmpp") {
@@ -45,7 +45,7 @@ func ParseAddress(s string) (Address, error) {
 }
 
 // parsePath splits the JID of a URI before it decodes its parts: an encoded separator
-// is none (RFC 5122, section 2.7.2).
+// does not separate (RFC 5122, section 2.7.2).
 func parsePath(path string) (Address, error) {
 	bare, resource, hasResource := strings.Cut(path, "/")
 	local, domain, hasLocal := strings.Cut(bare, "@")

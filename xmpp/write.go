@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// lastWord is how long a write that failed waits for the server's reason for closing
-	// the connection.
+	// lastWord is how long to wait, after a failed write, for the server's reason for
+	// closing the connection.
 	lastWord = 200 * time.Millisecond
-	// writeBudget bounds a write to a peer that has stopped reading.
+	// writeBudget limits a write to a peer that has stopped reading.
 	writeBudget = 30 * time.Second
 )
 
@@ -54,7 +54,7 @@ func (s *Session) flight(ctx context.Context, elements ...*Element) (int, time.T
 	return number, started, err
 }
 
-// safeSize is how large a stanza every server accepts (RFC 6120, section 13.12).
+// safeSize is the stanza size that every server accepts (RFC 6120, section 13.12).
 const safeSize = 10_000
 
 // encode refuses a stanza that is larger than the server accepts (XEP-0478).
@@ -119,7 +119,7 @@ func (s *Session) writeBytes(ctx context.Context, b []byte) (time.Time, error) {
 	return started, err
 }
 
-// end writes the last words of a stream.
+// end writes the end of a stream.
 func (o *Options) end(c net.Conn, xml string) error {
 	o.traceTag(true, xml)
 	return writeWithin(c, []byte(xml), closeBudget)

@@ -11,8 +11,8 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// Offer is what the server offered on the TLS-protected stream, as received
-// and in its order: XEP-0474 compares a hash over all of it.
+// Offer is the login offer of the server on the TLS-protected stream, unchanged and in
+// order: XEP-0474 compares a hash over all of it.
 type Offer struct {
 	Mechanisms []string
 	// BindingTypes are the types in <sasl-channel-binding/> (XEP-0440), nil if
@@ -20,20 +20,20 @@ type Offer struct {
 	BindingTypes []string
 }
 
-// OfferError says that the server offers no mechanism the account may use.
-// Nothing has been sent then.
+// OfferError says that the server offers no mechanism the account may use. Nothing has
+// been sent.
 type OfferError struct {
 	Offered []string // as received: clean it before printing
 	Reason  string
-	Hint    string // what to do about it, "" if there is nothing to say
+	Hint    string // what to do about it, or ""
 	// PlainOnly says that AllowPlain would have made PLAIN possible.
 	PlainOnly bool
-	// PlainForbidden says that PLAIN was left, and Credentials forbid it.
+	// PlainForbidden says that only PLAIN was left, and Credentials forbid it.
 	PlainForbidden bool
 }
 
-// Error lists the offered names that are ones (RFC 4422, section 3.1); others
-// are left out, so that a server cannot write to a terminal with them.
+// Error lists the offered names that are valid (RFC 4422, section 3.1). It leaves out
+// others, so that a server cannot write to a terminal with them.
 func (e *OfferError) Error() string {
 	var names []string
 	for _, name := range e.Offered {
@@ -105,8 +105,7 @@ func (o Offer) refuse(reason, hint string) *OfferError {
 
 func (o Offer) has(mechanism string) bool { return slices.Contains(o.Mechanisms, mechanism) }
 
-// hasSCRAM reports whether any SCRAM is offered whose name ends so, known here
-// or not.
+// hasSCRAM reports whether any SCRAM with that suffix is offered, supported or not.
 func (o Offer) hasSCRAM(suffix string) bool {
 	return slices.ContainsFunc(o.Mechanisms, func(m string) bool {
 		return strings.HasPrefix(m, "SCRAM-") && strings.HasSuffix(m, suffix)
@@ -133,7 +132,7 @@ func hashOf(mechanism string) scram.HashGeneratorFcn {
 	return scram.SHA1
 }
 
-// plan is how a SCRAM login deals with channel binding.
+// plan is how a SCRAM login uses channel binding.
 type plan struct {
 	mechanism string
 	flag      byte    // 'p', 'y' or 'n' (RFC 5802, section 6)
@@ -159,8 +158,8 @@ func (o Offer) plan(tlsVersion uint16, have []Binding) (plan, error) {
 			guessed := o.BindingTypes == nil && tlsVersion >= tls.VersionTLS13
 			return plan{mechanism: mechanism, flag: 'p', binding: binding, guessed: guessed}, nil
 		}
-		// Rule 6. 'y' would be a lie the server has to refuse, and 'n' is what
-		// an attacker wants who forged the list: go on only if it is proven.
+		// Rule 6. 'y' would be a lie the server has to refuse, and 'n' is what an
+		// attacker who forged the list wants: continue only if the list is proven.
 		p.proveList = true
 	}
 	if p.mechanism == "" {

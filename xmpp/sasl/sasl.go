@@ -1,10 +1,9 @@
-// Package sasl holds the client's side of the mechanisms an XMPP account logs
-// in with: EXTERNAL, SCRAM with SHA-512, SHA-256 and SHA-1, each with channel
-// binding (-PLUS) or without, and PLAIN where it is allowed. It computes; it
-// does no I/O and knows no XML.
+// Package sasl implements the client side of the login mechanisms of XMPP: EXTERNAL,
+// SCRAM with SHA-512, SHA-256 and SHA-1, each with channel binding (-PLUS) or without,
+// and PLAIN if it is allowed. It does no I/O and knows no XML.
 //
-// Choose picks the mechanism, and the Client it returns is good for one login
-// on one TLS connection: Start, Next for every challenge, Finish at the end.
+// Choose picks the mechanism. The Client it returns is for one login on one TLS
+// connection: Start, Next for every challenge, Finish at the end.
 //
 // Left out: DIGEST-MD5, historic by RFC 6331 and without channel binding;
 // CRAM-MD5 and LOGIN, which are no better; authorization identities, which
@@ -31,8 +30,8 @@ var (
 	// may be sent to such a server.
 	ErrServer = errors.New("the server's side of the login does not verify")
 
-	// ErrPassword is wrapped by the errors that say the user name or the
-	// password cannot be prepared (RFC 4013). Their text has neither in it.
+	// ErrPassword is wrapped by errors that say that the user name or the password
+	// cannot be prepared (RFC 4013). Their text contains neither.
 	ErrPassword = errors.New("the credentials cannot be used")
 )
 
@@ -40,7 +39,7 @@ func serverError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrServer, fmt.Sprintf(format, args...))
 }
 
-// Credentials is what the account can log in with.
+// Credentials are what the account can log in with.
 type Credentials struct {
 	Username string // the localpart as it is, unescaped
 	Password string
@@ -81,7 +80,7 @@ func (c Client) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "login by %s, bound to %q", c.Mechanism, c.Binding)
 }
 
-// conversation is what a mechanism does after its name is sent.
+// conversation is a mechanism's exchange of messages.
 type conversation interface {
 	start() ([]byte, error)
 	next(challenge []byte) ([]byte, error)
@@ -154,12 +153,13 @@ func (c Credentials) prepare() (user, password string, err error) {
 }
 
 // saslprep prepares a string as a query, not as one to be stored: code points that are
-// unassigned in Unicode 3.2, such as emoji, are not mapped (RFC 3454, section 7).
-// It never passes on an error of stringprep: those name the character.
+// unassigned in Unicode 3.2, such as emoji, are not mapped (RFC 3454, section 7). It
+// never returns an error of stringprep, because those name the character.
 func saslprep(what, s string) (string, error) {
 	prepared, err := mapped(s)
 	if err == nil {
-		// What RFC 4013 prohibits in sections 2.3 and 2.4, and not in 2.5.
+		// The characters that RFC 4013 prohibits in sections 2.3 and 2.4, but not those
+		// of 2.5.
 		prepared, err = stringprep.Profile{
 			Prohibits: []stringprep.Set{
 				stringprep.TableC1_2, stringprep.TableC2_1, stringprep.TableC2_2, stringprep.TableC3, stringprep.TableC4,

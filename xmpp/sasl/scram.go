@@ -40,7 +40,7 @@ const (
 )
 
 func newSCRAM(o Offer, c Credentials, tlsVersion uint16, have []Binding, nonce string) (*Client, error) {
-	// To the library a binding without data is none.
+	// The library takes a binding without data for none.
 	have = slices.DeleteFunc(slices.Clone(have), func(b Binding) bool { return len(b.Data) == 0 })
 	p, err := o.plan(tlsVersion, have)
 	if err != nil {
@@ -120,8 +120,7 @@ func (l *login) finish(data []byte) error {
 	return serverError("it declared success before the login was complete")
 }
 
-// take returns what is expected now, and expects nothing from then on, so that an
-// error ends the login.
+// take returns the expected state and clears it, so that an error ends the login.
 func (l *login) take() state {
 	now := l.expects
 	l.expects = nothing
@@ -152,7 +151,7 @@ func (l *login) verify(message string) error {
 	return nil
 }
 
-// errorName returns the server's word if it looks like one of RFC 5802's.
+// errorName returns the server's error name if it looks like one of RFC 5802.
 func errorName(value string) string {
 	if len(value) > 40 || strings.Trim(value, "abcdefghijklmnopqrstuvwxyz-") != "" {
 		return "other-error"

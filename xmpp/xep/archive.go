@@ -30,17 +30,17 @@ func (q ArchiveQuery) IQ() (iq *xmpp.Element, id string) {
 // Archived is a message out of the archive.
 type Archived struct {
 	ID      string
-	Message *xmpp.Element // a stanza of its own, with the stamp of the archive
+	Message *xmpp.Element // a separate stanza, with the stamp of the archive
 }
 
-// IsArchiveResult reports whether a message is a result of any query. It takes only the
-// account's word (section 8).
+// IsArchiveResult reports whether a message is a result of any query. It trusts only
+// the account (section 8).
 func IsArchiveResult(own xmpp.JID, e *xmpp.Element) bool {
 	return e.Tag == "message" && xmpp.Child(e, NSArchive, "result") != nil && fromAccount(own, e)
 }
 
-// ArchiveResult returns the result of the open query that a stanza is, or nil; query is ""
-// for none. It takes only the account's word (section 8).
+// ArchiveResult returns the result of the open query in a stanza, or nil; query is "" if
+// no query is open. It trusts only the account (section 8).
 func ArchiveResult(own xmpp.JID, query string, e *xmpp.Element) *xmpp.Element {
 	results := xmpp.Children(e, NSArchive, "result")
 	if !fromAccount(own, e) || len(results) != 1 || query == "" || xmpp.Attr(results[0], "queryid") != query || xmpp.Attr(e, "type") == "error" {
@@ -49,7 +49,8 @@ func ArchiveResult(own xmpp.JID, query string, e *xmpp.Element) *xmpp.Element {
 	return results[0]
 }
 
-// OpenArchived reads a result of the open query. An id to go on from has to be in it.
+// OpenArchived reads a result of the open query. The result must have an id to continue
+// from.
 func OpenArchived(own xmpp.JID, query string, e *xmpp.Element) (Archived, bool) {
 	result := ArchiveResult(own, query, e)
 	if result == nil {
@@ -63,10 +64,10 @@ func OpenArchived(own xmpp.JID, query string, e *xmpp.Element) (Archived, bool) 
 	return a, true
 }
 
-// Missed reports whether a session of the account would have got the message, and as which
-// carbon copy, if any: what the account has sent to others comes only as one. A message to
-// any session of the account counts, as the server hands it to another where that one is
-// gone (RFC 6121, section 8.5.3.2.1).
+// Missed reports whether a session of the account would have received the message, and as
+// which kind of carbon copy, if any. Messages that the account has sent arrive only as
+// carbon copies. A message to any session of the account counts, because the server
+// delivers it to another session if that one is gone (RFC 6121, section 8.5.3.2.1).
 func (a Archived) Missed(own xmpp.JID, carbons bool) (carbon string, ok bool) {
 	switch {
 	case isAccount(own, a.Message, "to"):
@@ -77,14 +78,14 @@ func (a Archived) Missed(own xmpp.JID, carbons bool) (carbon string, ok bool) {
 	return "", false
 }
 
-// ArchiveEnd is what the answer to a query says of its page.
+// ArchiveEnd is what the answer to a query says about its page.
 type ArchiveEnd struct {
 	Complete bool   // nothing follows it
-	Last     string // the id of its last message, to go on after; "" where the server names none
+	Last     string // the id of its last message, to continue after; "" if the server names none
 }
 
-// ArchiveEndOf reads the <fin/> in the answer to a query. How many messages there are is
-// not asked of it: a server may estimate that (XEP-0059, section 2.7).
+// ArchiveEndOf reads the <fin/> in the answer to a query. It ignores the count of
+// messages, which may be an estimate (XEP-0059, section 2.7).
 func ArchiveEndOf(answer *xmpp.Element) (end ArchiveEnd, ok bool) {
 	fin := xmpp.Child(answer, NSArchive, "fin")
 	if fin == nil {
@@ -94,8 +95,8 @@ func ArchiveEndOf(answer *xmpp.Element) (end ArchiveEnd, ok bool) {
 	return ArchiveEnd{Complete: complete == "true" || complete == "1", Last: ResultSetOf(fin).Last}, true
 }
 
-// fromAccount reports whether a stanza that came to own is of its account, in whose name
-// the server speaks.
+// fromAccount reports whether a stanza to own comes from its account, in whose name the
+// server speaks.
 func fromAccount(own xmpp.JID, e *xmpp.Element) bool {
 	from, err := xmpp.Sender(e, own)
 	return err == nil && from == own.Bare()

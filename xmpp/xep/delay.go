@@ -11,10 +11,10 @@ const (
 	NSOldDelay = "jabber:x:delay" // XEP-0091
 )
 
-// SentAt returns whether a stanza was delayed and, unless it is zero, when it was sent. A
-// stamp is the claim of whoever put it there (XEP-0203, section 5): that of your server or
-// account is preferred, and of several of those the last, as a server adds its own to what
-// the sender may have made up.
+// SentAt returns whether a stanza was delayed, and when it was sent, or zero if that is
+// unknown. A stamp is only the claim of whoever added it (XEP-0203, section 5). SentAt
+// prefers the stamp of your server or account, and of several of those the last, because a
+// server adds its own after any that the sender made up.
 func SentAt(own xmpp.JID, e *xmpp.Element) (when time.Time, delayed bool) {
 	for _, d := range delaysOf(e) {
 		delayed = true
@@ -35,18 +35,19 @@ func StoredAt(own xmpp.JID, message *xmpp.Element) (when time.Time, stored bool)
 	return when, stored
 }
 
-// isOfServer reports whether a delay says that it is of the server of own, or of its account.
+// isOfServer reports whether a delay claims to come from the server of own, or from its
+// account.
 func isOfServer(own xmpp.JID, delay *xmpp.Element) bool {
 	from := xmpp.AddressIn(delay, "from")
 	return from == own.Bare() || from == (xmpp.JID{Domain: own.Domain})
 }
 
-// delaysOf returns what says in e that it was delayed.
+// delaysOf returns the delay elements of e.
 func delaysOf(e *xmpp.Element) []*xmpp.Element {
 	return append(xmpp.Children(e, NSOldDelay, "x"), xmpp.Children(e, NSDelay, "delay")...)
 }
 
-// adoptDelays gives a message the delays of what your server has put it into.
+// adoptDelays copies the delays of the enclosing stanza of your server to a message.
 func adoptDelays(own xmpp.JID, message, in *xmpp.Element) {
 	for _, d := range delaysOf(in) {
 		xmpp.Add(message, xmpp.NewElement(NSDelay, "delay", "from", own.Bare().String(), "stamp", xmpp.Attr(d, "stamp")))

@@ -6,24 +6,24 @@ import (
 	"xmppkit/xmpp"
 )
 
-// The namespaces of XEP-0030: what an entity is and can, and lists of items.
+// The namespaces of XEP-0030: identities and features, and items.
 const (
 	NSDiscoInfo  = "http://jabber.org/protocol/disco#info"
 	NSDiscoItems = "http://jabber.org/protocol/disco#items"
 )
 
-// DiscoInfo is what an entity is and can.
+// DiscoInfo is the identities, features and forms of an entity.
 type DiscoInfo struct {
 	Identities []Identity
 	Features   []string // sorted, each once
 	Forms      []Form   // XEP-0128
 }
 
-// An Identity is one of the things that an entity is.
+// An Identity is one identity of an entity.
 type Identity struct{ Category, Type, Name, Lang string }
 
-// DiscoInfoOf reads an answer. The features are a set in no order: sorted, the same ones are
-// always alike.
+// DiscoInfoOf reads an answer. The features are an unordered set; sorting makes equal sets
+// look the same.
 func DiscoInfoOf(query *xmpp.Element) DiscoInfo {
 	var info DiscoInfo
 	for _, i := range xmpp.Children(query, NSDiscoInfo, "identity") {

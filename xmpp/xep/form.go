@@ -9,13 +9,13 @@ import (
 // NSForm is the namespace of data forms (XEP-0004).
 const NSForm = "jabber:x:data"
 
-// A Form is values by field. Its type is the value of FORM_TYPE (XEP-0068).
+// A Form maps fields to values. Its type is the value of FORM_TYPE (XEP-0068).
 type Form struct {
 	Type   string
 	Fields map[string][]string
 }
 
-// FormOf reads a form. What has no name cannot be asked for, and is left out.
+// FormOf reads a form. Fields without a name are left out.
 func FormOf(x *xmpp.Element) Form {
 	form := Form{Fields: make(map[string][]string)}
 	for _, field := range xmpp.Children(x, NSForm, "field") {
@@ -26,7 +26,7 @@ func FormOf(x *xmpp.Element) Form {
 		switch {
 		case name == "FORM_TYPE" && form.Type == "":
 			form.Type = strings.Join(values, " ")
-		case form.Fields[name] != nil: // a field may come again, as often as it likes
+		case form.Fields[name] != nil: // a field may be repeated any number of times
 			form.Fields[name] = append(form.Fields[name], values...)
 		case name != "":
 			form.Fields[name] = values
@@ -35,7 +35,7 @@ func FormOf(x *xmpp.Element) Form {
 	return form
 }
 
-// Submit makes a form of a type that is filled in. Each field has a name and a value.
+// Submit makes a completed form of a type. Each field has a name and a value.
 func Submit(typ string, fields ...[2]string) *xmpp.Element {
 	field := func(name, value string) *xmpp.Element {
 		return xmpp.Add(xmpp.NewElement(NSForm, "field", "var", name), xmpp.NewText(NSForm, "value", value))

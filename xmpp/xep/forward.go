@@ -5,8 +5,8 @@ import "xmppkit/xmpp"
 // NSForward is the namespace of stanzas in other ones (XEP-0297).
 const NSForward = "urn:xmpp:forward:0"
 
-// forwarded returns the message in the <forwarded/> of e as a stanza of its own. It returns
-// nil unless there is exactly one, from somebody, and where that is a carbon copy again.
+// forwarded returns the message in the <forwarded/> of e as a separate stanza. It returns
+// nil unless there is exactly one, with a sender, that is not itself a carbon copy.
 func forwarded(e *xmpp.Element) *xmpp.Element {
 	envelopes := xmpp.Children(e, NSForward, "forwarded")
 	if len(envelopes) != 1 {
@@ -16,7 +16,7 @@ func forwarded(e *xmpp.Element) *xmpp.Element {
 	if len(messages) != 1 || IsCarbon(messages[0]) {
 		return nil
 	}
-	m := messages[0].Copy() // canonical, and so with an xmlns of its own
+	m := messages[0].Copy() // canonical, so it has its own xmlns
 	if xmpp.Attr(m, "from") == "" {
 		return nil
 	}

@@ -12,8 +12,8 @@ const NSPages = "http://jabber.org/protocol/rsm"
 // A Page is a request for a part of a long list.
 type Page struct {
 	Max   int    // how many items
-	After string // only what follows the item of this id, if it is not ""
-	Last  bool   // the end of all that, instead of the beginning
+	After string // only items after the one with this id, if it is not ""
+	Last  bool   // the end of the list, instead of the beginning
 }
 
 // Set makes the payload of the request.
@@ -28,10 +28,10 @@ func (p Page) Set() *xmpp.Element {
 	return set
 }
 
-// A ResultSet is what an answer says of its page.
+// A ResultSet is what an answer says about its page.
 type ResultSet struct {
-	Last  string // the id of the last item, to go on after; "" where the server names none
-	Count int    // of all items, which may be an estimate (section 2.7); -1 where it is not known
+	Last  string // the id of the last item, to continue after; "" if the server names none
+	Count int    // number of all items, which may be an estimate (section 2.7); -1 if unknown
 }
 
 // ResultSetOf reads the result set in an answer.

@@ -9,7 +9,7 @@ import (
 const NSTime = "urn:xmpp:time"
 
 // ParseTime reads a time of XEP-0082, or of XEP-0091, whose times are in UTC. It returns
-// zero where it is none.
+// zero if it is malformed.
 func ParseTime(s string) time.Time {
 	s = strings.ToUpper(strings.TrimSpace(s))
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "20060102T15:04:05", "20060102T15:04:05Z07:00"} {

@@ -11,41 +11,42 @@ import (
 )
 
 const (
-	// maxRequests is how many requests are under way at once.
+	// maxRequests is how many requests are in flight at the same time.
 	maxRequests = 32
-	// pageSize is how many items a server that has pages may put into one. Of a
-	// page of more, ejabberd 23.01 leaves out all but the last 100 rooms.
+	// pageSize is how many items to request per page. If a page is larger, ejabberd
+	// 23.01 leaves out all but the last 100 rooms.
 	pageSize = 100
-	// walkBudget bounds, in bytes of memory, what a walk takes in: a list of about
-	// 110,000 items, a tree of about 55,000.
+	// walkBudget limits the memory for the answers of a walk, in bytes: enough for a
+	// list of about 110,000 items, or a tree of about 55,000.
 	walkBudget = 64 << 20
-	// branchWait is how long a part of a tree may hold up the rest.
+	// branchWait is how long one part of a tree may delay the rest.
 	branchWait = 10 * time.Second
 )
 
-// ErrTooMuch is the error of a walk whose answers are too much, all together.
+// ErrTooMuch is the error of a walk whose answers together exceed the limit.
 var ErrTooMuch = fmt.Errorf("more than %d MiB in answers", walkBudget>>20)
 
-// An Entity is what can be asked: an address, or a node there.
+// An Entity can be queried: it is an address, or a node there.
 type Entity struct {
 	JID  xmpp.JID
 	Node string
 }
 
-// A Question is disco#info or disco#items, which NS says, of an entity.
+// A Question is a query for disco#info or disco#items, as NS says, to an entity.
 type Question struct {
 	Entity
 	NS string
 }
 
-// A DiscoItem is one thing that an entity has.
+// A DiscoItem is one item of an entity.
 type DiscoItem struct {
-	Entity         // with no address where that is malformed
+	Entity         // without an address if that is malformed
 	Address string // as it came
 	Name    string
 }
 
-// An Answer is there when Done is closed: Info or Items, and then Err if that is not all.
+// An Answer is complete when Done is closed: it has Info or Items, and Err if something
+// is missing.
 type Answer struct {
 	Question
 	Done  chan struct{}
@@ -56,8 +57,8 @@ type Answer struct {
 	depth int
 }
 
-// A Walk asks questions ahead of whoever reads the answers, so that the round trips
-// overlap. Each is asked once, which is also what ends a loop.
+// A Walk sends queries ahead of the reader of the answers, so that the round trips
+// overlap. Each query is sent only once, which also ends loops.
 type Walk struct {
 	s         *xmpp.Session
 	questions func(e Entity, depth int) []Question
@@ -69,12 +70,12 @@ type Walk struct {
 	taken   int // of walkBudget
 }
 
-// NewWalk returns a walk, in which questions says what to ask of an item at a depth.
+// NewWalk returns a walk. questions returns the queries for an item at a depth.
 func NewWalk(s *xmpp.Session, questions func(Entity, int) []Question) *Walk {
 	return &Walk{s: s, questions: questions, answers: make(map[Question]*Answer)}
 }
 
-// Ask returns the answer to a question, which may have been asked already.
+// Ask returns the answer to a query, which may have been sent already.
 func (w *Walk) Ask(ctx context.Context, q Question, depth int) *Answer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -91,9 +92,9 @@ func (w *Walk) newAnswer(q Question, depth int) *Answer {
 	return a
 }
 
-// descend asks the items of a list at a depth. Those of its first page come next,
-// before what waits already, which is close to the order in which a tree is read
-// from the top: so little is held that cannot be shown yet.
+// descend queries the items of a list at a depth. The items of its first page come
+// before waiting queries. This is close to the order in which a tree is printed, so few
+// answers have to be held.
 func (w *Walk) descend(ctx context.Context, items []DiscoItem, depth int, first bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,13 +151,13 @@ func (w *Walk) fetchInfo(ctx context.Context, a *Answer) {
 	a.Info = &info
 }
 
-// fetchItems asks for a page at a time, as servers that know XEP-0059 may cut a long
-// list for who does not: ejabberd 23.01 does, at 100 rooms. The others ignore it (RFC
-// 6120, section 8.4).
+// fetchItems requests one page at a time. Servers with XEP-0059 may truncate a long
+// list for clients that do not use it: ejabberd 23.01 does so at 100 rooms. Other
+// servers ignore it (RFC 6120, section 8.4).
 //
 // The list ends with a page that is empty or names no last item. The server's count ends
-// it only where a page brings nothing new: a server may estimate it (XEP-0059, section
-// 2.7), and one that is too small would cut the list.
+// it only if a page has nothing new: the count may be an estimate (XEP-0059, section
+// 2.7), and one that is too small would truncate the list.
 func (w *Walk) fetchItems(ctx context.Context, a *Answer) {
 	seen := make(map[string]bool)
 	for after := ""; ; {
@@ -172,7 +173,7 @@ func (w *Walk) fetchItems(ctx context.Context, a *Answer) {
 		case after == "" || xmpp.Child(query, NSDiscoItems, "item") == nil:
 			return
 		case fresh > 0:
-		case set.Count == len(a.Items): // it has one page, and does not know <after/>
+		case set.Count == len(a.Items): // it has one page, and does not support <after/>
 			return
 		default:
 			a.Err = brokenAnswer("the server repeats a page of the list")
@@ -181,8 +182,8 @@ func (w *Walk) fetchItems(ctx context.Context, a *Answer) {
 	}
 }
 
-// addItems adds the items of a page that are not there yet, and returns how many.
-// One whose address is malformed is shown, but cannot be asked.
+// addItems adds the new items of a page, and returns their number. An item with a
+// malformed address is shown, but cannot be queried.
 func (a *Answer) addItems(query *xmpp.Element, seen map[string]bool) (fresh int) {
 	for _, e := range xmpp.Children(query, NSDiscoItems, "item") {
 		item := DiscoItem{Address: xmpp.Attr(e, "jid"), Name: xmpp.Attr(e, "name")}
@@ -197,7 +198,7 @@ func (a *Answer) addItems(query *xmpp.Element, seen map[string]bool) (fresh int)
 	return fresh
 }
 
-// request asks a question, or for a page of the answer.
+// request sends a query for an answer, or for a page of it.
 func (w *Walk) request(ctx context.Context, a *Answer, set *xmpp.Element) (*xmpp.Element, error) {
 	query := xmpp.NewElement(a.NS, "query")
 	if a.Node != "" {
@@ -225,7 +226,7 @@ func (w *Walk) request(ctx context.Context, a *Answer, set *xmpp.Element) (*xmpp
 	return query, w.take(xmpp.Weight(query))
 }
 
-// brokenAnswer is an answer that ends a branch, as an error does.
+// brokenAnswer is an answer that ends a branch like an error.
 func brokenAnswer(text string) error {
 	return &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "cancel", Text: text}
 }

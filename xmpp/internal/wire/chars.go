@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// What a byte may be part of without a closer look.
+// The classes of text in which a byte may occur without a closer look.
 const (
 	inText  = 1 << iota // character data
 	inCDATA             // a CDATA section

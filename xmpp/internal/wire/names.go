@@ -43,7 +43,7 @@ func (q qname) local() string  { return q.full[q.colon+1:] }
 // A decl is a namespace declaration; its key is "xmlns" or "xmlns:prefix".
 type decl struct {
 	key, prefix, uri string
-	unusable         bool // what has the prefix cannot be kept
+	unusable         bool // names with the prefix cannot be kept
 }
 
 // An attr is an attribute as it was written.
@@ -59,7 +59,7 @@ type frame struct {
 	ns    string
 	scope int // the number of declarations in force around it
 
-	base     int  // how deep the stanza is nested that it is, or is in
+	base     int  // nesting depth of the stanza that it is, or is in
 	forwards bool // its children are stanzas (XEP-0297)
 }
 
@@ -118,7 +118,7 @@ func (r *Reader) declare(key qname, scope int) {
 	r.decls = append(r.decls, d)
 }
 
-// resolve returns the innermost declaration of a prefix, and whether it is of use. The
+// resolve returns the innermost declaration of a prefix, and whether it is usable. The
 // empty prefix needs none: it means no namespace then.
 func (r *Reader) resolve(prefix string) (decl, bool) {
 	for i := len(r.decls) - 1; i >= 0; i-- {
@@ -180,8 +180,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// count counts the parts of a stanza, and reports whether there may be so many. Other limits
-// bound what is kept beyond this one.
+// count counts the parts of a stanza, and reports whether the limit allows them.
 func (r *Reader) count(n int) bool {
 	if r.nodes += n; r.nodes <= r.limits.Nodes || r.full {
 		return r.err == nil

@@ -11,8 +11,8 @@ import (
 // was a first-level child of a stream whose default namespace is contentNS. The element
 // is as canonical as those of a Reader.
 //
-// It is for what somebody has written by hand, so it is stricter than a Reader: what
-// that would leave out, such as an attribute too many, is an error. Every error is a
+// It is for XML written by hand, so it is stricter than a Reader: what a Reader would
+// leave out, such as one attribute too many, is an error. Every error is a
 // *SyntaxError. Limits.End and Limits.Total do not matter.
 func Parse(b []byte, contentNS string, l Limits) (*etree.Element, error) {
 	start := skipSpace(b, 0)
@@ -43,7 +43,8 @@ func Parse(b []byte, contentNS string, l Limits) (*etree.Element, error) {
 	return nil, &SyntaxError{notWellFormed, "more than one element", int64(end)}
 }
 
-// skipSpace returns where in b, from i on, something else than white space is.
+// skipSpace returns the index of the first byte in b, from i on, that is not white
+// space.
 func skipSpace(b []byte, i int) int {
 	for i < len(b) && is(b[i], isSpace) {
 		i++

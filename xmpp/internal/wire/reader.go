@@ -11,7 +11,7 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Limits that nobody needs to change, in bytes.
+// Fixed limits, in bytes.
 const (
 	maxName    = 256  // a qualified name, or the name of a namespace
 	maxDecl    = 256  // the XML declaration
@@ -105,8 +105,8 @@ func (e *SyntaxError) Error() string {
 // peek needs no second result to report the end.
 type Reader struct {
 	src     io.Reader
-	readErr error // of src, to be reported once its bytes are used up
-	err     error // what the reader died of
+	readErr error // error of src, to be reported once its bytes are used up
+	err     error // the final error
 	limits  Limits
 
 	// buf[pos:end] can be read, buf[end:filled] is beyond the limit.
@@ -116,7 +116,7 @@ type Reader struct {
 	start            int64  // offset of the stanza
 	limit            int64  // offset of the first byte too many
 	cause            string // why it is; "" for Limits.Stanza
-	soft             bool   // only of what is kept: the stanza may go on
+	soft             bool   // only for what is kept: the stanza may continue
 
 	strict    bool   // nothing is left out: see Parse
 	started   bool   // the header has been read
@@ -257,18 +257,18 @@ func (r *Reader) begin() {
 	r.soft = len(r.stack) > 0 && r.limits.End > r.limits.Stanza && r.limit < r.limits.Total
 	r.nodes, r.flaw, r.violation, r.full, r.tags = 0, "", "", false, 0
 	if r.storage.values.used > bufferSize {
-		r.val, r.attrs = nil, nil // what one large stanza needed, the next may not
+		r.val, r.attrs = nil, nil // the next stanza may not need as much as a large one
 	}
 	r.storage.reset()
 }
 
-// fail makes the reader die of a SyntaxError here.
+// fail ends the reader with a SyntaxError here.
 func (r *Reader) fail(condition, reason string) {
 	r.die(&SyntaxError{Condition: condition, Reason: reason, Offset: r.offset()})
 }
 
-// cut leaves out what is being read, which is over a limit or has a name that cannot be
-// kept. In the stream header, and for Parse, it is an error.
+// cut leaves out the part being read, which exceeds a limit or has a name that cannot
+// be kept. In the stream header, and for Parse, it is an error.
 func (r *Reader) cut(condition, reason string) {
 	if len(r.stack) == 0 || r.strict {
 		r.fail(condition, reason)
@@ -311,8 +311,8 @@ func (r *Reader) clip() {
 	}
 }
 
-// overrun handles the limit: from here on nothing is kept, or the reader dies if the limit
-// is hard. It reports whether more may be read.
+// overrun handles the limit: from here on nothing is kept, or the reader fails if the
+// limit is hard. It reports whether more may be read.
 func (r *Reader) overrun() bool {
 	reason := cmp.Or(r.cause, tooLarge(r.limits.Stanza))
 	if !r.soft {

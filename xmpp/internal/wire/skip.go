@@ -36,7 +36,7 @@ func (g *ghosts) pop(sum uint64) bool {
 	return sum == want
 }
 
-// sum identifies a name.
+// sum is a hash of a name.
 func (r *Reader) sum(name string) uint64 { return maphash.String(r.skipped.seed, name) }
 
 // skipElement skips an element after the '<' of its start tag.

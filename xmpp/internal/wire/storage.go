@@ -13,8 +13,8 @@ const (
 )
 
 // A storage allocates the parts of a stanza together. Stanzas never share an
-// allocation: who keeps one must not keep its neighbours. As the stanzas of a
-// stream resemble each other, the first allocation is what the last one took.
+// allocation, so that keeping one does not keep its neighbours alive. The stanzas of a
+// stream resemble each other, so the first allocation is as large as the last stanza.
 //
 // etree keeps links of its own in what it is given: attributes have to be made
 // by CreateAttr, in the room provided here, and children added by AddChild.

@@ -125,7 +125,7 @@ func (r *Reader) startTag() *etree.Element {
 	read := r.err == nil
 	e := r.openElement(name, scope)
 	if wrong, ok := r.err.(*SyntaxError); ok && read && r.strict {
-		wrong.Offset = start // what is wrong with the tag is known only at its end
+		wrong.Offset = start // a fault of the tag is known only at its end
 	}
 	switch {
 	case r.err != nil:
@@ -144,14 +144,14 @@ func (r *Reader) startTag() *etree.Element {
 	return e
 }
 
-// What is kept of a stanza that is too large.
+// Limits of what is kept of a stanza that is too large.
 const (
 	maxTags = 64   // start tags
 	maxKept = 1024 // bytes of each attribute
 )
 
-// keeps reports whether the element that begins can be one of the stanza. Of a stanza
-// that is too large, its direct children still are: they say what its id is.
+// keeps reports whether to keep the element that begins. In a stanza that is too large,
+// the direct children are still kept: they have its ids.
 func (r *Reader) keeps() bool {
 	depth := len(r.stack)
 	base := r.baseDepth()
@@ -168,8 +168,8 @@ func (r *Reader) keeps() bool {
 	return true
 }
 
-// baseDepth is how deep the innermost stanza is nested that the next element is, or is
-// in. Only so many are forwarded in each other.
+// baseDepth is the nesting depth of the innermost stanza that the next element is, or
+// is in. Forwarded stanzas may be nested only to a limit.
 func (r *Reader) baseDepth() int {
 	depth := len(r.stack)
 	if depth == 0 {

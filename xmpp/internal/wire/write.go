@@ -126,7 +126,7 @@ func appendEscaped(dst []byte, s string, plain byte) ([]byte, error) {
 	return append(dst, s[done:]...), nil
 }
 
-// references is how to write what does not mean itself where it is read.
+// references are the replacements for characters that cannot be written as themselves.
 var references = [utf8.RuneSelf]string{
 	'&': "&amp;", '<': "&lt;", '>': "&gt;", '"': "&quot;", '\'': "&apos;",
 	'\t': "&#x9;", '\n': "&#xA;", '\r': "&#xD;",
