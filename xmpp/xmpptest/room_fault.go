@@ -18,6 +18,8 @@ func roomKinds() []kind {
 		{"room-no-archive", "", "", "rooms have no archive (XEP-0313), and no stanza-ids"},
 		{"room-join", "", "CONDITION", "refuses joins so, or with silence leaves them unanswered"},
 		{"room-joins", "", "N", "room-join strikes the first N joins of a session only"},
+		{"room-join-late", "", "MS", "joins are handled so many milliseconds late; what is said until then is refused"},
+		{"room-info", "", "CONDITION", "refuses to describe rooms so (disco#info), or with silence does not answer"},
 		{"room-no-110", "", "", "the presence of an occupant for itself is without status 110"},
 		{"room-nick", "", "NICK", "who joins gets that nick (status 210)"},
 		{"room-rename", "", "NICK", "an occupant gets that nick (status 303), once in a session"},
@@ -48,6 +50,19 @@ func (c *conn) refusesJoin() bool {
 	there.joins++
 	n, limited := c.faults.number("room-joins")
 	return c.faults.has("room-join") && (!limited || there.joins <= n)
+}
+
+// joinLater lets c enter a room later.
+func (c *conn) joinLater(ms int, e *xmpp.Element, to xmpp.JID) {
+	me, user := c.bound, c.user
+	time.AfterFunc(time.Duration(ms)*time.Millisecond, func() {
+		c.s.alone(func(nobody *conn) {
+			nobody.faults, nobody.bound, nobody.user = c.faults, me, user
+			if user.sessions[me.jid.Resource] == me {
+				join(nobody, c.s.rooms[to.Local], e, to)
+			}
+		})
+	})
 }
 
 // nickFor is the nick of c in the room, instead of the one that it has asked for.
@@ -221,6 +236,21 @@ func (c *conn) forgeJoin(r *room, o *occupant) {
 			addCodes(c, e, nil)
 		}
 		r.deliver(c, c.bound, e)
+	}
+}
+
+// forgeHistory sends, behind that, what is neither history of the room nor its subject.
+func (c *conn) forgeHistory(r *room, o *occupant) {
+	if !c.faults.has("room-forged") {
+		return
+	}
+	for _, from := range r.twins(o.nick)[:2] {
+		e := xmpp.NewElement(xmpp.NSClient, "message", "type", "groupchat", "from", from.String(), "id", "forged")
+		body, subject := e.Copy(), e
+		xmpp.Add(body, xmpp.NewText(xmpp.NSClient, "body", "forged"),
+			xmpp.NewElement(nsDelay, "delay", "from", from.Bare().String(), "stamp", "2020-01-01T00:00:00Z"))
+		r.deliver(c, c.bound, body)
+		r.deliver(c, c.bound, xmpp.Add(subject, xmpp.NewText(xmpp.NSClient, "subject", "forged")))
 	}
 }
 

@@ -22,6 +22,7 @@ func TestRoomFaults(t *testing.T) {
 		{"no-rooms", joinRo, []string{"presence /ro error cancel remote-server-not-found"}},
 		{"room-join=silence", joinRo + saysHello, []string{declined}},
 		{"room-join=resource-constraint room-joins=1", joinRo + joinRo, append([]string{"presence /ro error wait resource-constraint"}, inside()...)},
+		{"room-info=remote-server-timeout", "<iq type='get' id='d' to='ROOM'><query xmlns='" + nsDiscoInfo + "'/></iq>", []string{"iq  wait remote-server-timeout"}},
 		{"room-no-110", joinRo, []string{seesJu, strings.TrimSuffix(isIn, " 110"), noTopic}},
 		{"room-nick=mo", joinRo + saysHello, []string{seesJu, "presence /mo 210 none/participant jid=romeo@localhost/r 110", noTopic, "message /mo groupchat h body=hello"}},
 		{"room-nick=ju", joinRo, []string{seesJu, "presence /ju_ 210 none/participant jid=romeo@localhost/r 110", noTopic}},
@@ -115,6 +116,15 @@ func TestRoomLate(t *testing.T) {
 		if time.Since(start) > 2*time.Second {
 			b.Error(time.Since(start))
 		}
+
+		b.SetFaults("room-join-late=200")
+		juliet := b.login("juliet", "j")
+		juliet.room(b, strings.ReplaceAll(joinRo, "/ro", "/ju")+saysHello, declined)
+		time.Sleep(time.Second)
+		juliet.room(b, saysHello, "presence /ro none/participant", "presence /ju none/participant jid=juliet@localhost/j 110",
+			"message /ro groupchat 1 body=hello late", "message /ro groupchat 2 body=hello late", "message /ro groupchat 1 body=hello late",
+			"message /ro groupchat 2 body=hello late", "message /ro groupchat 3 body=hello late", noTopic, "message /ju groupchat h body=hello")
+		romeo.drain(b, "")
 		romeo.write(expand(numbered("4") + numbered("5"))) // and nobody is there when that is said
 		synctest.Wait()
 	})
@@ -198,7 +208,9 @@ func TestRoomForged(t *testing.T) {
 	const is = " none/participant jid=romeo@localhost/r"
 	const said = " groupchat h body=hello"
 	romeo.room(t, joinRo+saysHello, "presence not-den@muc.localhost/ro"+is+" 110", "presence .evil.example/ro"+is+" 110",
-		"presence /RO"+is, "presence /ro_"+is, "presence /mallory"+is, seesJu, isIn, noTopic,
+		"presence /RO"+is, "presence /ro_"+is, "presence /mallory"+is, seesJu, isIn,
+		"message not-den@muc.localhost/ro groupchat forged body=forged late", "message not-den@muc.localhost/ro groupchat forged subject=forged",
+		"message .evil.example/ro groupchat forged body=forged late", "message .evil.example/ro groupchat forged subject=forged", noTopic,
 		"message not-den@muc.localhost/ro"+said, "message .evil.example/ro"+said, "message /RO"+said, "message /ro_"+said, "message /mallory"+said, "message "+said, isHeard)
 }
 

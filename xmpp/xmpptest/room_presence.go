@@ -21,6 +21,10 @@ func roomPresence(c *conn, r *room, from *session, e *xmpp.Element, to xmpp.JID)
 	case to.Resource == "":
 		r.refuse(c, e, "service-unavailable")
 	case o == nil:
+		if ms, ok := c.faults.number("room-join-late"); ok {
+			c.joinLater(ms, e, to)
+			return
+		}
 		join(c, r, e, to)
 	case to.Resource != o.nick:
 		r.rename(c, o, to.Resource, e)
@@ -109,6 +113,7 @@ func (r *room) welcome(c *conn, o *occupant, e *xmpp.Element, codes ...string) {
 		codes = append(codes, "100")
 	}
 	r.show(c, o, codes...)
+	c.forgeHistory(r, o)
 	r.sendHistory(c, e)
 	r.deliver(c, c.bound, r.subjectFor(c))
 	r.strike(c, c.bound)

@@ -30,11 +30,14 @@ func roomHandlers() []roomHandler {
 func roomRequest(c *conn, r *room, e *xmpp.Element, to xmpp.JID) {
 	q := requestIn(e, nil)
 	payload, condition := (*xmpp.Element)(nil), "service-unavailable"
+	refusal, refuses := c.faults.value("room-info")
 	switch {
 	case to.Local == "":
 		payload, condition = roomService(c, q)
 	case to.Resource != "":
 		payload, condition = occupantRequest(c, r, q, to)
+	case refuses && xmpp.Is(q.payload, nsDiscoInfo, "query"):
+		condition = refusal
 	case r == nil && c.faults.has("room-phantom") && xmpp.Is(q.payload, nsDiscoInfo, "query"):
 		payload, condition = roomInfo(c, &room{jid: to, config: roomConfig{public: true}}, q)
 	case r == nil:

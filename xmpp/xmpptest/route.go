@@ -9,8 +9,8 @@ import (
 const nsDelay = "urn:xmpp:delay" // XEP-0203
 
 // maxKept is how many messages are kept for one account, and how many stanzas that
-// its client has not acknowledged for one session.
-const maxKept = 10_000
+// its client has not acknowledged for one session: enough for a room of 10,000.
+const maxKept = 12_000
 
 // handle is called for each element of a session.
 func (c *conn) handle(e *xmpp.Element) error {
