@@ -19,7 +19,7 @@ import (
 )
 
 // A login is what a command needs for its sessions. It is made once, before a connection is
-// opened, so that what is wrong with it is said first.
+// opened, so that mistakes are reported first.
 type login struct {
 	xmpp.Options
 	limits limits

@@ -175,7 +175,7 @@ func reachServer(ctx context.Context, o Options, t talk) error {
 	err := connect(ctx, first, targets, failed, t)
 	_, lost := errors.AsType[handshakeLost](err)
 	if d, ok := errors.AsType[*DialError](err); o.Memory.TLSUnique && ctx.Err() == nil && (lost || ok && d.Op == "tls" && d.Pin == "") {
-		o.Memory.TLSUnique = false // the server may no longer need TLS 1.2
+		o.Memory.TLSUnique = false // the server may no longer accept TLS 1.2
 		err = connect(ctx, o, targets, failed, t)
 	}
 	if a, ok := errors.AsType[*AuthError](err); ok && a.guessed {

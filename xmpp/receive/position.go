@@ -26,11 +26,11 @@ type Position struct {
 	Account xmpp.JID         `json:"account"`
 	Session *xmpp.Resumption `json:"session,omitempty"` // nil if it was closed, or cannot be resumed
 	Start   string           `json:"start,omitempty"`   // the state of the archive before anything was handled
-	Behind  bool             `json:"behind,omitempty"`  // the archive still has to be read, even if the session is resumed
+	CatchUp bool             `json:"behind,omitempty"`  // the archive still has to be read, even if the session is resumed
 	HasIDs  bool             `json:"has_ids"`           // the account announces xep.NSStanzaID: its ids can be trusted
 	After   string           `json:"after"`             // the id in the archive that IDs begins after, "" if there is none or it is not known
 	IDs     []string         `json:"ids"`               // of the last handled messages, oldest first
-	Time    time.Time        `json:"time"`              // when that was, or when the first listener began; not later than what is Behind
+	Time    time.Time        `json:"time"`              // when that was, or when the first listener began; not later than what is to catch up with
 
 	seen  map[string]bool
 	fresh bool // this process has found the end of the archive, and not read it since
@@ -67,7 +67,7 @@ func (p *Position) isNew() bool {
 func (p *Position) settle(after, start string) error {
 	p.mu.Lock()
 	p.After, p.Start, p.Time, p.fresh = after, start, time.Now().UTC(), true
-	p.Behind = start != startNone
+	p.CatchUp = start != startNone
 	p.mu.Unlock()
 	if err := p.save(p.Session); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (p *Position) isFresh() bool {
 func (p *Position) pass(ids []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.Behind { // otherwise older messages may not have been handled yet
+	if !p.CatchUp { // otherwise older messages may not have been handled yet
 		p.Time = time.Now().UTC()
 	}
 	for _, id := range ids {
@@ -117,15 +117,15 @@ func (p *Position) begin(resumed bool) bool {
 		p.Time = time.Now().UTC()
 		return false
 	}
-	p.Behind = p.Behind || !resumed
-	return p.Behind
+	p.CatchUp = p.CatchUp || !resumed
+	return p.CatchUp
 }
 
 // caughtUp notes that from here on all messages arrive live.
 func (p *Position) caughtUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.Behind, p.fresh = false, false
+	p.CatchUp, p.fresh = false, false
 }
 
 // trust notes whether the ids of the account can be trusted.

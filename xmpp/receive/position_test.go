@@ -132,7 +132,7 @@ func TestPositionStart(t *testing.T) {
 			if p.isNew() || after != test.from || start.IsZero() != (test.from != "" || test.whole) {
 				t.Errorf("%s: %+v is read from %q, %s", name, test, after, start)
 			}
-			if missed := p.begin(false); missed != (name == "another") || p.Behind != (missed || test.start != startNone) {
+			if missed := p.begin(false); missed != (name == "another") || p.CatchUp != (missed || test.start != startNone) {
 				t.Errorf("%s: something was missed: %v", name, missed)
 			}
 			if test.start != startNone {
@@ -145,7 +145,7 @@ func TestPositionStart(t *testing.T) {
 				if after, start := p.last(); after != test.from || !start.IsZero() {
 					t.Errorf("%s: %+v is read from %q, %s after more has come", name, test, after, start)
 				}
-				if p.caughtUp(); p.Behind || p.isFresh() {
+				if p.caughtUp(); p.CatchUp || p.isFresh() {
 					t.Errorf("%s: %+v", name, p)
 				}
 			}

@@ -23,7 +23,7 @@ const (
 	maxPage    = 50     // messages in one answer, as with Prosody
 )
 
-// An archived message has the time when it came for an id, in microseconds, as with
+// The id of an archived message is the time when it arrived, in microseconds, as with
 // ejabberd.
 type archived struct {
 	id   int64
@@ -49,7 +49,7 @@ func (h *history) add(with xmpp.JID, e *xmpp.Element, by xmpp.JID) {
 
 func (m archived) name() string { return strconv.FormatInt(m.id, 10) }
 
-// archives is XEP-0313, with the ids of XEP-0359.
+// archives implements XEP-0313, with the ids of XEP-0359.
 func archives() feature {
 	return feature{
 		info: func(c *conn, user *account) []string {
@@ -67,9 +67,9 @@ func archives() feature {
 	}
 }
 
-// archive makes of a message what the account gets to see: without what claims to be a
-// stanza-id of it, and with the true one if it belongs into the archive (XEP-0359,
-// section 5), which keeps the message itself.
+// archive returns a message as the account sees it: without forged stanza-ids, and with
+// the real one if the message belongs in the archive (XEP-0359, section 5). The archive
+// stores the original message.
 func archive(c *conn, p passing) {
 	user, e := p.user, p.e
 	if c.faults.has("no-archive") {
@@ -82,7 +82,7 @@ func archive(c *conn, p passing) {
 	user.archive.add(p.with.Bare(), e, user.jid)
 }
 
-// isChat reports whether a message is of a type that lasts: chat or normal.
+// isChat reports whether a message is of a type that is stored: chat or normal.
 func isChat(e *xmpp.Element) bool {
 	kind := xmpp.Attr(e, "type")
 	return kind == "" || kind == "normal" || kind == "chat"
@@ -97,7 +97,7 @@ func unsign(e *xmpp.Element, by xmpp.JID) {
 	}
 }
 
-// A filter is what a query asks for, and the page of it (XEP-0059).
+// A filter is what a query selects, and the page of it (XEP-0059).
 type filter struct {
 	start, end    int64
 	with          xmpp.JID // zero for anybody
@@ -135,9 +135,8 @@ func parseFilter(query *xmpp.Element) (filter, error) {
 	return f, errors.Join(errs[:]...)
 }
 
-// page returns the messages of a page, how many there are on all of them, and whether
-// there is no other page in its direction. It fails if there is no message with an id
-// that f names.
+// page returns the messages of a page, the number of messages on all pages, and whether
+// it is the last page in its direction. It fails if an id in f belongs to no message.
 func (h history) page(f filter) (page []archived, count int, complete, ok bool) {
 	after, found := h.find(f.after, 0)
 	before, foundToo := h.find(f.before, math.MaxInt64)
@@ -163,7 +162,7 @@ func (h history) page(f filter) (page []archived, count int, complete, ok bool) 
 	return page[:f.max], count, false, true
 }
 
-// find returns the number of an id, or otherwise where there is no id.
+// find returns the index of an id, or otherwise if the id is "".
 func (h history) find(id string, otherwise int64) (int64, bool) {
 	if id == "" {
 		return otherwise, true
@@ -173,7 +172,7 @@ func (h history) find(id string, otherwise int64) (int64, bool) {
 	return n, ok && err == nil
 }
 
-// query answers a query of c to its own archive (XEP-0313, section 4).
+// query answers a query of c to the archive of its account (XEP-0313, section 4).
 func query(c *conn, r request) (*xmpp.Element, string) {
 	if c.faults.has("no-archive") {
 		return nil, ""
@@ -221,7 +220,7 @@ func (h history) answer(c *conn, r request, owner xmpp.JID, from string) (*xmpp.
 	return nil, silence
 }
 
-// badPage is a page of an archive that misbehaves: of two messages, or none.
+// badPage is a page of an archive that misbehaves: it has two messages, or none.
 func (h history) badPage(f filter, fault string) (page []archived) {
 	f.max = min(f.max, 2)
 	switch fault {
@@ -238,7 +237,7 @@ func (h history) badPage(f filter, fault string) (page []archived) {
 	return page
 }
 
-// found is a message that was found.
+// found wraps an archived message in a result.
 func found(c *conn, m archived, owner xmpp.JID, queryID string) *xmpp.Element {
 	e := m.e.Copy()
 	unsign(e, owner)

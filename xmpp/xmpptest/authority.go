@@ -20,7 +20,7 @@ type Authority struct {
 	Key         crypto.Signer
 }
 
-// NewAuthority makes an authority that nobody knows yet.
+// NewAuthority makes a new authority, which nobody trusts yet.
 func NewAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -34,8 +34,9 @@ func NewAuthority() (*Authority, error) {
 	return &Authority{cert.Leaf, key}, err
 }
 
-// Template is a certificate for a signature at any time a test runs at: a testing/synctest
-// bubble begins in the year 2000. The name is the common name, which names no host.
+// Template is the template of a certificate that is valid whenever a test runs: a
+// testing/synctest bubble starts in the year 2000. The name is the common name, which
+// names no host.
 func Template(name string) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	return &x509.Certificate{
@@ -57,7 +58,7 @@ func (a *Authority) Issue(t *x509.Certificate, key crypto.Signer) (tls.Certifica
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }
 
-// Pool returns the authority alone, as those that a client trusts.
+// Pool returns a pool of only this authority, for a client that trusts it.
 func (a *Authority) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
 	p.AddCert(a.Certificate)

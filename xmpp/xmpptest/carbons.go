@@ -23,7 +23,7 @@ func carbons() feature {
 	}
 }
 
-// switchCarbons turns copies for c on or off.
+// switchCarbons turns carbon copies for c on or off.
 func switchCarbons(c *conn, r request) (*xmpp.Element, string) {
 	if c.faults.has("no-carbons") {
 		return nil, ""
@@ -32,9 +32,8 @@ func switchCarbons(c *conn, r request) (*xmpp.Element, string) {
 	return &xmpp.Element{}, ""
 }
 
-// copies sends a message that the account has received, or sent, to those of its other
-// sessions that want copies (XEP-0280). As with Prosody these need
-// not be available.
+// copies sends carbon copies of a message to the other sessions of the account that
+// want them (XEP-0280). As with Prosody, these need not be available.
 func copies(c *conn, m passing) {
 	user, e := m.user, m.e
 	private := xmpp.Children(e, nsCarbons, "private")

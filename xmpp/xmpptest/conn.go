@@ -13,15 +13,15 @@ import (
 	"xmppkit/xmpp/internal/wire"
 )
 
-// A conn is one connection. The goroutine that serves it reads and handles what
-// comes; another one writes what is in its outbox.
+// A conn is one connection. One goroutine reads and handles what arrives; another one
+// writes the outbox.
 type conn struct {
 	s      *Server
 	number int
 	raw    net.Conn
 	nc     net.Conn          // raw, or tls once that is up; replaced only while out is drained
 	tls    *tls.Conn         // nil in plaintext
-	leaf   *x509.Certificate // what TLS showed of us
+	leaf   *x509.Certificate // our TLS certificate
 	direct bool
 	faults faults
 	out    *outbox
@@ -29,21 +29,21 @@ type conn struct {
 
 	// For the serving goroutine alone.
 	r         *wire.Reader
-	dirty     []*outbox // those it put something into since the last flush
-	opened    bool      // our header of the present stream is out
+	dirty     []*outbox // the ones it has put something into since the last flush
+	opened    bool      // our header of the current stream has been sent
 	user      *account  // who has logged in
 	started   bool      // a stanza came after bind
 	infoAsked bool      // disco#info of the account
 	abrupt    bool      // close without closing TLS
 
 	// Guarded by s.mu.
-	bound *session // nil before bind, and after the session has ended or gone elsewhere
+	bound *session // nil before bind, and after the session has ended or moved to another connection
 	cut   bool     // Restart was called: there will be no session
 }
 
-// Read is where the wire reader gets its bytes. The moment it needs more is the
-// moment to let go of everything that the stanzas so far have caused, as one
-// write to each connection; and to wait for those who cannot follow.
+// Read supplies the wire reader. When the reader needs more bytes, all stanzas so far
+// are handled: Read then flushes what they have caused, with one write to each
+// connection, and waits for slow connections.
 func (c *conn) Read(p []byte) (int, error) {
 	c.flush()
 	n, err := c.nc.Read(p)
@@ -53,7 +53,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// flush sends what put has collected.
+// flush writes what put has collected.
 func (c *conn) flush() {
 	for _, o := range c.dirty {
 		o.flush()
@@ -72,19 +72,18 @@ func (c *conn) put(to *conn, b []byte) {
 	}
 }
 
-// emit puts an element for the client of c that is no stanza of a session. One that
-// cannot be written was not read either, but made from text of a Config or a Fault;
-// it is left out.
+// emit puts an element for the client of c that is not a stanza of a session. An
+// element that cannot be written comes from a Config or a Fault, and is left out.
 func (c *conn) emit(e *xmpp.Element) {
 	if b, err := xmpp.XML(e); err == nil {
 		c.put(c, b)
 	}
 }
 
-// patience is how long a peer may keep a write waiting.
+// patience is how long a peer may block a write.
 const patience = 30 * time.Second
 
-// write is what the outbox calls.
+// write is called by the outbox.
 func (c *conn) write(b []byte) error {
 	c.raw.SetWriteDeadline(time.Now().Add(patience))
 	step := len(b)
@@ -102,7 +101,7 @@ func (c *conn) write(b []byte) error {
 	return nil
 }
 
-// closeWrite tells the peer that nothing more comes.
+// closeWrite tells the peer that nothing more will come.
 func (c *conn) closeWrite() {
 	if c.tls != nil && !c.abrupt {
 		c.tls.CloseWrite()
@@ -117,10 +116,9 @@ func (c *conn) closeWrite() {
 // discard reads until the peer closes or the time for that is over.
 func (c *conn) discard() { io.Copy(io.Discard, c.raw) }
 
-// An outbox holds what is to be written to one connection. To put something in
-// never blocks, so that it is possible while the server is locked, which keeps
-// everything in the order in which it happened; whoever does so calls flush, and
-// wait, afterwards.
+// An outbox holds the bytes to write to one connection. Putting something in never
+// blocks, so it can be done while the server is locked, which keeps all events in
+// order. The caller calls flush, and wait, afterwards.
 type outbox struct {
 	write func([]byte) error
 	delay time.Duration // before each write
@@ -128,13 +126,13 @@ type outbox struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
 	buf   []byte
-	ready bool // buf is to be written
-	busy  bool // a write is under way
-	ended bool // nothing is to be added
+	ready bool // buf has to be written
+	busy  bool // a write is in progress
+	ended bool // nothing may be added
 	dead  bool // nothing will be written any more
 }
 
-// backlog is how much may be waiting for a connection before it holds up others.
+// backlog is how much may wait for a connection before it blocks others.
 const backlog = 1 << 20
 
 func newOutbox(write func([]byte) error) *outbox {
@@ -158,7 +156,7 @@ func (o *outbox) flush() {
 	o.cond.Broadcast()
 }
 
-// wait returns when the backlog is bearable.
+// wait returns when the backlog is small enough.
 func (o *outbox) wait() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,7 +165,7 @@ func (o *outbox) wait() {
 	}
 }
 
-// drain returns when everything is written.
+// drain returns when everything has been written.
 func (o *outbox) drain() {
 	o.flush()
 	o.mu.Lock()

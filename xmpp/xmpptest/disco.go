@@ -17,7 +17,7 @@ const (
 	nsData       = "jabber:x:data"                  // XEP-0004
 )
 
-// disco is XEP-0030.
+// disco implements XEP-0030.
 func disco() feature {
 	return feature{
 		info: func(_ *conn, user *account) []string {
@@ -28,13 +28,13 @@ func disco() feature {
 		},
 		requests: []handler{{"get", nsDiscoInfo, "query", false, discover}, {"get", nsDiscoItems, "query", false, discover}},
 		faults: []kind{
-			{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or there is none"},
-			{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes; no fault as such"},
+			{"account-info", "", "wait|once|cancel|empty|silence", "disco#info of an account is refused with that type (once: with wait, the first time in each session), or the answer is empty, or missing"},
+			{"disco-tree", "", "WIDTHxDEPTH", "its disco items are a tree of nodes, which is not really a fault"},
 			{"disco-loop", "", "", "each list of disco items ends with the node it is of, and with the server"},
-			{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) are of 10 items, or always the first, or without an end"},
+			{"disco-pages", "", "short|again|endless", "pages of disco items (XEP-0059) have 10 items, or are always the first, or never end"},
 			{"disco-count", "", "N", "the count of a list of disco items in pages (XEP-0059) is N"},
-			{"disco-refuse", "", "CONDITION", "refuses the second item of each list so, or with silence leaves it unanswered; with deep the answer has 100 levels"},
-			{"disco-text", "", "TEXT", "what disco names is named so: identities, items, a feature, the value of a field"},
+			{"disco-refuse", "", "CONDITION", "refuses the second item of each list with that condition, or with silence leaves it unanswered; with deep the answer has 100 levels"},
+			{"disco-text", "", "TEXT", "this is the name of everything in disco: identities, items, a feature, the value of a field"},
 		},
 	}
 }
@@ -49,8 +49,8 @@ func ofServer(all ...string) func(*conn, *account) []string {
 	}
 }
 
-// discover answers in the name of the server or, if user is not nil, of an
-// account. Without a payload it returns the condition to refuse with.
+// discover answers for the server or, if user is not nil, for an account. Without a
+// payload it returns the condition of the refusal.
 //
 // The items of the server are its services or, with the fault disco-tree, nodes 1, 2, and so
 // on, whose items are 1.1, 1.2, and so on.
@@ -82,7 +82,7 @@ func discover(c *conn, r request) (payload *xmpp.Element, condition string) {
 	return payload, ""
 }
 
-// Deep is an element with so many levels.
+// Deep is an element with that many levels.
 func Deep(levels int) *xmpp.Element {
 	e := xmpp.NewElement("urn:x", "y")
 	for range levels - 1 {
@@ -113,8 +113,8 @@ func treeSize(value string) (width, depth int, ok bool) {
 	return width, depth, n == 2 && err == nil && width > 0 && depth > 0 && value == fmt.Sprintf("%dx%d", width, depth)
 }
 
-// discoItems is a page of the items of a node (XEP-0059). Their ids in the result
-// set are their numbers.
+// discoItems returns a page of the items of a node (XEP-0059). The ids in the result
+// set are the item numbers.
 func discoItems(c *conn, request *xmpp.Element, node string, width int) *xmpp.Element {
 	list := xmpp.NewElement(nsDiscoItems, "query")
 	item := func(attrs ...string) {
@@ -175,7 +175,7 @@ func resultSet(first, last, count string) *xmpp.Element {
 	return set
 }
 
-// discoText is a text, or what the fault disco-text puts in its place.
+// discoText returns a text, or its replacement by the fault disco-text.
 func (fs faults) discoText(text string) string {
 	if t, ok := fs.value("disco-text"); ok {
 		return t
@@ -183,7 +183,7 @@ func (fs faults) discoText(text string) string {
 	return text
 }
 
-// resources are the items of an account.
+// resources returns the items of an account.
 func resources(user *account) *xmpp.Element {
 	items := xmpp.NewElement(nsDiscoItems, "query")
 	for _, there := range user.sessions {

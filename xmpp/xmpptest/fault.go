@@ -17,7 +17,7 @@ import (
 
 // A Fault is one way to misbehave, written NAME, NAME@PHASE, NAME=VALUE or
 // NAME@PHASE=VALUE; Faults lists them all. The phases, each the moment before the
-// server would do what it is named after:
+// server does what the phase is named after:
 //
 //	accept         the connection is there, nothing was read
 //	header         features of the first stream (its header is written)
@@ -29,7 +29,7 @@ import (
 //	restart        features of the stream after login
 //	bind           the answer to the bind request, or to <resume/> (XEP-0198)
 //	session        the first stanza after bind is handled
-//	confirm        a ping to the server or the own account is answered
+//	confirm        a ping to the server or the account itself is answered
 //	ack            a request for an acknowledgement (XEP-0198) is answered
 //
 // On a direct TLS connection the first stream is also the first inside TLS.
@@ -40,41 +40,42 @@ func phases() []string {
 		"restart", "bind", "session", "confirm", "ack"}
 }
 
-// A kind describes the faults of one name.
+// A kind describes the faults with one name.
 type kind struct {
 	name  string
-	phase string // when it strikes: a default, "PHASE" where one must be given, "" where it has no phase
-	value string // what its value is, "" where it has none; choices are separated by |
+	phase string // when it applies: a default, "PHASE" if one must be given, "" if it has no phase
+	value string // its value, "" if it has none; choices are separated by |
 	doc   string
 }
 
-// kinds are the faults of all features, and those of streams, logins, binding and routing.
+// kinds returns the faults of all features, and those of streams, logins, binding and
+// routing.
 func kinds() []kind {
 	all := []kind{
-		{"silence", "PHASE", "", "reads on and says no more; at confirm and ack: leaves those unanswered, and goes on"},
+		{"silence", "PHASE", "", "keeps reading but writes nothing more; at confirm and ack: leaves those unanswered, and continues"},
 		{"close", "PHASE", "", "closes the TCP connection, without a closing tag or a TLS alert"},
 		{"reset", "PHASE", "", "resets the TCP connection"},
 		{"drip", "PHASE", "", "writes a space each second and nothing else"},
-		{"slow", "PHASE", "MS", "goes on after so many milliseconds"},
+		{"slow", "PHASE", "MS", "continues after that many milliseconds"},
 		{"stream-error", "session", "CONDITION[:TEXT]", "ends the stream with an error; the text of see-other-host is the host"},
 		{"malformed", "session", "TEXT", "writes TEXT as it is"},
 		{"inject", "session", "TEXT", "the same, for text that is well-formed"},
 		{"endless-stanza", "session", "", "writes a message with a body of 100 MB, without an end"},
-		{"bad-header", "header", "wrong-ns|version-0.9|no-version|from-evil|no-id|http|smtp", "answers with that instead of a stream header"},
-		{"first", "", "N", "all other faults strike the first N connections only"},
+		{"bad-header", "header", "wrong-ns|version-0.9|no-version|from-evil|no-id|http|smtp", "answers with that protocol instead of a stream header"},
+		{"first", "", "N", "all other faults apply to the first N connections only"},
 
 		{"no-starttls", "", "", "does not offer STARTTLS and refuses it"},
 		{"plaintext-auth", "", "", "offers its mechanisms outside of TLS"},
-		{"inject-proceed", "", "", "writes a message behind <proceed/>, in the same segment"},
+		{"inject-proceed", "", "", "writes a message after <proceed/>, in the same segment"},
 		{"wrong-cert", "", "", "its certificate is for another domain"},
 		{"self-signed", "", "", "its certificate is self-signed"},
 		{"expired-cert", "", "", "its certificate has expired"},
-		{"untrusted-ca", "", "", "its certificate is of another authority than CA"},
+		{"untrusted-ca", "", "", "its certificate is from another authority than CA"},
 
 		{"only-plain", "", "", "offers PLAIN only"},
-		{"strip-plus", "", "", "offers no channel binding, as an attacker would have it, but notices that the client has it"},
+		{"strip-plus", "", "", "hides its channel binding, as an attacker would, but detects that the client supports it"},
 		{"strip-types", "", "", "offers -PLUS but not the types of XEP-0440"},
-		{"sasl-failure", "", "CONDITION", "every login fails so"},
+		{"sasl-failure", "", "CONDITION", "every login fails with that condition"},
 		{"wrong-signature", "", "", "the signature in <success/> is wrong"},
 		{"no-signature", "", "", "<success/> carries no signature"},
 		{"early-success", "", "", "<success/> instead of the first challenge"},
@@ -85,15 +86,15 @@ func kinds() []kind {
 		{"message-in-sasl", "", "", "a message between the challenge and <success/>"},
 
 		{"bind-other", "", "", "binds an address of another domain"},
-		{"bind-error", "", "CONDITION", "answers each bind request so"},
+		{"bind-error", "", "CONDITION", "answers each bind request with that condition"},
 		{"bind-conflict", "", "", "answers a bind request that names a resource with conflict"},
 
-		{"forged-reply", "", "", "before the answer to an IQ come results with its id from others, an item of mallory in each"},
-		{"echo", "", "", "sends each IQ back before it is handled"},
-		{"bounce-late", "", "MS", "error bounces come so many milliseconds late"},
+		{"forged-reply", "", "", "before the answer to an IQ, others send results with its id, each with an item of mallory"},
+		{"echo", "", "", "sends each IQ back before handling it"},
+		{"bounce-late", "", "MS", "error bounces come that many milliseconds late"},
 		{"bounce-wrong-id", "", "", "error bounces have another id"},
 		{"bounce-from", "", "JID", "error bounces come from that address"},
-		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not addressed"},
+		{"bounce-third-party", "", "", "a bounce for each message, from somebody who was not a recipient"},
 
 		{"byte-by-byte", "", "", "each byte is a write of its own"},
 		{"one-segment", "", "", "waits 20 ms before each write for more to put into it"},
@@ -104,7 +105,7 @@ func kinds() []kind {
 	return all
 }
 
-// Faults returns a line for each kind of fault: how it is written, a tab, what it does.
+// Faults returns a line for each kind of fault: its form, a tab, what it does.
 func Faults() []string {
 	var lines []string
 	for _, k := range kinds() {
@@ -203,7 +204,7 @@ func (fs faults) number(name string) (int, bool) {
 	return n, ok
 }
 
-// at returns the value of a fault that strikes in that phase.
+// at returns the value of a fault that applies in that phase.
 func (fs faults) at(name, phase string) (string, bool) {
 	for _, f := range fs {
 		if f.name == name && f.phase == phase {
@@ -213,11 +214,11 @@ func (fs faults) at(name, phase string) (string, bool) {
 	return "", false
 }
 
-// errGone ends a connection about which there is nothing more to say.
+// errGone ends a connection without any further write.
 var errGone = errors.New("connection gone")
 
-// at is where the server has come to a phase, and the faults of that phase strike.
-// It must not be called with the server locked, as it may take for ever.
+// at is called when the server reaches a phase, and applies the faults of that phase.
+// It must not be called with the server locked, because it may block for ever.
 func (c *conn) at(phase string) error {
 	for _, f := range c.faults {
 		if f.phase != phase {
@@ -286,15 +287,14 @@ func (c *conn) flood() error {
 	return errGone
 }
 
-// inject writes what only somebody who does not know where the stream is takes for
-// a message.
+// inject writes a message at a point of the stream where none is allowed.
 func (c *conn) inject() {
 	c.put(c, []byte("<message from='"+c.s.Domain+"'><body>injected</body></message>"))
 }
 
-// forge sends the client, ahead of the answer to its request e, results that only
-// somebody who does not compare addresses takes for it. Each carries an item that
-// the true answer does not have.
+// forge sends results from other addresses to the client before the real answer to its
+// request e. A client that does not compare addresses accepts them. Each has an item
+// that the real answer does not have.
 func (c *conn) forge(e *xmpp.Element) {
 	own := c.user.jid.String()
 	for _, from := range []string{"mallory@" + c.s.Domain + "/x", c.s.Domain + ".evil", own + ".evil", own + "/forged"} {
@@ -311,8 +311,8 @@ func (c *conn) forge(e *xmpp.Element) {
 	}
 }
 
-// interject writes text of a fault. The stanzas in it are counted, as the client
-// counts them as well (XEP-0198).
+// interject writes the text of a fault. Its stanzas are counted, because the client
+// counts them too (XEP-0198).
 func (c *conn) interject(text string) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

@@ -11,21 +11,22 @@ import (
 // file, or in those that begin with its name, as room.go and room_config.go, and its name is
 // in features. What a feature does not have is nil.
 type feature struct {
-	// offer is in the features of the stream after login.
+	// offer is added to the stream features after login.
 	offer func(c *conn) []*xmpp.Element
 
-	// info is what disco#info names, of an account or, without a user, of the server.
+	// info returns features for disco#info, of an account or, without a user, of the
+	// server.
 	info func(c *conn, user *account) []string
 
-	// requests are those that the server answers, in its own name or that of an account.
+	// requests are the requests that the server answers, for itself or for an account.
 	requests []handler
 
-	// passing is called with each message before it is delivered, once for each of the two
-	// accounts that it concerns.
+	// passing is called with each message before it is delivered, once for the sender's
+	// account and once for the recipient's.
 	passing func(c *conn, m passing)
 
-	// stream is called with each element of a session that is in the namespace ns, and is no
-	// stanza.
+	// stream is called with each element of a session that is in the namespace ns and is not
+	// a stanza.
 	ns     string
 	stream func(c *conn, e *xmpp.Element) error
 
@@ -40,7 +41,7 @@ type feature struct {
 	faults []kind
 }
 
-// features are in the order in which they are announced, and see messages.
+// features are in the order in which they are announced and in which they see messages.
 func features() []feature {
 	return []feature{disco(), pings(), rosters(), archives(), carbons(), clocks(), management(), limits(), rooms()}
 }
@@ -59,24 +60,25 @@ func (c *conn) service(domain string) func(*conn, *session, *xmpp.Element, xmpp.
 type handler struct {
 	kind     string // "get", "set", or "" for both
 	ns, name string
-	own      bool // only of an account's own sessions
+	own      bool // only from sessions of the account itself
 
-	// answer returns the payload: the element without a name for an answer without one, nil
-	// for a refusal, with its condition if that is a special one. With the condition silence
-	// there is no other answer than what it has given itself.
+	// answer returns the payload. An element without a name means an answer without a
+	// payload. Nil means a refusal, with a condition if it is a special one. With the
+	// condition silence, nothing more is sent.
 	answer func(c *conn, r request) (payload *xmpp.Element, condition string)
 }
 
 const silence = "silence"
 
-// A request is one to the server or, on its behalf, to an account. The server is locked.
+// A request is addressed to the server, or to an account for which the server answers.
+// The server is locked.
 type request struct {
 	iq, payload *xmpp.Element
 	set         bool
 	user        *account // nil for the server
 }
 
-// answer answers a request that nobody else does.
+// answer answers a request that is not for a client.
 func (c *conn) answer(r request, from string) {
 	switch payload, condition := c.handlerOf(r)(c, r); {
 	case condition == silence:
@@ -89,7 +91,7 @@ func (c *conn) answer(r request, from string) {
 	}
 }
 
-// handlerOf returns what answers a request. What nobody answers is refused.
+// handlerOf returns the handler of a request. A request without a handler is refused.
 func (c *conn) handlerOf(r request) func(*conn, request) (*xmpp.Element, string) {
 	for _, f := range c.s.features {
 		if i := slices.IndexFunc(f.requests, func(h handler) bool { return h.is(c, r) }); i >= 0 {
@@ -109,7 +111,7 @@ type passing struct {
 	kind     string // "sent" or "received"
 	e        *xmpp.Element
 	with     xmpp.JID   // the other one
-	sessions []*session // those that have it already, or will
+	sessions []*session // those that have received it already, or will
 }
 
 func (c *conn) pass(m passing) {

@@ -14,7 +14,7 @@ func limits() feature {
 			return []*xmpp.Element{xmpp.Add(xmpp.NewElement(xmpp.NSLimits, "limits"), limit)}
 		},
 		faults: []kind{
-			{"max-bytes", "", "N", "announces that it takes stanzas of N bytes (XEP-0478); it takes larger ones"},
+			{"max-bytes", "", "N", "announces a limit of N bytes for stanzas (XEP-0478), but accepts larger ones"},
 			{"rate-limit", "", "N", "messages of a session beyond N in a second bounce with policy-violation"},
 		},
 	}

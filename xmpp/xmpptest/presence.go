@@ -6,8 +6,8 @@ import (
 	"xmppkit/xmpp"
 )
 
-// ownPresence is presence without an address: to all who are subscribed (RFC 6121,
-// sections 4.2 to 4.5).
+// ownPresence handles presence without an address, which goes to all subscribers (RFC
+// 6121, sections 4.2 to 4.5).
 func (c *conn) ownPresence(e *xmpp.Element) {
 	me := c.bound
 	switch xmpp.Attr(e, "type") {
@@ -37,8 +37,8 @@ func (c *conn) ownPresence(e *xmpp.Element) {
 	}
 }
 
-// presenceFor delivers presence to one address: what stands in "to" is the bare
-// address of a broadcast's recipient.
+// presenceFor delivers presence to one address. In a broadcast, "to" is the bare
+// address of the recipient.
 func (c *conn) presenceFor(there *session, e *xmpp.Element) {
 	e.CreateAttr("to", there.user.jid.String())
 	c.deliver(there, e)
@@ -72,8 +72,8 @@ func (c *conn) toAvailable(jid xmpp.JID, e *xmpp.Element) {
 	}
 }
 
-// probe sends c what it would have seen, had it been there: the presence of its
-// contacts and of its own other resources, and requests to subscribe.
+// probe sends c what it has missed: the presence of its contacts and of the account's
+// other resources, and requests to subscribe.
 func (c *conn) probe() {
 	for _, there := range c.user.sessions {
 		if there != c.bound && there.presence != nil {
@@ -104,7 +104,7 @@ func (c *conn) presencesOf(user *account, to xmpp.JID) {
 }
 
 // unavailable ends the presence of a session on behalf of c, for everybody who has
-// seen it.
+// received it.
 func (c *conn) unavailable(from *session, e *xmpp.Element) {
 	if from.presence != nil {
 		from.presence = nil
@@ -122,8 +122,8 @@ func (c *conn) unavailable(from *session, e *xmpp.Element) {
 	}
 }
 
-// presenceTo is presence for one address. Of that for an account that does not
-// exist nobody hears.
+// presenceTo handles presence for one address. Presence for an account that does not
+// exist is dropped.
 func (c *conn) presenceTo(e *xmpp.Element, to xmpp.JID) {
 	kind := xmpp.Attr(e, "type")
 	switch kind {
@@ -154,8 +154,8 @@ func (c *conn) show(e *xmpp.Element, to xmpp.JID) {
 	}
 }
 
-// subscription is RFC 6121, section 3 and appendix A, between two accounts of this
-// server: me says e to the other one, which changes what both know.
+// subscription implements RFC 6121, section 3 and appendix A, between two accounts of
+// this server: me sends e to the other, which changes the state of both.
 func (c *conn) subscription(me *account, e *xmpp.Element, kind string, to xmpp.JID) {
 	them := c.s.accounts[to.Local]
 	if to.Domain != c.s.Domain || them == me {
@@ -197,7 +197,7 @@ func (c *conn) subscription(me *account, e *xmpp.Element, kind string, to xmpp.J
 	}
 }
 
-// says changes what the owner of c knows as they say something to the contact, and
+// says changes the state of the owner of c when they send something to the contact, and
 // reports whether it is routed (RFC 6121, appendix A.2).
 func (c *contact) says(kind string) bool {
 	switch kind {
@@ -221,8 +221,8 @@ func (c *contact) says(kind string) bool {
 	return true
 }
 
-// hears changes what the owner of c knows as the contact says e, and reports
-// whether they are told (RFC 6121, appendix A.3).
+// hears changes the state of the owner of c when the contact sends e, and reports
+// whether e is delivered (RFC 6121, appendix A.3).
 func (c *contact) hears(kind string, e *xmpp.Element) bool {
 	known := false
 	switch kind {
@@ -245,8 +245,8 @@ func (c *contact) hears(kind string, e *xmpp.Element) bool {
 	return known
 }
 
-// tell delivers e to the sessions of an account that are available or care about
-// its roster.
+// tell delivers e to the sessions of an account that are available or have requested
+// the roster.
 func (c *conn) tell(user *account, e *xmpp.Element) {
 	for _, there := range user.sessions {
 		if there.presence != nil || there.interested {
@@ -255,7 +255,7 @@ func (c *conn) tell(user *account, e *xmpp.Element) {
 	}
 }
 
-// hide makes the resources of a user unavailable for those of another.
+// hide makes the resources of a user unavailable to those of another.
 func (c *conn) hide(user *account, from xmpp.JID) {
 	for _, there := range user.sessions {
 		if there.presence != nil {

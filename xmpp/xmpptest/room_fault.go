@@ -24,7 +24,7 @@ func roomKinds() []kind {
 		{"room-nick", "", "NICK", "who joins gets that nick (status 210)"},
 		{"room-rename", "", "NICK", "an occupant gets that nick (status 303), once in a session"},
 		{"room-remove", "", "301|307|321|322|332|333|none|destroy|silence", "an occupant is removed with that status, or none, or as the room is destroyed, or hears nothing of it; once in a session"},
-		{"room-after", "", "N", "room-rename and room-remove strike behind N messages of rooms, not behind the join"},
+		{"room-after", "", "N", "room-rename and room-remove strike after N messages of rooms, not after the join"},
 		{"room-reflect", "", "never|no-id|new-id", "what a session says in a room does not come back to it, or without its id, or with another one"},
 		{"room-late", "", "MS", "what a session says in a room comes so many milliseconds late"},
 		{"room-interval", "", "MS", "what an occupant says is so far apart: a message that is too early comes late, one more until then is refused with resource-constraint, as ejabberd does"},

@@ -145,7 +145,7 @@ func addCodes(c *conn, e *xmpp.Element, codes []string) {
 	}
 }
 
-// addStatus puts status codes behind the items or, as Prosody does, ahead of them.
+// addStatus puts status codes after the items or, as Prosody does, before them.
 func addStatus(c *conn, e *xmpp.Element, codes []string) {
 	x := xmpp.Child(e, nsMUCUser, "x")
 	for i, code := range codes {

@@ -15,7 +15,7 @@ const (
 	nsPreApproval = "urn:xmpp:features:pre-approval" // RFC 6121, section 3.4.1
 )
 
-// A contact is what an account knows about another one.
+// A contact is what an account stores about another one.
 type contact struct {
 	state
 	name    string
@@ -25,13 +25,13 @@ type contact struct {
 
 // A state is the part of a contact that subscriptions change.
 type state struct {
-	listed   bool // in the roster; somebody who only asked is not
+	listed   bool // in the roster; somebody who has only asked is not
 	to, from bool // we see their presence, they see ours
 	ask      bool // we asked to see it
-	approved bool // they may see ours as soon as they ask
+	approved bool // they are pre-approved
 }
 
-// contact returns the entry for jid, making one that is not listed yet.
+// contact returns the entry for jid, or makes one that is not listed yet.
 func (a *account) contact(jid xmpp.JID) *contact {
 	c := a.roster[jid]
 	if c == nil {
@@ -76,7 +76,7 @@ func (c *contact) addItem(query *xmpp.Element, jid xmpp.JID) {
 	}
 }
 
-// rosters is RFC 6121, section 2, with the versions of section 2.6.
+// rosters implements RFC 6121, section 2, with the versions of section 2.6.
 func rosters() feature {
 	return feature{
 		offer: func(*conn) []*xmpp.Element {
@@ -91,7 +91,7 @@ func rosterGet(c *conn, r request) (*xmpp.Element, string) {
 	c.bound.interested = true
 	version := strconv.Itoa(c.user.version)
 	answer := &xmpp.Element{}
-	if xmpp.Attr(r.payload, "ver") != version { // else nothing has changed: section 2.6.2
+	if xmpp.Attr(r.payload, "ver") != version { // otherwise nothing has changed: section 2.6.2
 		answer = xmpp.NewElement(nsRoster, "query", "ver", version)
 		byName := func(a, b xmpp.JID) int { return strings.Compare(a.String(), b.String()) }
 		for _, jid := range slices.SortedFunc(maps.Keys(c.user.roster), byName) {
@@ -145,8 +145,8 @@ func (c *conn) remove(jid xmpp.JID, known *contact) bool {
 	return true
 }
 
-// push tells the sessions of an account that care about a change of its roster
-// (RFC 6121, section 2.1.6).
+// push sends a roster change to the sessions of an account that have requested the
+// roster (RFC 6121, section 2.1.6).
 func (c *conn) push(user *account, jid xmpp.JID) {
 	user.version++
 	for _, there := range user.sessions {

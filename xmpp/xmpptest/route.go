@@ -38,7 +38,7 @@ func (c *conn) handle(e *xmpp.Element) error {
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	if c.bound == nil { // replaced, resumed elsewhere, or the server is closing
+	if c.bound == nil { // replaced, resumed on another connection, or the server is closing
 		return errGone
 	}
 	c.bound.handled++
@@ -61,8 +61,8 @@ func (c *conn) isOurPing(e *xmpp.Element) bool {
 	return err != nil || to.String() == c.s.Domain || to == c.user.jid
 }
 
-// route does with a stanza what RFC 6120, section 10, and RFC 6121, section 8, ask
-// for. All that follows here, and in roster.go, runs with the server locked.
+// route routes a stanza by RFC 6120, section 10, and RFC 6121, section 8. Everything
+// below, and in roster.go, runs with the server locked.
 func (c *conn) route(e *xmpp.Element) error {
 	if err := c.stamp(e); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (c *conn) route(e *xmpp.Element) error {
 	return nil
 }
 
-// stamp makes the from of a stanza true (RFC 6120, section 8.1.2.1).
+// stamp sets the real from of a stanza (RFC 6120, section 8.1.2.1).
 func (c *conn) stamp(e *xmpp.Element) error {
 	if text := xmpp.Attr(e, "from"); text != "" {
 		from, err := xmpp.ParseJID(text)
@@ -107,7 +107,7 @@ func (c *conn) stamp(e *xmpp.Element) error {
 	return nil
 }
 
-// bounce answers e with an error, if it is of a kind that may be answered so.
+// bounce answers e with an error, if e may be answered with one.
 func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
 	c.bounceAs(e, kind, condition, func(*xmpp.Element) {})
 }
@@ -155,7 +155,7 @@ func (c *conn) errorFor(e *xmpp.Element, from, id, kind, condition string) *xmpp
 	return r
 }
 
-// message is RFC 6121, section 8.5, where it is about messages.
+// message delivers messages by RFC 6121, section 8.5.
 func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	if c.faults.has("bounce-third-party") {
 		c.respond(c.errorFor(e, "mallory@evil.example/x", xmpp.Attr(e, "id"), "cancel", "service-unavailable"))
@@ -194,9 +194,9 @@ func (c *conn) arrive(user *account, e *xmpp.Element, from xmpp.JID, resource st
 	}
 }
 
-// recipients returns the sessions that a message is for: the one that is addressed,
-// otherwise those with the highest priority, as long as that is not negative, or, of
-// a headline, all with one that is not.
+// recipients returns the sessions that get a message: the addressed one, otherwise
+// those with the highest non-negative priority. A headline goes to all with a
+// non-negative priority.
 func (a *account) recipients(e *xmpp.Element, resource string) []*session {
 	if there := a.sessions[resource]; there != nil {
 		return []*session{there}
@@ -218,9 +218,9 @@ func (a *account) recipients(e *xmpp.Element, resource string) []*session {
 	return best
 }
 
-// iq routes what is for a full address and answers the rest (RFC 6121, section
-// 8.5.2.1.3), the same way for an account that does not exist and for one whose
-// owner has not subscribed the sender to its presence.
+// iq routes requests to a full address and answers the others (RFC 6121, section
+// 8.5.2.1.3). The answer is the same whether an account does not exist or does not let
+// the sender see its presence.
 func (c *conn) iq(e *xmpp.Element, to xmpp.JID) {
 	if !c.takes(e) {
 		return

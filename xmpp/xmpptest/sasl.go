@@ -15,7 +15,7 @@ type saslFailure struct{ condition, text string }
 
 func (f saslFailure) Error() string { return "SASL failure: " + f.condition }
 
-// The texts are those of ejabberd, which clients know to tell apart.
+// The texts are those of ejabberd, which clients can distinguish.
 func wrongPassword() error {
 	return saslFailure{"not-authorized", "Invalid username or password"}
 }
@@ -24,8 +24,8 @@ func wrongBinding() error {
 	return saslFailure{"not-authorized", "Invalid channel binding"}
 }
 
-// A mechanism takes a message of the client and returns the next one of ours. It
-// returns the account as well when the client has proved to be it.
+// A mechanism takes a message of the client and returns our next one. It also returns
+// the account, once the client has proved its identity.
 type mechanism func(in string) (out string, user *account, err error)
 
 func plus(mechanism string) bool { return strings.HasSuffix(mechanism, "-PLUS") }
@@ -40,7 +40,7 @@ func hash(name string) scram.HashGeneratorFcn {
 	return scram.SHA1
 }
 
-// configured is what the server would offer to everybody.
+// configured returns the mechanisms that the server offers to everybody.
 func (s *Server) configured() []string {
 	switch {
 	case len(s.config.Mechanisms) > 0:
@@ -68,7 +68,7 @@ func (c *conn) mechanisms() []string {
 	return offer
 }
 
-// mechanism begins an exchange with one of the mechanisms offered.
+// mechanism starts an exchange with one of the offered mechanisms.
 func (c *conn) mechanism(name string) mechanism {
 	switch name {
 	case "PLAIN":
@@ -79,7 +79,7 @@ func (c *conn) mechanism(name string) mechanism {
 	return c.scram(name)
 }
 
-// plain is RFC 4616.
+// plain implements RFC 4616.
 func (c *conn) plain(in string) (string, *account, error) {
 	parts := strings.Split(in, "\x00")
 	if len(parts) != 3 {
@@ -92,7 +92,7 @@ func (c *conn) plain(in string) (string, *account, error) {
 	return "", user, authorize(user, parts[0])
 }
 
-// external is RFC 4422, appendix A, as XEP-0178 has it.
+// external implements RFC 4422, appendix A, as XEP-0178 uses it.
 func (c *conn) external(in string) (string, *account, error) {
 	local, ok := c.certified()
 	user := c.s.account(local)
@@ -102,7 +102,7 @@ func (c *conn) external(in string) (string, *account, error) {
 	return "", user, authorize(user, in)
 }
 
-// authorize checks that nobody wants to act as somebody else.
+// authorize checks that nobody tries to act as somebody else.
 func authorize(user *account, authzid string) error {
 	if authzid != "" && authzid != user.jid.String() {
 		return saslFailure{condition: "invalid-authzid"}
@@ -110,8 +110,8 @@ func authorize(user *account, authzid string) error {
 	return nil
 }
 
-// A scramExchange is RFC 5802. The library computes; that the client's choice of
-// mechanism and its channel binding flag agree is checked here.
+// A scramExchange implements RFC 5802. The library does the computing. This type checks
+// that the client's mechanism and its channel binding flag agree.
 type scramExchange struct {
 	*conn
 	mechanism string
@@ -193,9 +193,9 @@ func claimed(in string) string {
 	return ""
 }
 
-// negotiateBinding returns what the client's final message must be bound to
-// (RFC 5802, section 6). A client that says y, although this server does channel
-// binding, was shown another list of mechanisms than ours.
+// negotiateBinding returns what the client's final message must be bound to (RFC 5802,
+// section 6). A client that sends y, although this server supports channel binding, has
+// seen a forged list of mechanisms.
 func (c *conn) negotiateBinding(name, in string) (scram.ChannelBinding, error) {
 	flag, _, _ := strings.Cut(in, ",")
 	kind, bound := strings.CutPrefix(flag, "p=")
@@ -220,7 +220,7 @@ func (c *conn) bindingTypes() []string {
 	return slices.DeleteFunc(types, func(t string) bool { return c.binding(t) == nil })
 }
 
-// binding returns channel binding data, or nil for a type that is not to be had.
+// binding returns channel binding data, or nil for an unavailable type.
 func (c *conn) binding(kind string) []byte {
 	state := c.tls.ConnectionState()
 	if c.s.config.Legacy && kind != "tls-unique" {

@@ -30,10 +30,10 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A Config says what a Server is like. The zero value is a correct server for
-// localhost without accounts.
+// A Config configures a Server. The zero value is a correct server for localhost
+// without accounts.
 type Config struct {
-	// Domain is what the server is responsible for, "localhost" if it is empty.
+	// Domain is the domain of the server, "localhost" if it is empty.
 	Domain string
 
 	// Accounts are the passwords of the accounts, by local part.
@@ -43,7 +43,7 @@ type Config struct {
 	// the room "ops" is ops@muc.DOMAIN. An owner is one of the Accounts, or "" for none.
 	Rooms map[string]string
 
-	// Friends puts all accounts into each other's rosters, subscribed both ways.
+	// Friends puts all accounts on each other's rosters, subscribed both ways.
 	Friends bool
 
 	// Faults are the ways in which the server misbehaves. Only one of the faults
@@ -59,10 +59,9 @@ type Config struct {
 	// client that showed a certificate of ClientCertificate.
 	Mechanisms []string
 
-	// Legacy makes the server as ejabberd 23.01 is: it offers SCRAM-SHA-1 and its
-	// -PLUS, names no types of channel binding, accepts tls-unique only, which
-	// TLS 1.3 does not have, and does not mind a client that believes there is no
-	// -PLUS.
+	// Legacy makes the server behave like ejabberd 23.01: it offers SCRAM-SHA-1 and its
+	// -PLUS, names no types of channel binding, accepts only tls-unique, which TLS 1.3
+	// does not have, and accepts a client that believes there is no -PLUS.
 	Legacy bool
 
 	// Trace, if it is not nil, gets every byte of the XML streams, inside and
@@ -86,7 +85,7 @@ type Server struct {
 	accepting sync.WaitGroup
 	attempts  atomic.Int64
 
-	mu       sync.Mutex // holds for what follows, and for all accounts
+	mu       sync.Mutex // guards the fields below, and all accounts
 	closed   bool
 	faults   faults
 	total    int // connections ever
@@ -101,14 +100,14 @@ type account struct {
 	password string
 	keys     map[string]*scram.Client // caches what PBKDF2 gives, by hash
 	sessions map[string]*session      // by resource
-	ended    map[string]uint32        // what an expired session had handled, by its id (XEP-0198)
+	ended    map[string]uint32        // the count of an expired session, by its id (XEP-0198)
 	roster   map[xmpp.JID]*contact
 	version  int // of the roster
 	offline  []*xmpp.Element
 	archive  history
 }
 
-// shutdown is how long Close waits for clients to take leave.
+// shutdown is how long Close waits for clients to close their streams.
 const shutdown = 100 * time.Millisecond
 
 // New makes a server that does not listen; connections come by ServeConn. It fails
@@ -196,10 +195,10 @@ func (s *Server) addr(i int) string {
 	return s.listeners[i].Addr().String()
 }
 
-// Attempts returns how many <auth/> elements have come, wherever.
+// Attempts returns how many <auth/> elements have arrived on all connections.
 func (s *Server) Attempts() int { return int(s.attempts.Load()) }
 
-// SetFaults replaces the faults for connections that begin from now on.
+// SetFaults replaces the faults for new connections.
 func (s *Server) SetFaults(f ...Fault) error {
 	parts, err := splitFaults(f)
 	if err != nil {
@@ -242,7 +241,7 @@ func (s *Server) AddAccount(local, password string) error {
 	return nil
 }
 
-// befriend subscribes a and all others to each other. The server is locked.
+// befriend subscribes a and all other accounts to each other. The server is locked.
 func (s *Server) befriend(a *account) {
 	friends := state{listed: true, to: true, from: true}
 	for _, other := range s.accounts {
@@ -253,7 +252,7 @@ func (s *Server) befriend(a *account) {
 	}
 }
 
-// account returns the account of that name and its password now, or nil.
+// account returns the account with that name and its current password, or nil.
 func (s *Server) account(local string) *account {
 	jid, err := xmpp.ParseJID(local + "@" + s.Domain)
 	if err != nil {
@@ -264,8 +263,8 @@ func (s *Server) account(local string) *account {
 	return s.accounts[jid.Local]
 }
 
-// Close ends all streams with system-shutdown and returns when their goroutines
-// have ended. A client that does not take leave is cut off after a moment.
+// Close ends all streams with system-shutdown and returns when their goroutines have
+// ended. A client that does not close its stream is cut off after a moment.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -298,8 +297,8 @@ func (s *Server) Close() {
 	s.accepting.Wait()
 }
 
-// Cut breaks all connections, as a network does that goes away. Sessions that can be
-// resumed wait for their clients.
+// Cut breaks all connections, like a network failure. Resumable sessions wait for their
+// clients.
 func (s *Server) Cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,9 +307,9 @@ func (s *Server) Cut() {
 	}
 }
 
-// Restart breaks all connections, and there is nothing left of any session, nor of
-// the stanzas that only sessions had: as if the server had been killed and started
-// again. Accounts, rosters, archives, offline messages and persistent rooms are still there.
+// Restart breaks all connections, and drops all sessions with the stanzas that only
+// they had, as if the server had been killed and restarted. Accounts, rosters,
+// archives, offline messages and persistent rooms are still there.
 func (s *Server) Restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -348,8 +347,8 @@ func (s *Server) ServeConn(nc net.Conn, directTLS bool) {
 		case err == nil:
 			c.closeWrite()
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			c.raw.Close() // who does not read for so long is not read either
-		} // who has gone may have said so
+			c.raw.Close() // a client that has not read for so long is not read either
+		} // a client that is gone may have sent a reason
 	}()
 	err := c.serve()
 	c.leave(err)
@@ -363,8 +362,7 @@ func (s *Server) ServeConn(nc net.Conn, directTLS bool) {
 	close(c.done)
 }
 
-// register counts c, and gives it the faults that it will have. It reports false
-// if the server is closed.
+// register counts c, and assigns its faults. It reports false if the server is closed.
 func (s *Server) register(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -411,7 +409,7 @@ func closing(e streamError, details ...*xmpp.Element) []byte {
 	return append(b, "</stream:error></stream:stream>"...)
 }
 
-// finish ends the stream as err, what serve returned, asks for.
+// finish ends the stream as err, the result of serve, requires.
 func (c *conn) finish(err error) {
 	c.flush()
 	var se streamError

@@ -8,8 +8,8 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A session is a bound resource. It outlives its connection where its client may
-// resume it (XEP-0198, section 5). The server's lock guards all of it.
+// A session is a bound resource. It outlives its connection if its client may resume it
+// (XEP-0198, section 5). The server's lock guards all of it.
 type session struct {
 	user       *account
 	jid        xmpp.JID
@@ -17,8 +17,8 @@ type session struct {
 	presence   *xmpp.Element // nil while it is not available
 	priority   int
 	directed   map[xmpp.JID]bool
-	interested bool // has asked for the roster
-	carbons    bool // wants copies (XEP-0280)
+	interested bool // has requested the roster
+	carbons    bool // wants carbon copies (XEP-0280)
 	second     time.Time
 	messages   int // in that second
 	rooms      roomFaults
@@ -29,13 +29,13 @@ type session struct {
 	queue   []*xmpp.Element // those that it has not
 	waiting bool            // for the answer to <r/>
 	asked   uint32          // how many had been sent with the last <r/>
-	id      string          // to resume it by, "" where that is not possible
+	id      string          // id to resume it, "" if that is not possible
 	max     time.Duration   // how long it hibernates
 	expiry  *time.Timer     // nil while it does not
 }
 
-// enter makes a session with that address, of c. One that has it already is ended,
-// as most servers do (RFC 6120, section 7.7.2.2).
+// enter makes a session of c with that address. An existing session with that address
+// is ended, as on most servers (RFC 6120, section 7.7.2.2).
 func (c *conn) enter(jid xmpp.JID) error {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -53,8 +53,8 @@ func (c *conn) enter(jid xmpp.JID) error {
 	return nil
 }
 
-// leave is what becomes of the session of c, if it has one, as c ends for that
-// reason. One that was not closed, by either side, may be resumed.
+// leave handles the session of c, if it has one, when c ends for that reason. A session
+// that neither side has closed may be resumed.
 func (c *conn) leave(err error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -73,8 +73,8 @@ func (c *conn) leave(err error) {
 	}
 }
 
-// hibernate takes c from its session, which waits for another one. Until then it
-// counts as available.
+// hibernate detaches c from its session, which then waits for another connection. Until
+// then it counts as available.
 func (c *conn) hibernate() {
 	there := c.bound
 	there.conn, c.bound = nil, nil
@@ -98,9 +98,9 @@ func (there *session) wake() {
 	}
 }
 
-// exit ends a session for good, on behalf of c. The messages that its client has not
-// acknowledged go into the offline store, as ejabberd does it; but not the answers
-// of the archive and carbons, which come from the account itself.
+// exit ends a session for good, on behalf of c. Its unacked messages go to the offline
+// store, as with ejabberd, except archive results and carbons, which come from the
+// account itself.
 func (c *conn) exit(there *session) {
 	there.wake()
 	if there.conn != nil {
@@ -116,7 +116,7 @@ func (c *conn) exit(there *session) {
 	}
 }
 
-// rate counts a message and returns how many there were within a second.
+// rate counts a message and returns the number within a second.
 func (there *session) rate() int {
 	if now := time.Now(); now.Sub(there.second) >= time.Second {
 		there.second, there.messages = now, 0
@@ -125,7 +125,7 @@ func (there *session) rate() int {
 	return there.messages
 }
 
-// alone does something that no connection asks for, in the name of one that is none.
+// alone runs something that no connection has requested, with a dummy connection.
 func (s *Server) alone(do func(nobody *conn)) {
 	nobody := &conn{s: s}
 	s.mu.Lock()
@@ -134,7 +134,7 @@ func (s *Server) alone(do func(nobody *conn)) {
 	nobody.flush()
 }
 
-// deliver puts a stanza for a session.
+// deliver queues a stanza for a session.
 func (c *conn) deliver(there *session, e *xmpp.Element) {
 	b, err := xmpp.XML(e)
 	if err != nil { // see emit
@@ -147,7 +147,7 @@ func (c *conn) deliver(there *session, e *xmpp.Element) {
 	}
 }
 
-// respond puts a stanza for the client of c. Before bind nobody counts it.
+// respond queues a stanza for the client of c. Before bind it is not counted.
 func (c *conn) respond(e *xmpp.Element) {
 	if c.bound == nil {
 		c.emit(e)
@@ -156,9 +156,8 @@ func (c *conn) respond(e *xmpp.Element) {
 	}
 }
 
-// keep keeps a stanza until the client acknowledges it, with the time if that may
-// matter. A session whose client leaves too much unacknowledged is ended, as
-// ejabberd does it.
+// keep stores a stanza until the client acknowledges it, with the time if needed. A
+// session with too many unacked stanzas is ended, as with ejabberd.
 func (there *session) keep(s *Server, e *xmpp.Element) {
 	if !there.managed {
 		return

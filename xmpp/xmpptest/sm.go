@@ -11,10 +11,10 @@ import (
 
 const nsSM = "urn:xmpp:sm:3" // XEP-0198
 
-// hibernation is how long a session without a connection may be resumed at most.
+// hibernation is how long a session without a connection can be resumed at most.
 const hibernation = time.Minute
 
-// management is XEP-0198. To resume is in the place of binding: see bind.
+// management implements XEP-0198. Resumption takes the place of binding: see bind.
 func management() feature {
 	return feature{
 		offer: func(c *conn) []*xmpp.Element {
@@ -27,17 +27,17 @@ func management() feature {
 		stream: manage,
 		faults: []kind{
 			{"no-sm", "", "", "does not offer stream management (XEP-0198) and refuses it"},
-			{"no-resume", "", "", "manages streams, but lets no session be resumed"},
-			{"resume-failed", "", "", "fails to resume any session, as if it did not exist"},
-			{"ack-too-high", "", "", "acknowledges more stanzas than came (XEP-0198)"},
-			{"bad-resumed", "", "too-high|no-count|other", "resumes sessions with such a count, or another session than it says"},
-			{"long-sm-id", "", "N", "its ids for sessions have N bytes more"},
+			{"no-resume", "", "", "manages streams, but does not let sessions be resumed"},
+			{"resume-failed", "", "", "refuses to resume any session, as if it did not exist"},
+			{"ack-too-high", "", "", "acknowledges more stanzas than were sent (XEP-0198)"},
+			{"bad-resumed", "", "too-high|no-count|other", "resumes sessions with such a count, or with the id of another session"},
+			{"long-sm-id", "", "N", "its session ids are N bytes longer"},
 		},
 	}
 }
 
-// ask asks for an acknowledgement where there is something to acknowledge that was
-// not asked about yet, and one question at a time, as Prosody does.
+// ask requests an acknowledgement if there are new stanzas, with one request at a time,
+// as Prosody does.
 func (c *conn) ask(there *session) {
 	sent := there.acked + uint32(len(there.queue))
 	if len(there.queue) == 0 || there.waiting || there.asked == sent {
@@ -51,7 +51,7 @@ func ack(h uint32) *xmpp.Element {
 	return xmpp.NewElement(nsSM, "a", "h", strconv.FormatUint(uint64(h), 10))
 }
 
-// manage is XEP-0198 inside a session.
+// manage handles XEP-0198 inside a session.
 func manage(c *conn, e *xmpp.Element) error {
 	if e.Tag == "r" {
 		if _, mute := c.faults.at("silence", "ack"); mute {
@@ -92,12 +92,12 @@ func manage(c *conn, e *xmpp.Element) error {
 	return streamError{condition: "unsupported-stanza-type"}
 }
 
-// refuse is the answer to <enable/> or <resume/> for that reason.
+// refuse answers <enable/> or <resume/> with that reason.
 func refuse(c *conn, condition string, attrs ...string) {
 	c.emit(xmpp.Add(xmpp.NewElement(nsSM, "failed", attrs...), xmpp.NewElement(xmpp.NSStanzas, condition)))
 }
 
-// enable is XEP-0198, section 3.
+// enable implements XEP-0198, section 3.
 func enable(c *conn, e *xmpp.Element) {
 	there := c.bound
 	there.managed, there.handled = true, 0
@@ -116,8 +116,8 @@ func enable(c *conn, e *xmpp.Element) {
 	c.emit(enabled)
 }
 
-// acknowledged forgets what the client has handled, according to the h of e (section
-// 4). With one that knows of stanzas that it was not sent there is no way to go on.
+// acknowledged drops what the client has handled, by the h of e (section 4). A client
+// that acknowledges stanzas that it was not sent cannot continue.
 func acknowledged(c *conn, e *xmpp.Element) error {
 	there := c.bound
 	h, err := strconv.ParseUint(xmpp.Attr(e, "h"), 10, 32)
@@ -136,8 +136,8 @@ func acknowledged(c *conn, e *xmpp.Element) error {
 	return errGone
 }
 
-// reconnect resumes a session of an earlier connection, which may not know yet that
-// it is lost, and reports whether there is one (section 5).
+// reconnect resumes a session of an earlier connection, even if that has not noticed
+// yet that it is lost, and reports whether there is such a session (section 5).
 func reconnect(c *conn, e *xmpp.Element) (bool, error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

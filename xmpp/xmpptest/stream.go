@@ -17,8 +17,8 @@ type streamError struct{ condition, text string }
 
 func (e streamError) Error() string { return "stream error: " + e.condition }
 
-// serve takes the connection through its phases. It returns io.EOF when the
-// client has closed the stream, and a streamError where we shall.
+// serve takes the connection through its phases. It returns io.EOF when the client has
+// closed the stream, and a streamError if the server must.
 func (c *conn) serve() error {
 	if err := c.at("accept"); err != nil {
 		return err
@@ -113,7 +113,7 @@ func wireError(err error) error {
 	return err
 }
 
-// startTLS is the stream before TLS, where nothing else is to be had.
+// startTLS serves the stream before TLS, where nothing else is allowed.
 func (c *conn) startTLS() error {
 	refuse := c.faults.has("no-starttls")
 	var features []*xmpp.Element
@@ -147,8 +147,8 @@ func (c *conn) startTLS() error {
 	}
 }
 
-// proceed lets TLS begin, unless the client was in a hurry: whatever stands behind
-// <starttls/> could be taken for something that came through TLS.
+// proceed starts TLS, unless the client has already sent more: data after <starttls/>
+// could be mistaken for data that came through TLS.
 func (c *conn) proceed() error {
 	if c.r.Buffered() > 0 {
 		return streamError{"policy-violation", "data before the TLS handshake"}
@@ -181,7 +181,7 @@ func (c *conn) handshake() error {
 	return nil
 }
 
-// login is the first stream inside TLS.
+// login serves the first stream inside TLS.
 func (c *conn) login() error {
 	mechanisms, types := c.mechanisms(), c.bindingTypes()
 	features := []*xmpp.Element{mechanismList(mechanisms)}
@@ -335,8 +335,8 @@ func (c *conn) fail(f saslFailure) {
 	c.emit(e)
 }
 
-// bind is the stream after login up to the answer to the bind request, or to the one
-// that stands in its place (XEP-0198, section 5). Nothing else is served before that
+// bind serves the stream after login up to the answer to the bind request, or to the
+// resumption in its place (XEP-0198, section 5). Nothing else is served before that
 // (RFC 6120, section 7.1).
 func (c *conn) bind() error {
 	offer := []*xmpp.Element{xmpp.NewElement(xmpp.NSBind, "bind")}
@@ -407,10 +407,10 @@ func (c *conn) bindResource(e *xmpp.Element, resource string) (bool, error) {
 	answer := xmpp.NewElement(xmpp.NSBind, "bind")
 	answer.CreateElement("jid").SetText(shown.String())
 	c.emit(result(e, "", answer))
-	return true, c.enter(jid) // from now on others write to c, behind the answer
+	return true, c.enter(jid) // from now on others write to c, after the answer
 }
 
-// session is all the rest of the stream.
+// session serves the rest of the stream.
 func (c *conn) session() error {
 	c.r.SetLimits(wire.Limits{Stanza: 10 << 20, Depth: 10_000, Attrs: 10_000}) // as real servers relay it
 	for {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// serverCertificate issues a certificate for domain, or one with the flaw that a
-// fault asks for. All are for the same key, so that a pin of it holds for each.
+// serverCertificate issues a certificate for domain, or one with the flaw that a fault
+// asks for. All have the same key, so that one pin matches each.
 func serverCertificate(ca *Authority, key *ecdsa.PrivateKey, domain string, f faults) (tls.Certificate, error) {
 	t := Template(domain)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -47,8 +47,8 @@ func serverCertificate(ca *Authority, key *ecdsa.PrivateKey, domain string, f fa
 	return ca.Issue(t, key)
 }
 
-// tlsConfig is the configuration for one connection. Tickets are off, as they are
-// written at a time when nobody may be reading the other end of a net.Pipe.
+// tlsConfig is the configuration for one connection. Tickets are off, because they are
+// written when nobody may be reading the other end of a net.Pipe.
 func (c *conn) tlsConfig() (*tls.Config, error) {
 	cert := c.s.cert
 	if slices.ContainsFunc([]string{"wrong-cert", "expired-cert", "self-signed", "untrusted-ca"}, c.faults.has) {
@@ -72,8 +72,8 @@ func (c *conn) tlsConfig() (*tls.Config, error) {
 }
 
 // Environ writes ca.pem into a directory, and returns the environment in which xmppkit finds
-// the server, trusts it, and keeps its state below the directory. The account is the caller's
-// to add.
+// the server, trusts it, and keeps its state below the directory. The caller adds the
+// account.
 func (s *Server) Environ(dir string) ([]string, error) {
 	ca := filepath.Join(dir, "ca.pem")
 	return []string{"XMPP_SERVER=" + s.Addr(), "XMPP_CA_FILE=" + ca, "XMPP_STATE_DIR=" + filepath.Join(dir, "state")},
@@ -83,12 +83,12 @@ func (s *Server) Environ(dir string) ([]string, error) {
 // CA returns, as PEM, the authority whose certificates the server shows.
 func (s *Server) CA() []byte { return s.ca.PEM() }
 
-// Certificate returns the certificate the server shows where no fault replaces it.
+// Certificate returns the certificate that the server shows unless a fault replaces it.
 func (s *Server) Certificate() *x509.Certificate { return s.cert.Leaf }
 
 // ClientCertificate issues a certificate with which the account logs in by SASL
-// EXTERNAL. It names the account in its common name. It is the zero Certificate
-// where local cannot stand in one.
+// EXTERNAL. It names the account in its common name. It is the zero Certificate if a
+// certificate cannot contain local.
 func (s *Server) ClientCertificate(local string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
