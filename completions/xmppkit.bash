@@ -13,7 +13,7 @@ __xmppkit_words() {
         "'") part=${rest%%\'*} ;;
         '"') part=${rest%%[\"\\]*} ;;
         "$'") part=${rest%%[\'\\]*} ;;
-        *) part=${rest%%[[:space:]\"\'\\]*} ;;
+        *) part=${rest%%[$' \t\n'\"\'\\]*} ;; # bash splits at no other space
         esac
         words[n]+=$part
         rest=${rest:${#part}}
@@ -28,7 +28,7 @@ __xmppkit_words() {
         \":\\[!\$\`\"\\]*) words[n]+=${rest:0:2} rest=${rest:2} ;;
         *:\\*) words[n]+=${rest:1:1} rest=${rest:2} ;;
         *)
-            rest=${rest#"${rest%%[![:space:]]*}"}
+            rest=${rest#"${rest%%[!$' \t\n']*}"}
             words[++n]=
             ;;
         esac
@@ -79,7 +79,7 @@ _xmppkit() {
     COMPREPLY=()
     # Readline replaces $2. What is before it in the same word remains.
     [[ $line == *"$2" ]] || return
-    line=${line#"${line%%[![:space:]]*}"} # of sudo xmppkit, bash-completion leaves a space
+    line=${line#"${line%%[!$' \t\n']*}"} # of sudo xmppkit, bash-completion leaves a space
     __xmppkit_words "$line"
     all=("${words[@]}")
     __xmppkit_words "${line:0:${#line}-${#2}}"

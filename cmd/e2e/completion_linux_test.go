@@ -21,7 +21,7 @@ import (
 var (
 	hostileGroups = []string{
 		"aa$(touch pwned)", "ab`touch pwned`", `ac'q"d`, "ad e  f", "ae!!h", "af;&|#<>()x", "ag*?[a]{b,c}", `ah\t\\n\`, "ai$HOME~",
-		"aj(touch pwned)", "ak$({touch,pwned})@d", "al%s%n^e", "amé ü", "an${x:-$(touch pwned)}", "ao=b:c@d", "ap@$(touch pwned)=b",
+		"aj(touch pwned)", "ak$({touch,pwned})@d", "al%s%n^e", "amé ü", "an${x:-$(touch pwned)}", "ao=b:c@d", "ap@$(touch pwned)=b", "aq\u3000\u2003b", "ar\u00a0\u200abc", "as😀x",
 		"~root/x", "=cat", "#c", "!x", "$(touch pwned)", "`touch pwned`", "*", ">pwned", "(touch pwned)", ";touch pwned", "&x", "|y", "'z", `"w`, `\v`, "%u",
 	}
 	hostileContacts = []string{
