@@ -238,7 +238,11 @@ func (env *Env) applyVariables(variables [][2]string) error {
 		if f == nil || f.Changed || value == "" {
 			continue
 		}
-		for _, v := range strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') }) {
+		values := strings.FieldsFunc(value, func(r rune) bool { return e[0] == "tls-pin" && (r == ',' || r == ' ') })
+		if len(values) == 0 { // pins without a pin, which must not be as if nothing was pinned
+			values = []string{value}
+		}
+		for _, v := range values {
 			if err := env.flagSet.Set(e[0], v); err != nil {
 				return exit.Usagef("%s: %w", e[1], flags.Wanted(err))
 			}

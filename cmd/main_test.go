@@ -109,6 +109,8 @@ func TestUsage(t *testing.T) {
 		{"ping --timeout never", nil, exit.Usage, "want a duration"},
 		{"ping --tls maybe", nil, exit.Usage, `"maybe": want auto, direct or starttls`},
 		{"ping --tls-pin x", nil, exit.Usage, "malformed pin"},
+		{"ping --tls-pin=", nil, exit.Usage, "malformed pin"},
+		{"ping", map[string]string{"XMPP_TLS_PIN": ", "}, exit.Usage, `XMPP_TLS_PIN: malformed pin ", "`},
 		{"ping --server a:b", nil, exit.Usage, "malformed server"},
 		{"ping -j example.org", nil, exit.Usage, "is a server, not an account"},
 		{"ping -j @", nil, exit.Usage, "malformed JID"},

@@ -254,6 +254,9 @@ func (s *tomlSetting) UnmarshalTOML(data any) error {
 		}
 		s.values = append(s.values, text)
 	}
+	if s.values == nil { // pins without a pin
+		return errors.New("empty")
+	}
 	return nil
 }
 

@@ -60,6 +60,7 @@ func TestParseTOMLErrors(t *testing.T) {
 		"timeout = -1":               `f:1: timeout: want a duration such as "30s", "2m", "7d" or plain seconds`,
 		"allow_plain = \"true\"":     "f:1: allow_plain: want true or false",
 		"tls = \"none\"":             `f:1: tls: "none": want auto, direct or starttls`,
+		"tls_pin = []":               "f:1: tls_pin: empty",
 		"tls_pin = [1]":              "f:1: tls_pin: want a quoted string or a list of them",
 		"tls_pin = [[\"x\"]]":        "f:1: tls_pin: want a quoted string or a list of them",
 		"server = \"a:b:c\"":         `f:1: server: malformed server "a:b:c": want HOST or HOST:PORT`,
