@@ -226,7 +226,7 @@ func TestLimitOfFew(t *testing.T) {
 
 // What your server has no room for is sent again once it has.
 func TestLimitOfServer(t *testing.T) {
-	const most, more = 10_000, 50 // messages that the server keeps
+	const most, more = 12_000, 50 // messages that the server keeps
 	for retries, failed := range []int{more, 0} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)

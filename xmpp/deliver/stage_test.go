@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"xmppkit/xmpp"
@@ -218,6 +219,7 @@ func (s *stage) runWith(ctx context.Context, r *run, change func(*deliver.Option
 	if cancel(); r.ended != nil {
 		<-r.ended
 	}
+	synctest.Wait() // what the others have seen can be read
 }
 
 // with returns the ids of the messages that have a fate.
