@@ -225,7 +225,7 @@ func (r *room) forget(s *Server, o *occupant) {
 	}
 	delete(r.nicks, o.nick)
 	r.occupants = slices.DeleteFunc(r.occupants, func(other *occupant) bool { return other == o })
-	if len(r.occupants) == 0 && !r.config.persistent && r.destroyed == nil && s.rooms[r.jid.Local] == r {
+	if len(r.occupants) == 0 && !r.config.persistent {
 		delete(s.rooms, r.jid.Local)
 	}
 }

@@ -83,6 +83,11 @@ func TestRoomAdmin(t *testing.T) {
 		{"section 7.8.3: refused", "", invite("<decline to='juliet@localhost/j'><reason>no</reason></decline>"), nil, "", []string{"message  i body=romeo@localhost/r declined your invite to the room den@muc.localhost (no) decline=romeo@localhost/rno"}, nil},
 		{"section 10.2.1: addresses for all", config(field("whois", "anyone")), quietRo,
 			[]string{seesJuJID, "presence /ro 100 none/participant jid=romeo@localhost/r 110", noTopic}, "", nil, nil},
+		{"section 10.6: only owners make owners, and unmake them", change("<item affiliation='admin' jid='romeo@localhost'/>"),
+			change("<item affiliation='owner' jid='romeo@localhost'/>") + change("<item affiliation='none' jid='juliet@localhost'/>") + change("<item affiliation='member' jid='x@x'/>"),
+			[]string{"iq  cancel not-allowed", "iq  cancel not-allowed", "iq  ok"}, "", nil, nil},
+		{"a form says what it is for", "", "", nil, "<iq type='set' id='c' to='ROOM'>OWNER<x xmlns='jabber:x:data' type='submit'>" + field("membersonly", "1") + "</x>QUERY</iq>",
+			[]string{"iq  modify bad-request"}, nil},
 		{"what a form does not know", config(field("whois", "nobody") + field("membersonly", "maybe") + field("size", "7")), quietRo, inside(), "", nil, nil},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
@@ -162,6 +167,19 @@ func TestRoomMade(t *testing.T) {
 	juliet.send(t, expand(join))
 	if e, err := juliet.next(); err != nil || !strings.Contains(text(e), "<gone xmlns=\""+xmpp.NSStanzas+"\">xmpp:new@muc.localhost?join</gone>") || !strings.Contains(text(e), ">moved</text>") {
 		t.Error(text(e), err)
+	}
+}
+
+// What is hidden, and what is left of a room that was destroyed, is not listed.
+func TestRoomHidden(t *testing.T) {
+	for order, want := range map[string]bool{"": true, config(field("publicroom", "0")): false,
+		"<iq type='set' id='d' to='ROOM'>OWNER<destroy/>QUERY</iq>": false} {
+		_, juliet, _ := den(t)
+		juliet.drain(t, order)
+		juliet.send(t, "<iq type='get' id='l' to='muc.localhost'><query xmlns='"+nsDiscoItems+"'/></iq>")
+		if e, err := juliet.next(); err != nil || strings.Contains(text(e), "den@") != want {
+			t.Error(order, text(e), err)
+		}
 	}
 }
 

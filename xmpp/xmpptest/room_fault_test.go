@@ -150,7 +150,7 @@ func TestRoomArchive(t *testing.T) {
 			}
 			found := xmpp.Child(e, nsMAM, "result")
 			message := xmpp.Child(xmpp.Child(found, nsForward, "forwarded"), xmpp.NSClient, "message")
-			if got := shorten(message); got != "message /ju groupchat h body=hello" || xmpp.Attr(e, "from") != "den@muc.localhost" || xmpp.Child(message, nsOccupantID, "occupant-id") == nil {
+			if got := shorten(message); got != "message /ju groupchat h body=hello" || xmpp.Attr(e, "from") != "den@muc.localhost" || xmpp.Child(message, nsOccupantID, "occupant-id") == nil || xmpp.Child(message, nsSID, "stanza-id") != nil {
 				t.Error(got, text(e))
 			}
 			ids = append(ids, xmpp.Attr(found, "id"))

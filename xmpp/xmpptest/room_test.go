@@ -214,6 +214,28 @@ func TestRoomResume(t *testing.T) {
 	})
 }
 
+// A session that ends with as much unacknowledged as it may have gets nothing more of its rooms.
+func TestRoomFull(t *testing.T) {
+	inBubble(t, Config{Rooms: map[string]string{"den": ""}}, func(b bubble) {
+		juliet := b.login("juliet", "j")
+		juliet.send(b, expand("<presence to='ROOM/ju'>JOIN</presence>")+sm("<sm:enable/>"))
+		go func() {
+			for {
+				if _, err := juliet.next(); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		romeo := b.login("romeo", "r")
+		romeo.send(b, strings.Repeat("<message to='juliet@localhost/j' type='headline'/>", maxKept))
+		romeo.ping(b)
+		juliet.nc.Close()
+		synctest.Wait()
+		romeo.room(b, joinRo, isIn, noTopic)
+	})
+}
+
 // The list of disco#items names the service, which describes itself and its rooms.
 func TestRoomDisco(t *testing.T) {
 	_, _, romeo := den(t)
