@@ -31,9 +31,9 @@ type feature struct {
 	stream func(c *conn, e *xmpp.Element) error
 
 	// host returns the first label of the domain of a service that the server has, or "" if it
-	// has none; serve gets all that a session sends there.
+	// has none; serve gets all that c sends there.
 	host  func(c *conn) string
-	serve func(c *conn, from *session, e *xmpp.Element, to xmpp.JID)
+	serve func(c *conn, e *xmpp.Element, to xmpp.JID)
 
 	// gone is called with a session that is no longer available, and the presence that says so.
 	gone func(c *conn, there *session, e *xmpp.Element)
@@ -47,7 +47,7 @@ func features() []feature {
 }
 
 // service returns what serves a domain under that of the server, or nil.
-func (c *conn) service(domain string) func(*conn, *session, *xmpp.Element, xmpp.JID) {
+func (c *conn) service(domain string) func(*conn, *xmpp.Element, xmpp.JID) {
 	for _, f := range c.s.features {
 		if f.host != nil && f.host(c) != "" && domain == f.host(c)+"."+c.s.Domain {
 			return f.serve

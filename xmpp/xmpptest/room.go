@@ -97,7 +97,7 @@ func (s *Server) emptyRooms() {
 }
 
 // serveRoom is where a stanza has come to the service or to a room.
-func serveRoom(c *conn, from *session, e *xmpp.Element, to xmpp.JID) {
+func serveRoom(c *conn, e *xmpp.Element, to xmpp.JID) {
 	r := c.s.rooms[to.Local]
 	switch {
 	case r != nil && r.destroyed != nil && xmpp.Attr(e, "type") != "unavailable":
@@ -110,7 +110,7 @@ func serveRoom(c *conn, from *session, e *xmpp.Element, to xmpp.JID) {
 	case e.Tag == "message":
 		roomMessage(c, r, e, to)
 	default:
-		roomPresence(c, r, from, e, to)
+		roomPresence(c, r, e, to)
 	}
 }
 

@@ -7,13 +7,13 @@ import (
 )
 
 // roomPresence is presence for an occupant's address: to join, to change a nick or a status,
-// to leave (XEP-0045, section 7). Without an e.type it is from the session c.bound.
-func roomPresence(c *conn, r *room, from *session, e *xmpp.Element, to xmpp.JID) {
-	o := r.occupantOf(from)
+// to leave (XEP-0045, section 7).
+func roomPresence(c *conn, r *room, e *xmpp.Element, to xmpp.JID) {
+	o := r.occupantOf(c.bound)
 	switch kind := xmpp.Attr(e, "type"); {
 	case kind == "unavailable":
 		if o != nil {
-			r.leave(c, o, from, e)
+			r.leave(c, o, c.bound, e)
 		}
 	case kind != "":
 	case to.Resource == "" && ejabberd(c):

@@ -79,7 +79,7 @@ func (c *conn) route(e *xmpp.Element) error {
 	serve := c.service(to.Domain)
 	switch {
 	case serve != nil && (e.Tag != "iq" || c.takes(e)):
-		serve(c, c.bound, e, to)
+		serve(c, e, to)
 	case serve != nil:
 	case to.Domain != c.s.Domain:
 		c.bounce(e, "cancel", "remote-server-not-found")
