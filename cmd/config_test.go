@@ -117,6 +117,7 @@ func TestChoose(t *testing.T) {
 		{"", nil, "-a none", exit.Config, "no account configured"},
 		{"", nil, "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},
 		{"", juliet, "-j romeo@c.example", exit.Config, "no password for romeo@c.example: the one in the environment is for XMPP_JID, juliet@b.example/env"},
+		{"", account("j"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example (hint: "},
 		{"", secret("j"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example: the one in the environment is for XMPP_ACCOUNT, j"},
 		{"", map[string]string{"XMPP_JID": "@"}, "", exit.Usage, `XMPP_JID: malformed JID`},
 		{"[account.x]\npassword='px'", with("x"), "-j romeo@c.example", exit.Config, "no password for romeo@c.example"},

@@ -202,7 +202,7 @@ func (env *Env) askPassword(ctx context.Context, account xmpp.JID, ch config.Cho
 	case env.Getenv("XMPP_TRY") != "": // of a handler
 		return "", exit.Configf("set password_file or password_command in "+env.configName(),
 			"no password for %s: listen passes none to its CMD; use a configuration file there", account)
-	case ch.Foreign != "":
+	case ch.Foreign != "" && env.passwordSource(config.Choice{}).key != "":
 		return "", exit.Configf(config.PasswordWays, "no password for %s: the one in the environment is for %s, %s", account, ch.Foreign, env.Getenv(ch.Foreign))
 	}
 	return "", exit.Configf(config.PasswordWays, "no password for %s", account)

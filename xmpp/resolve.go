@@ -307,7 +307,7 @@ func SplitServer(s string) (host, port string, err error) {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return host, port, nil
 	}
-	if host == "" || strings.ContainsAny(host, " \t\r\n/@[]") {
+	if strings.Trim(host, ".") == "" || strings.ContainsAny(host, " \t\r\n/@[]") {
 		return "", "", fmt.Errorf("malformed server %q: want HOST or HOST:PORT", s)
 	}
 	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {

@@ -446,7 +446,7 @@ func TestSplitServer(t *testing.T) {
 			t.Errorf("%s: %q %q %v", in, host, port, err)
 		}
 	}
-	for _, in := range []string{"", ":", ":5222", "x:", "x:0", "x:65536", "x:-1", "x:+1", "x:http", "x:1:2", "[::1", "::1]", "[::1]5222", "[]:1", "a b", "a/b", "a@b", "a\n", "[::1]:0", "\u00fc..example", "a\u2044\u00fc", "\u00fc\xff"} {
+	for _, in := range []string{"", ".", "..:1", ":", ":5222", "x:", "x:0", "x:65536", "x:-1", "x:+1", "x:http", "x:1:2", "[::1", "::1]", "[::1]5222", "[]:1", "a b", "a/b", "a@b", "a\n", "[::1]:0", "\u00fc..example", "a\u2044\u00fc", "\u00fc\xff"} {
 		if host, port, err := xmpp.SplitServer(in); err == nil {
 			t.Errorf("%s: %q %q", in, host, port)
 		}
