@@ -44,7 +44,7 @@ var shells = map[string]struct {
 	args []string
 }{
 	"bash": {toldArguments + "HISTFILE=\nsource ./completion\n", []string{"--noprofile", "--rcfile", "rc", "-i"}},
-	"zsh":  {toldArguments + "HISTFILE=\nautoload -Uz compinit; compinit -u -D\nsource ./completion\n", []string{"-d", "-i"}},
+	"zsh":  {toldArguments + "HISTFILE=\nsetopt ksharrays\nautoload -Uz compinit; compinit -u -D\nsource ./completion\n", []string{"-d", "-i"}},
 	"fish": {"function xmppkit; printf '%s\\0' $argv >args.new; command mv args.new args; end\nsource ./completion\n", []string{"--no-config", "-i", "-C", "source rc"}},
 }
 
