@@ -47,8 +47,8 @@ func newCompletionCmd() *cobra.Command {
 	}
 }
 
-// flagValues are the values of flags that have a fixed set of them and are no flags.OneOf, by
-// the name that such a flag has in every command.
+// flagValues are the values of flags that have a fixed set of them but are not flags.OneOf,
+// by flag name.
 var flagValues = [...]struct {
 	flag   string
 	values []cobra.Completion

@@ -82,7 +82,7 @@ func (env *Env) traceForeign(ch config.Choice) {
 	env.trace("ignored for %s, because %s is %s: %s", ch.JID, ch.Foreign, env.Getenv(ch.Foreign), strings.Join(names, ", "))
 }
 
-// fill sets the flags that are not set yet. The account and its password are none of them.
+// fill sets the flags that are not set yet, except the account and its password.
 func (env *Env) fill(file string, s config.Section) error {
 	env.flags.resource = cmp.Or(env.flags.resource, s.Get("resource"))
 	for key, values := range s {

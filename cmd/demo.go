@@ -132,7 +132,7 @@ func (d *demo) juliet(ctx context.Context) (stop func(), err error) {
 				return
 			}
 			if isListener(e) {
-				_ = s.Send(ctx, greeting(xmpp.Attr(e, "from"))) // where that fails, Stanzas does, too
+				_ = s.Send(ctx, greeting(xmpp.Attr(e, "from"))) // if that fails, Stanzas fails too
 			}
 		}
 	}()

@@ -26,7 +26,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// Env is what a command may touch of the world.
+// Env is the outside world as a command may use it.
 type Env struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -92,7 +92,7 @@ func takeEnvironment() func(string) string {
 	}
 }
 
-// discard is the hint where standard output is closed.
+// discard is the hint if standard output is closed.
 const discard = "to discard the results: >/dev/null"
 
 // needOutput refuses to start if standard output is closed.
@@ -266,7 +266,7 @@ type globals struct {
 	pins            []string
 	allowPlain      bool
 	timeout         flags.Duration
-	timeoutGiven    bool // by the flag: it bounds the whole also of what lasts by its nature
+	timeoutGiven    bool // set by the flag: then it limits the whole run even of commands that run until stopped
 	json            bool
 	quiet           bool
 	verbose         int

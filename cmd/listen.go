@@ -221,7 +221,7 @@ type clocks struct {
 	limits      limits
 	total, idle flags.Duration
 
-	waiting   context.Context // ends when nothing more is waited for
+	waiting   context.Context // ends when the wait is over
 	stop      context.CancelCauseFunc
 	idleTimer *time.Timer
 }

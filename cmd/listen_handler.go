@@ -25,7 +25,7 @@ import (
 const (
 	maxVariable = 32 << 10 // limit of sender text in a variable of CMD; standard input has all of it
 	maxReply    = 64 << 10
-	maxReplyXML = 200 << 10 // most servers take stanzas of 256 KiB, and end the stream over a larger one
+	maxReplyXML = 200 << 10 // most servers accept stanzas of 256 KiB, and end the stream after a larger one
 	maxThread   = 1 << 10   // of a sender, in a reply
 
 	// How long CMD may take to end before it is killed: when it has run too long, and
@@ -47,7 +47,7 @@ type handler struct {
 	reply   bool
 	timeout flags.Duration
 	retry   int
-	failure string // what becomes of a message for which it has failed: stop or skip
+	failure string // what to do with a message for which CMD has failed: stop or skip
 	anyone  bool
 	each    time.Duration // of the waits for the server
 

@@ -30,7 +30,7 @@ type selection struct {
 	pattern  *regexp.Regexp
 }
 
-// check refuses what is wrong on the command line.
+// check refuses invalid flags.
 func (w *selection) check(env *Env, args []string) error {
 	targets, err := env.targets(args)
 	if err != nil {
@@ -63,7 +63,7 @@ func (w *selection) check(env *Env, args []string) error {
 	return nil
 }
 
-// noteNames warns of senders that may be people, or a CMD.
+// noteNames warns about senders that may be meant as names of people, or as CMD.
 func (w *selection) noteNames(env *Env, account xmpp.JID) {
 	for jid := range w.from {
 		if _, err := exec.LookPath(jid.Domain); err == nil && isWord(account, jid) {
@@ -119,7 +119,7 @@ func (w *selection) record(own xmpp.JID, got receive.Arrival) output.Record {
 	return newIQRecord(a, e)
 }
 
-// matches reports whether a result is one that --match selects, as of matches.
+// matches reports whether --match selects a result; see the function matches.
 func (w *selection) matches(ctx context.Context, r output.Record) (bool, error) {
 	if w.match == "" {
 		return true, nil
@@ -131,7 +131,7 @@ func (w *selection) matches(ctx context.Context, r output.Record) (bool, error) 
 	return matches(ctx, w.pattern, *m.Body)
 }
 
-// matchTime bounds how long --match works on one body. A regular expression takes time in
+// matchTime limits how long --match works on one body. A regular expression takes time in
 // proportion to the text and to its own size, and a sender can choose the text to exploit
 // that: x{1,1000}y takes 15 seconds to fail on 1 MiB of x.
 //

@@ -82,8 +82,8 @@ func (w passwordWay) what() string {
 	return w.source
 }
 
-// passwordSource returns the way in which the password of an account is given. What the
-// environment has is not for another account than that of XMPP_JID or XMPP_ACCOUNT.
+// passwordSource returns how the password of an account is given. A password in the
+// environment is only for the account of XMPP_JID or XMPP_ACCOUNT.
 func (env *Env) passwordSource(ch config.Choice) passwordWay {
 	f := &env.flags
 	ways := []passwordWay{

@@ -128,7 +128,7 @@ func newPingCmd(env *Env) *cobra.Command {
 }
 
 func (p *pinger) run(ctx context.Context, s *xmpp.Session) error {
-	if p.count > 1 { // a command that runs for long notices at once, not at its next line
+	if p.count > 1 { // a long-running command must notice immediately, not at its next line
 		var stop context.CancelFunc
 		ctx, stop = p.env.whileRead(ctx)
 		defer stop()

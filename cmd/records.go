@@ -164,7 +164,7 @@ func encryption(message *xmpp.Element) string {
 	return ""
 }
 
-// messageType is the type, normal where there is none or an unknown one (RFC 6121,
+// messageType is the type; it is normal if the type is missing or unknown (RFC 6121,
 // section 5.2.2).
 func messageType(typ string) string {
 	switch typ {

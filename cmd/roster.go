@@ -144,7 +144,7 @@ func (a *adder) run(cmd *cobra.Command, args []string) error {
 	return a.env.withPeople(cmd.Context(), o, []xmpp.JID{a.to}, nil, a.add)
 }
 
-// check refuses what is wrong on the command line.
+// check refuses invalid flags.
 func (a *adder) check() error {
 	for _, text := range slices.Concat([]string{a.name}, a.in, a.out, a.all) {
 		if err := xmpp.CheckText(text); err != nil {

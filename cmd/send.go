@@ -91,7 +91,7 @@ func newSendCmd(env *Env) *cobra.Command {
 	fs.Var(&f.batch, "batch", "with --lines: join all lines within `DURATION` of the first into one message")
 	fs.BoolVar(&f.inputJSON, "input-json", false, "each line of standard input is a message as a JSON object, sent as it is read")
 	f.badLines = badSkip
-	fs.Var(flags.OneOf{Value: &f.badLines, Of: []cobra.Completion{badStop + "\tat the first", badSkip + "\tand go on", badReplace + "\twhat XML cannot carry with U+FFFD"}},
+	fs.Var(flags.OneOf{Value: &f.badLines, Of: []cobra.Completion{badStop + "\tat the first one", badSkip + "\tand continue", badReplace + "\twhat XML cannot carry with U+FFFD"}},
 		"bad-lines", "`ACTION` for a line that cannot be sent: stop, skip, or replace characters that XML cannot carry with U+FFFD")
 	fs.BoolVar(&f.receipt, "receipt", false, "wait for a receipt from each recipient (XEP-0184)")
 	fs.IntVar(&f.retry, "retry", 0, "after a temporary failure, try again up to `N` times in a row")

@@ -25,26 +25,26 @@ type login struct {
 	limits limits
 }
 
-// limits are how long a command may take. 0 is no limit.
+// limits are how long a command may take; 0 means no limit.
 type limits struct {
 	whole time.Duration // all of it
 	spent time.Duration // of that, before the first connection
-	each  time.Duration // the login, and each wait for the server, of a command that lasts
+	each  time.Duration // the login and each wait for the server, of a command that runs until stopped
 }
 
-// A stay is a command that is not over when its work is done.
+// A stay says how a command differs from one with a short session.
 type stay struct {
 	lasts bool // until it is stopped, unless the flag --timeout was given
 	own   bool // in a session with exactly the resource that the user gives
 	stdin bool // which it reads itself
 }
 
-// account is what a command needs that does not stay.
+// account returns the login of a command with a short session.
 func (env *Env) account(ctx context.Context) (login, error) { return env.login(ctx, stay{}) }
 
-// login turns the global flags, and what the configuration file adds to them, into what a
-// session needs. A command binds RES-random where the user gives a resource RES, unless that
-// is to be its own: so it never ends the session of one whose own it is.
+// login turns the global flags and the configuration file into what a session needs. If the
+// user gives a resource RES, a command binds RES-random, unless it owns the resource. So it
+// never ends the session of a command that owns RES.
 func (env *Env) login(ctx context.Context, s stay) (login, error) {
 	o, spent, err := env.options(ctx, s.stdin)
 	l := login{Options: o, limits: env.limits(s.lasts)}
@@ -62,8 +62,9 @@ func (env *Env) login(ctx context.Context, s stay) (login, error) {
 	return l, nil
 }
 
-// limits are those of a command that has just begun. If it lasts, what the default, the
-// file or XMPP_TIMEOUT says bounds its login, and each of its waits for the server.
+// limits returns the limits of a command that has just started. If it runs until
+// stopped, the default, the file or XMPP_TIMEOUT limits its login and each wait for the
+// server.
 func (env *Env) limits(lasts bool) limits {
 	d := time.Duration(env.flags.timeout)
 	if lasts && !env.flags.timeoutGiven {
@@ -72,17 +73,17 @@ func (env *Env) limits(lasts bool) limits {
 	return limits{whole: d}
 }
 
-// loginTimeout bounds a login that nothing else bounds.
+// loginTimeout limits a login that has no other limit.
 const loginTimeout = 30 * time.Second
 
-// again are the limits once a connection was lost: a server that is silent now may not be
-// the next time.
+// again returns the limits after a lost connection: a server that is silent now may
+// answer the next time.
 func (l limits) again() limits {
 	l.each = cmp.Or(l.each, loginTimeout)
 	return l
 }
 
-// bound bounds what is left of a command.
+// bound limits ctx to the time that the command has left.
 func (l limits) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if l.whole == 0 {
 		return context.WithCancel(ctx)
@@ -90,15 +91,16 @@ func (l limits) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeoutCause(ctx, l.whole-l.spent, errTimeout(l.whole))
 }
 
-// within bounds what is left of a command, and the wait for who reads its results.
+// within limits ctx to the time that the command has left, and with it the wait for a
+// reader of the results.
 func (env *Env) within(ctx context.Context, l limits) (context.Context, context.CancelFunc) {
 	ctx, cancel := l.bound(ctx)
 	env.stdout.Until(ctx)
 	return ctx, cancel
 }
 
-// options are those of the account, without what a command wants besides, and how much of
-// --timeout went by meanwhile.
+// options returns the options of the account, without those that a command adds, and how
+// much of --timeout has been used.
 func (env *Env) options(ctx context.Context, stdin bool) (o xmpp.Options, spent time.Duration, err error) {
 	started := time.Now()
 	ch, err := env.configure(ctx, stdin)
@@ -117,7 +119,8 @@ func (env *Env) options(ctx context.Context, stdin bool) (o xmpp.Options, spent 
 	return o, spent, err
 }
 
-// connection turns the global flags into what a session needs besides its password.
+// connection turns the global flags into the options of a session, without its
+// password.
 func (env *Env) connection(ctx context.Context) (o xmpp.Options, err error) {
 	f := &env.flags
 	o = xmpp.Options{Server: f.server, AllowPlain: f.allowPlain, Trace: env.trace, TraceXML: env.traceXML(), Memory: new(xmpp.Memory)}
@@ -159,7 +162,7 @@ func (env *Env) connection(ctx context.Context) (o xmpp.Options, err error) {
 	}
 	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"} {
 		if value := env.Getenv(name); value != "" {
-			env.trace("%s is %s", name, value) // Go's TLS heeds them
+			env.trace("%s is %s", name, value) // Go's TLS reads them
 		}
 	}
 	return o, nil
@@ -191,7 +194,7 @@ func (env *Env) withSession(ctx context.Context, l login, do func(context.Contex
 	return env.session(ctx, l, do)
 }
 
-// session is withSession for one that may not be the only one of its command.
+// session is withSession for a command that may open several sessions.
 func (env *Env) session(ctx context.Context, l login, do func(context.Context, *xmpp.Session) error) error {
 	return of(l.JID, env.attempt(ctx, l, do))
 }
@@ -230,7 +233,7 @@ func of(account xmpp.JID, err error) error {
 	return fmt.Errorf("%s: %w", account.Bare(), err)
 }
 
-// responder is who answers the requests to a session that stays.
+// responder answers the requests to a session that stays open.
 func responder(features ...string) xep.Responder {
 	return xep.Responder{Name: "xmppkit", Version: programVersion(), Features: features}
 }

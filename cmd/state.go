@@ -92,7 +92,7 @@ func parseMemory(b []byte) (xmpp.Memory, error) {
 func plainUnknown(file string, memory error) error {
 	hint := cmp.Or(files.Hint(memory), "if this server never offered anything better than PLAIN: rm "+files.ShellQuote(file))
 	if errors.Is(memory, fs.ErrPermission) {
-		hint = "name a directory of your own with --state-dir"
+		hint = "use your own directory with --state-dir"
 	}
 	return &exit.Error{Code: exit.NotAllowed, Class: "auth", Hint: hint,
 		Err: fmt.Errorf("login: the server offers nothing better than PLAIN, and whether it did before is unknown: %w", memory)}

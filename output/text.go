@@ -82,9 +82,9 @@ func guard(arg any) any {
 	return guarded(func() any { return arg })
 }
 
-// Words are what a person has written, such as a subject or a name, as an argument or a
-// cell. They are cleaned as all others, but keep what their script or their emoji are
-// joined with. Addresses are no Words: two of them could look alike.
+// Words are text that a person has written, such as a subject or a name, as an argument
+// or a cell. They are cleaned like all others, but keep the characters that join their
+// script or emoji. Addresses are not Words: two of them could look alike.
 type Words string
 
 // guarded is an argument that is cleaned after fmt has formatted it, whatever

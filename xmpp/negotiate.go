@@ -196,7 +196,7 @@ func (n *negotiation) violation(err *StreamError) error {
 	return &DialError{Op: "stream", Addr: n.addr, Err: err}
 }
 
-// A strange error reports a peer that is no XMPP server.
+// An unusual error reports a peer that is not an XMPP server.
 type strange struct {
 	sign string // that it is not
 	err  *StreamError

@@ -117,7 +117,8 @@ type service struct {
 }
 
 // lookupServices asks for both services of a domain, or only for the one that o.TLS
-// allows. A service that is not in DNS is no error. The error it returns is that of ctx.
+// allows. A service that is not in DNS is not an error. It returns only the error of
+// ctx.
 func lookupServices(ctx context.Context, o Options, domain string) ([]service, error) {
 	ask := map[string]bool{}
 	if o.TLS != TLSStartTLS {

@@ -133,7 +133,7 @@ func (s *Session) serve(q request) {
 	if answer == nil {
 		answer = Refusal(iq, "cancel", ServiceUnavailable)
 	}
-	// If the write fails, the session ends and its users learn that.
+	// If the write fails, the session ends and its users see that.
 	_ = s.Send(s.ctx, answer)
 }
 

@@ -47,7 +47,7 @@ type Session struct {
 	queue      []incoming
 	queued     int64         // memory of the queue
 	ready      chan struct{} // holds a token when the queue may have got something
-	room       chan struct{} // holds a token when the reader may go on
+	room       chan struct{} // holds a token when the reader may continue
 	paused     bool          // the reader waits for room
 	overflowed bool          // the queue has overflowed: no more stanzas are accepted
 	waiting    int           // calls that wait for an answer while nobody empties the queue

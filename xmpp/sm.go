@@ -240,7 +240,7 @@ func (s *Session) tell() {
 	if r := s.Resumption(); r != nil && s.o.Acknowledging != nil {
 		s.o.Acknowledging(r)
 	}
-	// If the write fails, the session ends and its users learn that. The end of the session
+	// If the write fails, the session ends and its users see that. The end of the session
 	// does not interrupt this write: the end of the stream has to follow it.
 	_ = s.writeAck(context.Background())
 }

@@ -40,7 +40,7 @@ func (c *Child) suspend(p *os.Process, restore func()) {
 	restore()
 	continued := make(chan os.Signal, 1)
 	signal.Notify(continued, unix.SIGCONT)
-	_ = unix.Kill(0, unix.SIGTSTP) // which is nothing where there is no shell to continue it
+	_ = unix.Kill(0, unix.SIGTSTP) // which has no effect if there is no shell to continue it
 	select {
 	case <-continued:
 	case <-time.After(100 * time.Millisecond):

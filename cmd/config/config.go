@@ -16,7 +16,7 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A File is what a configuration file says.
+// A File is the contents of a configuration file.
 type File struct {
 	Name           string
 	Defaults       Section
@@ -135,7 +135,7 @@ func parseTOML(file, text string) (File, error) {
 		return c, err
 	}
 	for name := range accounts {
-		if name == "" { // which nothing could choose
+		if name == "" { // which could not be chosen
 			return c, f.decode(accounts[name], tomlRefusal("want a name: [account.NAME]"))
 		}
 		table, err := f.table(accounts, name)
@@ -207,8 +207,8 @@ func (f *tomlFile) decode(p toml.Primitive, v any) error {
 	return err
 }
 
-// line returns where a key is. That of a table which is only a part of other names, as a of
-// [a.b], is where the first of those is.
+// line returns the line of a key. A table that exists only as part of other names, such as
+// a in [a.b], has the line of the first of those.
 func (f *tomlFile) line(p toml.Primitive) int {
 	e, _ := errors.AsType[toml.ParseError](f.md.PrimitiveDecode(p, tomlRefusal("")))
 	line := e.Position.Line
@@ -301,12 +301,12 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, errors.New(`want a duration such as "30s", "2m", "7d" or plain seconds`)
 	}
 	digits, _, _ := strings.Cut(strings.ToLower(s), "e")
-	if d == 0 && strings.ContainsAny(digits, "123456789") { // 0 is another thing: no limit
+	if d == 0 && strings.ContainsAny(digits, "123456789") { // 0 would mean no limit
 		return 0, errors.New("less than a nanosecond")
 	}
 	return d, nil
 }
 
-// PasswordWays is the hint of an error for which there is no password.
+// PasswordWays is the hint of the error that there is no password.
 const PasswordWays = "set XMPP_PASSWORD, pass --password-file or --password-command, set password in the configuration file, " +
 	"or provide the systemd credential xmppkit.password; on a terminal, xmppkit asks for it"

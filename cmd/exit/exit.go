@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// The exit codes; those of sysexits.h where it has one.
+// The exit codes, from sysexits.h where possible.
 const (
 	No          = 1   // it worked, and the answer is no
 	Usage       = 2   // the command line is wrong

@@ -128,7 +128,7 @@ func putFile(file string, b []byte, place func(dir *os.Root, from, to string) er
 	if err != nil {
 		return inState(file, err)
 	}
-	defer dir.Remove(temporary) // where it has not become the file
+	defer dir.Remove(temporary) // if it has not become the file
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()

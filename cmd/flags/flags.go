@@ -1,5 +1,5 @@
-// Package flags has the kinds of flags and arguments that commands share, and says what is
-// wrong with them. It leaves out which flags there are.
+// Package flags has the types of flags and arguments that commands share, and their
+// errors. It does not define the flags themselves.
 package flags
 
 import (
@@ -22,7 +22,7 @@ import (
 // maxQuote is how much of a value an error quotes, in bytes.
 const maxQuote = 200
 
-// Wanted says which values a flag takes, in place of what strconv says of this one.
+// Wanted replaces an error of strconv with the values that the flag accepts.
 func Wanted(err error) error {
 	e, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
@@ -67,15 +67,15 @@ func Error(cmd *cobra.Command, err error) error {
 
 // flagLike returns the flags with names similar to a mistyped one, or "".
 func flagLike(cmd *cobra.Command, name string) string {
-	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // which knows words that are alike
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // which finds similar words
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
 	})
 	return strings.Join(flags.SuggestionsFor(name), " or --")
 }
 
-// Exclusive refuses flags that MarkFlagsMutuallyExclusive keeps apart, as cobra would
-// later, with an error of ours.
+// Exclusive refuses flags that MarkFlagsMutuallyExclusive keeps apart, before cobra
+// does, with our own error.
 func Exclusive(cmd *cobra.Command) (err error) {
 	const groups = "cobra_annotation_mutually_exclusive"
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -89,7 +89,7 @@ func Exclusive(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// Args checks the number of arguments, as cobra's validators do, with our errors.
+// Args checks the number of arguments like cobra's validators, but with our errors.
 func Args(min, max int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		_, name, _ := strings.Cut(cmd.CommandPath(), " ")
@@ -107,8 +107,8 @@ func Args(min, max int, what string) cobra.PositionalArgs {
 	}
 }
 
-// A OneOf flag has one of several values, each of which may have a description after a
-// tab, for who completes it.
+// A OneOf flag has one of several values. Each value may have a description after a
+// tab, for completion.
 type OneOf struct {
 	Value *string
 	Of    []cobra.Completion
@@ -174,8 +174,8 @@ func UnknownCommand(root *cobra.Command, name string) *exit.Error {
 	return err
 }
 
-// Completions returns those that begin with what there is, and can be shown: what is
-// cached came from others. Cobra would trim the spaces at their ends.
+// Completions returns the values that begin with the typed text and are safe to show:
+// cached values came from others. Cobra would trim the spaces at their ends.
 func Completions(all []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var some []cobra.Completion
 	for _, c := range all {

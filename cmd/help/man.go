@@ -13,9 +13,8 @@ import (
 )
 
 // WriteManual writes the help of each command and topic as a page in the macros of
-// man(7), below a directory as man(1) wants to find it. Cobra's own writer goes by
-// way of Markdown, whose packages would cost every start of the program a quarter
-// of its time.
+// man(7), in the directory layout of man(1). Cobra's own writer goes through Markdown,
+// whose packages would take a quarter of the start-up time of every command.
 func WriteManual(root *cobra.Command, dir, date, version string) error {
 	for cmd := range All(root) {
 		name, section := PageOf(cmd)

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Print prints the help of a command or topic, so many characters wide.
+// Print prints the help of a command or topic, wrapped at the given width.
 func Print(cmd *cobra.Command, width int) {
 	p, h := &printer{width: width}, Of(cmd)
 	topic := cmd.IsAdditionalHelpTopicCommand()
@@ -30,7 +30,7 @@ func Print(cmd *cobra.Command, width int) {
 		p.gap()
 		p.WriteString("All exit codes: xmppkit help exit-codes\nGlobal flags: xmppkit help " + FlagsTopic + "\n")
 	}
-	_, _ = cmd.OutOrStdout().Write(p.Bytes()) // who reads it has the error
+	_, _ = cmd.OutOrStdout().Write(p.Bytes()) // the reader reports the error
 }
 
 // usageLines are the ways to call a command.
@@ -42,7 +42,7 @@ func usageLines(cmd *cobra.Command) []string {
 	return lines
 }
 
-// A printer makes the text of a help.
+// A printer builds the text of a help page.
 type printer struct {
 	bytes.Buffer
 	width int
@@ -76,7 +76,7 @@ func isLiteral(paragraph string) bool {
 	return strings.HasPrefix(paragraph, " ") || strings.Contains(paragraph, "\n ")
 }
 
-// A table is a title and pairs: what is explained, and the explanation.
+// A table is a title and pairs of a term and its explanation.
 type table struct {
 	title string
 	rows  [][2]string

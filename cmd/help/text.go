@@ -1,5 +1,5 @@
-// Package help has what people read about the commands, one file for each and for each
-// topic, and shows it as text and as manual pages. It leaves out what the commands do.
+// Package help has the help texts, one file for each command and topic, and prints them
+// as text and as manual pages. It does not know what the commands do.
 package help
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// texts are the help of each command and the topics: NAME.txt, whose first line is
-// the summary. Paragraphs with an indented line are shown as they are, all others are
+// texts hold the help of each command and topic, as NAME.txt. The first line is the
+// summary. Paragraphs with an indented line are shown unchanged, all others are
 // wrapped. The help of a command ends in its examples and its exit codes, one a line.
 //
 //go:embed *.txt
@@ -21,7 +21,7 @@ var texts embed.FS
 // FlagsTopic is the topic that ends in the list of the global flags.
 const FlagsTopic = "flags"
 
-// AddTopics adds the topics to help: the files that are of no command.
+// AddTopics adds the topics to help: the files that belong to no command.
 func AddTopics(root, help *cobra.Command) {
 	commands := make(map[string]bool)
 	for cmd := range All(root) {
@@ -109,7 +109,7 @@ func ownFlags(cmd *cobra.Command) (flags []*pflag.Flag) {
 	return flags
 }
 
-// All yields a command and those below it.
+// All yields a command and all of its subcommands.
 func All(cmd *cobra.Command) iter.Seq[*cobra.Command] {
 	return func(yield func(*cobra.Command) bool) {
 		if !yield(cmd) {

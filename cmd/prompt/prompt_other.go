@@ -16,7 +16,7 @@ import (
 // NoCoreDumps does nothing here.
 func NoCoreDumps() {}
 
-// Password asks on standard input, where that is a terminal.
+// Password asks on standard input, if that is a terminal.
 func Password(ctx context.Context, text string, limit time.Duration) (string, error) {
 	if limit > 0 {
 		var cancel context.CancelFunc

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shared reports whether two descriptors were opened as one, and then duplicated: the
-// runtime, which opens each by itself, did not do that. Where kcmp(2) is not allowed it
+// shared reports whether one descriptor is a duplicate of the other. The runtime opens
+// each one separately, so it did not open these. If kcmp(2) is not allowed, shared
 // reports false.
 func shared(a, b uintptr) bool {
 	const file = 0 // KCMP_FILE

@@ -2,5 +2,5 @@
 
 package stdio
 
-// Other systems do not tell.
+// Other systems cannot tell.
 func shared(_, _ uintptr) bool { return false }

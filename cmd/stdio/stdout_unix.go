@@ -14,7 +14,7 @@ import (
 
 // Open returns standard output, unless it was closed when the program was started. The
 // runtime then opens the null device in its place, and every result would be lost silently.
-// Whoever opens it so, and does not share it, cannot be told from the runtime.
+// If a caller opens it that way and does not share it, this looks the same.
 func Open() io.Writer {
 	var st, null unix.Stat_t
 	mode, err := unix.FcntlInt(1, unix.F_GETFL, 0)

@@ -9,8 +9,9 @@ import (
 	"xmppkit/xmpp/xep"
 )
 
-// An outbox holds the messages that are written, or about to be, and not settled. onStanza
-// runs on the goroutine that reads; everything else runs on the delivery's goroutine.
+// An outbox holds the messages that are written, or is about to be, and not settled.
+// onStanza runs on the goroutine that reads; everything else runs on the delivery's
+// goroutine.
 type outbox struct {
 	receipts bool
 	woke     chan struct{} // holds a token when there is news

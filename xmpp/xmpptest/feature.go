@@ -7,9 +7,9 @@ import (
 	"xmppkit/xmpp"
 )
 
-// A feature is what the server can beyond streams, routing and presence: all of it is in one
-// file, or in those that begin with its name, as room.go and room_config.go, and its name is
-// in features. What a feature does not have is nil.
+// A feature is something that the server supports beyond streams, routing and presence. It
+// is in one file, or in files that begin with its name, such as room.go and room_config.go,
+// and is listed in features. Unused fields are nil.
 type feature struct {
 	// offer is added to the stream features after login.
 	offer func(c *conn) []*xmpp.Element

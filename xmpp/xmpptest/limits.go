@@ -2,7 +2,7 @@ package xmpptest
 
 import "xmppkit/xmpp"
 
-// limits is XEP-0478.
+// limits implements XEP-0478.
 func limits() feature {
 	return feature{
 		offer: func(c *conn) []*xmpp.Element {

@@ -8,8 +8,8 @@ import (
 
 const nsDelay = "urn:xmpp:delay" // XEP-0203
 
-// maxKept is how many messages are kept for one account, and how many stanzas that
-// its client has not acknowledged for one session: enough for a room of 10,000.
+// maxKept is how many messages are stored for one account, and how many unacked stanzas
+// for one session: enough for a room of 10,000.
 const maxKept = 12_000
 
 // handle is called for each element of a session.
@@ -112,7 +112,7 @@ func (c *conn) bounce(e *xmpp.Element, kind, condition string) {
 	c.bounceAs(e, kind, condition, func(*xmpp.Element) {})
 }
 
-// bounceAs does so with an error that has more in it.
+// bounceAs is bounce with an error that has additional elements.
 func (c *conn) bounceAs(e *xmpp.Element, kind, condition string, more func(r *xmpp.Element)) {
 	t := xmpp.Attr(e, "type")
 	if t == "error" || t == "result" || t == "headline" {
@@ -176,7 +176,7 @@ func (c *conn) message(e *xmpp.Element, to xmpp.JID) {
 	c.arrive(user, e, c.user.jid, to.Resource)
 }
 
-// arrive is where a message has come to an account.
+// arrive handles a message that has reached an account.
 func (c *conn) arrive(user *account, e *xmpp.Element, from xmpp.JID, resource string) {
 	there := user.recipients(e, resource)
 	c.pass(passing{user, "received", e, from, there})
@@ -246,7 +246,7 @@ func asks(e *xmpp.Element) bool {
 	return kind == "get" || kind == "set"
 }
 
-// requestIn is the request in an iq that takes has let pass.
+// requestIn returns the request in an iq that takes has accepted.
 func requestIn(e *xmpp.Element, user *account) request {
 	return request{e, e.ChildElements()[0], xmpp.Attr(e, "type") == "set", user}
 }

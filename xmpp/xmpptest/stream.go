@@ -67,8 +67,8 @@ func (c *conn) open(features []*xmpp.Element, phases ...string) error {
 	return nil
 }
 
-// header is our stream header. A start tag is no element, so it is put together
-// by hand; nothing in it needs escaping.
+// header is our stream header. A start tag is not an element, so it is built by hand;
+// nothing in it needs escaping.
 func (c *conn) header(phases ...string) string {
 	from, id, version, ns := " from='"+c.s.Domain+"'", " id='"+xmpp.NewID()+"'", " version='1.0'", xmpp.NSStream
 	var wrong string

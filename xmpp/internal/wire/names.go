@@ -259,8 +259,8 @@ func (r *Reader) resolveAttrs() (foreign int, hasLang bool) {
 	return foreign, hasLang
 }
 
-// duplicate is the end where two attributes have one name, which is no XML. Where only
-// their namespaces are the same, the second is not kept.
+// duplicate fails if two attributes have the same name, which is not well-formed. If
+// only their expanded names are the same, the second is dropped.
 func (r *Reader) duplicate(a, b qname) {
 	if a == b {
 		r.fail(notWellFormed, "duplicate attribute")

@@ -231,7 +231,7 @@ func (r *Reader) attribute(scope int, room bool) (counts bool) {
 // all stanzas have (RFC 6120, section 8.1), and the element is a stanza.
 func (r *Reader) identifies(name string) bool {
 	switch name {
-	case "from", "to", "id", "type": // once, or it is no XML
+	case "from", "to", "id", "type": // twice is not well-formed XML
 		return len(r.stack) == r.baseDepth()+1 && len(r.attrs) < r.limits.Attrs+4
 	}
 	return false
