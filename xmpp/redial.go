@@ -38,7 +38,12 @@ func (r *Redial) Run(ctx context.Context, attempt func(ctx context.Context, logi
 			login.Server, r.redirect = r.redirect, ""
 		}
 		err := attempt(ctx, login)
-		if err == nil || ctx.Err() != nil {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil && errors.Is(err, ErrLost):
+			return context.Cause(ctx) // its end interrupts a write, and with it the connection
+		case ctx.Err() != nil:
 			return err
 		}
 		r.redirect = RedirectOf(err)

@@ -61,3 +61,18 @@ func TestRedial(t *testing.T) {
 		})
 	}
 }
+
+// The end of the context interrupts a write, and breaks the connection: it is not the
+// connection that was lost.
+func TestRedialInterrupted(t *testing.T) {
+	over := errors.New("the time is over")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r := &Redial{Again: func(error) (time.Duration, bool) { return 0, true }}
+	err := r.Run(ctx, func(context.Context, Options) error {
+		cancel(over)
+		return fmt.Errorf("%w: use of closed network connection", ErrLost)
+	})
+	if err != over {
+		t.Errorf("%v, want %v", err, over)
+	}
+}
