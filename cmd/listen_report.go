@@ -11,6 +11,7 @@ import (
 	"xmppkit/output"
 	"xmppkit/xmpp"
 	"xmppkit/xmpp/receive"
+	"xmppkit/xmpp/xep"
 )
 
 // tell reports an event of the engine to the user.
@@ -78,11 +79,11 @@ func receiveError(err error) error {
 	if _, ok := errors.AsType[*receive.PositionError](err); ok {
 		return positionError(err)
 	}
-	archive, ok := errors.AsType[*receive.ArchiveError](err)
+	archive, ok := errors.AsType[*xep.ArchiveError](err)
 	if !ok {
 		return err
 	}
-	if archive.Err == receive.ErrEndless {
+	if archive.Err == xep.ErrEndless {
 		return &exit.Error{Code: exit.Protocol, Class: "stanza", Err: err, Hint: "the archive of the server is broken: tell its administrator"}
 	}
 	if e, ok := errors.AsType[*xmpp.StanzaError](archive); ok && e.Condition == xmpp.ItemNotFound {

@@ -22,7 +22,7 @@ type received struct {
 // forged carbon copy, which still has an id in the archive, or an archive result that
 // belongs to no query (XEP-0313, section 8).
 func unpack(own xmpp.JID, e *xmpp.Element, carbons, hasIDs bool) (a Arrival, ok bool) {
-	if xep.IsArchiveResult(own, e) {
+	if xep.IsArchiveResult(own, own.Bare(), e) {
 		return a, false
 	}
 	a.Stanza, ok = e, true

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -32,7 +30,7 @@ func (c *connection) catchUp() error {
 	page := xep.ArchiveQuery{Page: xep.Page{Max: archivePageSize}}
 	page.After, page.Start = c.at.last()
 	first := page.After
-	var pages circle
+	var pages xep.Circle
 	for gone := ""; ; {
 		got := &pageful{gone: gone}
 		if err := c.readPage(page, got); err != nil {
@@ -52,15 +50,15 @@ func (c *connection) catchUp() error {
 			continue
 		}
 		if got.err != nil {
-			return &ArchiveError{got.err}
+			return &xep.ArchiveError{Err: got.err}
 		}
 		gone = ""
 		if err := c.takeHeld(got); err != nil || got.isLast() {
 			return err
 		}
 		next := cmp.Or(got.end.Last, got.lastID)
-		if got.results > 0 && (next == "" || pages.closed(got.end.Last, got.lastID)) {
-			return &ArchiveError{ErrEndless}
+		if got.results > 0 && (next == "" || pages.Closed(got.end.Last, got.lastID)) {
+			return &xep.ArchiveError{Err: xep.ErrEndless}
 		}
 		page.After = cmp.Or(next, page.After)
 	}
@@ -76,7 +74,7 @@ func (c *connection) isMissing(id string, got *pageful) (bool, error) {
 		return false, err
 	}
 	if end.err != nil {
-		return false, &ArchiveError{end.err}
+		return false, &xep.ArchiveError{Err: end.err}
 	}
 	last := cmp.Or(end.end.Last, end.lastID)
 	got.held = append(got.held, end.held...)
@@ -107,76 +105,20 @@ type pageful struct {
 // isLast reports whether the page is the last one.
 func (p *pageful) isLast() bool { return (p.end.Complete || p.results == 0) && !p.letGo }
 
-var errPageEnds = errors.New("the answer is there")
-
-// readPage requests a page and passes on its messages as they arrive, so that a page
-// need not fit into memory. The limit on the wait for the server restarts with each
-// stanza.
-func (c *connection) readPage(page xep.ArchiveQuery, got *pageful) error {
-	coming, stop := context.WithCancelCause(c.waiting)
-	defer stop(nil)
-	iq, query := page.IQ()
-	got.query = query
-	answer := make(chan xmpp.Answer, 1)
-	go func() {
-		answer <- <-c.s.Ask(coming, iq)
-		stop(errPageEnds)
-	}()
-	silence := newSilence(c.o.Wait, stop)
-	defer silence.Stop()
-	for e, err := range c.s.Stanzas(coming) {
-		switch {
-		case e == nil && err != errPageEnds && err == context.Cause(coming):
-			return &ArchiveError{fmt.Errorf("waiting for the answer of %s: %w", c.s.JID().Bare(), err)}
-		case e == nil && err != errPageEnds:
-			return err
-		}
-		if e == nil {
-			break
-		}
-		silence.Stop() // the time that a command takes is not the server's
-		if err := c.takePart(got, received{e, err}); err != nil {
-			return err
-		}
-		silence.Reset(silence.most)
-	}
-	if c.s.Overflowed() { // the page is not whole; from here on it is lost
-		for _, err := range c.s.Stanzas(c.waiting) {
-			return err
-		}
-	}
-	return got.answered(<-answer)
-}
-
-// A silence ends a context when the server has been silent for too long.
-type silence struct {
-	*time.Timer
-	most time.Duration
-}
-
-// newSilence ends a context after a silence of d; 0 means no limit.
-func newSilence(d time.Duration, end context.CancelCauseFunc) silence {
-	most := cmp.Or(d, math.MaxInt64)
-	return silence{time.AfterFunc(most, func() { end(xmpp.TimeoutError(d)) }), most}
-}
-
-// answered handles the answer to the request for a page.
-func (p *pageful) answered(a xmpp.Answer) error {
-	if p.err = a.Err; a.Err != nil {
-		return nil
-	}
-	var ok bool
-	if p.end, ok = xep.ArchiveEndOf(a.IQ); !ok {
-		p.err = &xmpp.StanzaError{Condition: xmpp.UndefinedCondition, Type: "wait", Text: "the answer has no end"}
-	}
-	return nil
+// readPage requests a page and passes on its messages as they arrive.
+func (c *connection) readPage(page xep.ArchiveQuery, got *pageful) (err error) {
+	got.end, got.err, err = xep.ReadPage(c.waiting, c.s, page, c.o.Wait, func(query string, e *xmpp.Element, over error) error {
+		got.query = query
+		return c.takePart(got, received{e, over})
+	})
+	return err
 }
 
 // takePart handles what arrives while a page is being read. Live messages that are also
 // in the archive are held until the end of the page, to keep the order of the archive.
 func (c *connection) takePart(got *pageful, r received) error {
 	var err error
-	if result := xep.ArchiveResult(c.s.JID(), got.query, r.stanza); result != nil {
+	if result := c.result(got.query, r.stanza); result != nil {
 		got.results++
 		got.lastID = cmp.Or(xmpp.Attr(result, "id"), got.lastID)
 		if got.look {
@@ -235,26 +177,33 @@ func (c *connection) takeHeld(got *pageful) error {
 func (c *connection) endID(ctx context.Context) (string, error) {
 	iq, query := xep.ArchiveQuery{Page: xep.Page{Last: true, Max: 1}}.IQ()
 	answer, err := c.s.IQ(ctx, iq)
-	got := &pageful{query: query}
-	if err = cmp.Or(got.answered(xmpp.Answer{IQ: answer, Err: err}), got.err); err != nil {
+	end, err := xep.PageEndOf(xmpp.Answer{IQ: answer, Err: err})
+	if err != nil {
 		return "", err
 	}
+	lastID := ""
 	for n := c.s.Queued(); n > 0; n-- {
 		for e := range c.s.Stanzas(ctx) {
-			if result := xep.ArchiveResult(c.s.JID(), query, e); e != nil && result != nil {
-				got.lastID = xmpp.Attr(result, "id")
+			if result := c.result(query, e); e != nil && result != nil {
+				lastID = xmpp.Attr(result, "id")
 			}
 			break
 		}
 	}
-	return cmp.Or(got.end.Last, got.lastID), nil
+	return cmp.Or(end.Last, lastID), nil
+}
+
+// result returns the result of the open query to the archive of the account that a stanza is,
+// or nil.
+func (c *connection) result(query string, e *xmpp.Element) *xmpp.Element {
+	return xep.ArchiveResult(c.s.JID(), c.s.JID().Bare(), query, e)
 }
 
 // takeResult passes on a message from the archive.
 func (c *connection) takeResult(query string, r received) error {
-	a, ok := xep.OpenArchived(c.s.JID(), query, r.stanza)
+	a, ok := xep.OpenArchived(c.s.JID(), c.s.JID().Bare(), query, r.stanza)
 	if !ok {
-		if id := xmpp.Attr(xep.ArchiveResult(c.s.JID(), query, r.stanza), "id"); !c.at.has(id) {
+		if id := xmpp.Attr(c.result(query, r.stanza), "id"); !c.at.has(id) {
 			c.tell(Event{Kind: Unreadable, ID: id})
 			c.pass(id)
 		}

@@ -73,7 +73,7 @@ func (c *connection) locate() error {
 	after, err := c.endID(soon)
 	switch {
 	case err != nil:
-		return &ArchiveError{err}
+		return &xep.ArchiveError{Err: err}
 	case after == "":
 		return c.at.settle("", startEmpty)
 	case len(after) > longID:

@@ -1,7 +1,6 @@
 package receive
 
 import (
-	"errors"
 	"time"
 
 	"xmppkit/xmpp"
@@ -32,15 +31,6 @@ const (
 	Unreadable             // the message ID of the archive was skipped
 	Oversized              // Stanza was skipped: Err is the limit that it exceeds
 )
-
-// ErrEndless says, in an ArchiveError, that its pages repeat.
-var ErrEndless = errors.New("its pages repeat")
-
-// An ArchiveError is the failure to read the archive.
-type ArchiveError struct{ Err error }
-
-func (e *ArchiveError) Error() string { return "read the archive: " + e.Err.Error() }
-func (e *ArchiveError) Unwrap() error { return e.Err }
 
 // A PositionError is the failure to save the position to its file.
 type PositionError struct{ Err error }

@@ -19,7 +19,9 @@ func TestArchiveQuery(t *testing.T) {
 	}{
 		{ArchiveQuery{Page: Page{Max: 50, After: "a&b"}}, form + set + "<max>50</max><after>a&amp;b</after></set>"},
 		{ArchiveQuery{Page: Page{Max: 1, Last: true}}, form + set + "<max>1</max><before/></set>"},
-		{ArchiveQuery{start, Page{Max: 9}}, form + `<field var="start"><value>2026-01-02T03:04:05.678Z</value></field>` + set + "<max>9</max></set>"},
+		{ArchiveQuery{Page: Page{Max: 1, Before: "<"}}, form + set + "<max>1</max><before>&lt;</before></set>"},
+		{ArchiveQuery{With: jid("a@b"), End: start}, form + `<field var="with"><value>a@b</value></field><field var="end"><value>2026-01-02T03:04:05.678000Z</value></field>` + set + "<max>0</max></set>"},
+		{ArchiveQuery{Start: start, Page: Page{Max: 9}}, form + `<field var="start"><value>2026-01-02T03:04:05.678Z</value></field>` + set + "<max>9</max></set>"},
 	} {
 		iq, id := test.query.IQ()
 		_, again := test.query.IQ()
@@ -78,15 +80,30 @@ func TestOpenArchived(t *testing.T) {
 		// What was archived is no carbon copy either.
 		{from("OWN", result(asked, from("OWN", receivedCopy(innerReceived)))), false},
 	} {
-		a, ok := OpenArchived(own, "q1", element(test.xml))
+		a, ok := OpenArchived(own, own.Bare(), "q1", element(test.xml))
 		if ok != test.ok || ok && (a.ID != "a1" || a.Message == nil) {
 			t.Errorf("%s: %v", test.xml, ok)
 		}
 		// Before a query and after its end there is none.
 		for _, none := range []string{"", "q3"} {
-			if _, ok := OpenArchived(own, none, element(test.xml)); ok {
+			if _, ok := OpenArchived(own, own.Bare(), none, element(test.xml)); ok {
 				t.Errorf("%s: a result of %q", test.xml, none)
 			}
+		}
+	}
+}
+
+// The archive of a room speaks in the name of the room alone.
+func TestArchiveOfRoom(t *testing.T) {
+	own, room := jid("romeo@example.org/here"), jid("hall@muc.example.org")
+	iq, _ := ArchiveQuery{Of: room}.IQ()
+	if to := xmpp.Attr(iq, "to"); to != room.String() {
+		t.Errorf("asked %q", to)
+	}
+	for from, ok := range map[string]bool{room.String(): true, "OWN": false, room.String() + "/nick": false, "muc.example.org": false, "other@muc.example.org": false} {
+		e := element("<message from='" + from + "'><result queryid='q1' id='a1'><forwarded><message from='hall@muc.example.org/nick'><body>b</body></message></forwarded></result></message>")
+		if _, is := OpenArchived(own, room, "q1", e); is != ok || IsArchiveResult(own, room, e) != ok {
+			t.Errorf("%s: %v, want %v", from, is, ok)
 		}
 	}
 }
@@ -95,7 +112,7 @@ func TestOpenArchived(t *testing.T) {
 // whatever stamps its sender has put on it.
 func TestArchived(t *testing.T) {
 	own := jid("romeo@example.org/here")
-	a, ok := OpenArchived(own, "q1", element(`<message from="OWN"><result queryid="q1" id="a1"><forwarded><delay stamp="2026-01-02T03:04:05.678Z"/>
+	a, ok := OpenArchived(own, own.Bare(), "q1", element(`<message from="OWN"><result queryid="q1" id="a1"><forwarded><delay stamp="2026-01-02T03:04:05.678Z"/>
 		<message from="JULIET/b" to="OWN" type="chat" id="m1"><body>b</body><delay from="example.org" stamp="2031-01-01T00:00:00Z"/></message></forwarded></result></message>`))
 	if !ok || !xmpp.IsStanza(a.Message) || a.Message.Parent() != nil {
 		t.Fatalf("%v, %+v", ok, a)
@@ -142,13 +159,13 @@ func TestMissed(t *testing.T) {
 func TestArchiveEndOf(t *testing.T) {
 	page := func(set string) string { return "<set xmlns='http://jabber.org/protocol/rsm'>" + set + "</set>" }
 	for content, want := range map[string]ArchiveEnd{
-		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>": {true, "a9"},
-		"<fin xmlns='urn:xmpp:mam:2' complete='1'>" + page("<first index='0'>a1</first><last>a9</last>") + "</fin>":          {true, "a9"},
-		"<fin xmlns='urn:xmpp:mam:2'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>":                 {false, "a9"},
-		"<fin xmlns='urn:xmpp:mam:2' complete='false'>" + page("<last>a9</last><count>0</count>") + "</fin>":                 {false, "a9"},
-		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<count>0</count>") + "</fin>":                                 {true, ""},
-		"<fin xmlns='urn:xmpp:mam:2'>" + page("<count>-5</count>") + "</fin>":                                                {false, ""},
-		"<fin xmlns='urn:xmpp:mam:2'/>": {false, ""},
+		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>": {true, "a1", "a9"},
+		"<fin xmlns='urn:xmpp:mam:2' complete='1'>" + page("<first index='0'>a1</first><last>a9</last>") + "</fin>":          {true, "a1", "a9"},
+		"<fin xmlns='urn:xmpp:mam:2'>" + page("<first>a1</first><last>a9</last><count>9</count>") + "</fin>":                 {false, "a1", "a9"},
+		"<fin xmlns='urn:xmpp:mam:2' complete='false'>" + page("<last>a9</last><count>0</count>") + "</fin>":                 {false, "", "a9"},
+		"<fin xmlns='urn:xmpp:mam:2' complete='true'>" + page("<count>0</count>") + "</fin>":                                 {true, "", ""},
+		"<fin xmlns='urn:xmpp:mam:2'>" + page("<count>-5</count>") + "</fin>":                                                {false, "", ""},
+		"<fin xmlns='urn:xmpp:mam:2'/>": {false, "", ""},
 	} {
 		answer := element("<message>" + content + "</message>")
 		answer.Tag = "iq"

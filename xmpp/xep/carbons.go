@@ -1,6 +1,6 @@
 // Package xep makes and reads the payloads of extensions that more than one command or
-// engine uses, one file per XEP. It sends nothing and waits for nothing. A payload with
-// a single user is in that user's package.
+// engine uses, one file per XEP. Only Walk, ReadPage and History send something: they ask in
+// a session of the caller. A payload with a single user is in that user's package.
 package xep
 
 import "xmppkit/xmpp"

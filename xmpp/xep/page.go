@@ -11,9 +11,10 @@ const NSPages = "http://jabber.org/protocol/rsm"
 
 // A Page is a request for a part of a long list.
 type Page struct {
-	Max   int    // how many items
-	After string // only items after the one with this id, if it is not ""
-	Last  bool   // the end of the list, instead of the beginning
+	Max    int    // how many items
+	After  string // only items after the one with this id, if it is not ""
+	Before string // only items before the one with this id; implies Last
+	Last   bool   // the end of the list, instead of the beginning
 }
 
 // Set makes the payload of the request.
@@ -22,7 +23,10 @@ func (p Page) Set() *xmpp.Element {
 	if p.After != "" {
 		xmpp.Add(set, xmpp.NewText(NSPages, "after", p.After))
 	}
-	if p.Last {
+	switch {
+	case p.Before != "":
+		xmpp.Add(set, xmpp.NewText(NSPages, "before", p.Before))
+	case p.Last:
 		xmpp.Add(set, xmpp.NewElement(NSPages, "before"))
 	}
 	return set
@@ -30,6 +34,7 @@ func (p Page) Set() *xmpp.Element {
 
 // A ResultSet is what an answer says about its page.
 type ResultSet struct {
+	First string // the id of the first item, to continue before; "" if the server names none
 	Last  string // the id of the last item, to continue after; "" if the server names none
 	Count int    // number of all items, which may be an estimate (section 2.7); -1 if unknown
 }
@@ -37,8 +42,9 @@ type ResultSet struct {
 // ResultSetOf reads the result set in an answer.
 func ResultSetOf(answer *xmpp.Element) ResultSet {
 	set := xmpp.Child(answer, NSPages, "set")
-	last, _ := xmpp.Text(set, NSPages, "last")
-	r := ResultSet{Last: last, Count: -1}
+	r := ResultSet{Count: -1}
+	r.First, _ = xmpp.Text(set, NSPages, "first")
+	r.Last, _ = xmpp.Text(set, NSPages, "last")
 	text, _ := xmpp.Text(set, NSPages, "count")
 	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
 		r.Count = int(n)

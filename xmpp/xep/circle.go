@@ -1,16 +1,16 @@
-package receive
+package xep
 
-// A circle detects pages that repeat. It remembers one page, and replaces it after twice
+// A Circle detects pages that repeat. It remembers one page, and replaces it after twice
 // as many pages each time (Brent's algorithm). So it needs little memory, and detects a
 // circle after at most three times as many pages as are in it and before it.
-type circle struct {
+type Circle struct {
 	pages        int
 	last, lastID string
 }
 
-// closed reports whether a page ends where the remembered one did, by what the server
+// Closed reports whether a page ends where the remembered one did, by what the server
 // says or by its messages.
-func (c *circle) closed(last, lastID string) bool {
+func (c *Circle) Closed(last, lastID string) bool {
 	if last != "" && last == c.last || lastID != "" && lastID == c.lastID {
 		return true
 	}

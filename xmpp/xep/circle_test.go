@@ -1,4 +1,4 @@
-package receive
+package xep
 
 import (
 	"fmt"
@@ -15,10 +15,10 @@ func TestCircle(t *testing.T) {
 				"last": func(n, id int) (string, string) { return fmt.Sprint(id), "" },
 				"ids":  func(n, id int) (string, string) { return fmt.Sprint("fresh", n), fmt.Sprint(id) },
 			} {
-				var c circle
+				var c Circle
 				n := 0
 				for ; n < 1000; n++ {
-					if c.closed(page(n, min(n, tail+(n-tail)%length))) {
+					if c.Closed(page(n, min(n, tail+(n-tail)%length))) {
 						break
 					}
 				}
@@ -28,9 +28,9 @@ func TestCircle(t *testing.T) {
 			}
 		}
 	}
-	var c circle
+	var c Circle
 	for n := range 10_000 {
-		if c.closed(fmt.Sprint("last", n), fmt.Sprint("id", n)) || c.closed("", "") {
+		if c.Closed(fmt.Sprint("last", n), fmt.Sprint("id", n)) || c.Closed("", "") {
 			t.Fatalf("page %d: a circle", n)
 		}
 	}
