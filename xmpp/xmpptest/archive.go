@@ -19,8 +19,8 @@ const (
 )
 
 const (
-	maxArchive = 20_000 // messages in an archive; then the older half of them is deleted
-	maxPage    = 50     // messages in one answer, as with Prosody
+	maxArchive = 100_000 // messages in an archive; then the older half of them is deleted
+	maxPage    = 50      // messages in one answer, as with Prosody
 )
 
 // The id of an archived message is the time when it arrived, in microseconds, as with
@@ -62,7 +62,7 @@ func archives() feature {
 		passing:  archive,
 		faults: []kind{
 			{"no-archive", "", "", "has no archive (XEP-0313), and neither sets nor removes stanza-ids (XEP-0359)"},
-			{"archive", "", "circle|stuck|fake|endless|bare|not-found|forgetful|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered; or (forgetful) nothing comes after an id that is not in it"},
+			{"archive", "", "circle|stuck|fake|endless|bare|not-found|forgetful|expires|vanishes|foreign|cut|wait|silence", "pages of the archive go in a circle of two, end where the one before did, come again under other ends, or never end though they are empty; they name no last message; or a query without an id to go on after is refused so, or left unanswered; or (forgetful) nothing comes after an id that is not in it; the message that a page is to follow and the next three are deleted first, which is an error (expires) or an empty page (vanishes); forged results and a live message precede each page (foreign); or the connection ends in the middle of each page but the first (cut)"},
 		},
 	}
 }
@@ -143,23 +143,24 @@ func (h history) page(f filter) (page []archived, count int, complete, ok bool) 
 	if !found || !foundToo {
 		return nil, 0, false, false
 	}
+	n := 0
 	for _, m := range h {
 		if m.id < f.start || m.id > f.end || !f.with.IsZero() && m.with != f.with {
 			continue
 		}
 		count++
-		if m.id > after && m.id < before {
+		if m.id <= after || m.id >= before {
+			continue
+		}
+		n++
+		if f.backwards && len(page) == 2*f.max+1 {
+			page = append(page[:0], page[f.max+1:]...)
+		}
+		if f.backwards || len(page) < f.max {
 			page = append(page, m)
 		}
 	}
-	n := len(page)
-	switch {
-	case n <= f.max:
-		return page, count, true, true
-	case f.backwards:
-		return page[n-f.max:], count, false, true
-	}
-	return page[:f.max], count, false, true
+	return page[max(0, len(page)-f.max):], count, n <= f.max, true
 }
 
 // find returns the index of an id, or otherwise if the id is "".
@@ -181,20 +182,24 @@ func query(c *conn, r request) (*xmpp.Element, string) {
 }
 
 // answer answers a query to the archive of owner, in the name of from.
-func (h history) answer(c *conn, r request, owner xmpp.JID, from string) (*xmpp.Element, string) {
+func (h *history) answer(c *conn, r request, owner xmpp.JID, from string) (*xmpp.Element, string) {
 	f, err := parseFilter(r.payload)
 	if err != nil {
 		c.bounce(r.iq, "modify", "bad-request")
 		return nil, silence
 	}
-	page, count, complete, ok := h.page(f)
 	fault, _ := c.faults.value("archive")
+	goesOn := f.after+f.before != "" && f.max > 1
+	if f.after != "" && f.max > 1 && (fault == "expires" || fault == "vanishes") {
+		h.expire(f.after)
+	}
+	page, count, complete, ok := h.page(f)
 	switch {
 	case fault == "silence" || fault == "wait":
 		return nil, fault
 	case fault == "circle" || fault == "stuck" || fault == "fake" || fault == "endless" || fault == "bare":
 		page, complete = h.badPage(f, fault), false
-	case !ok && fault == "forgetful": // as Prosody 13.0.1
+	case !ok && (fault == "forgetful" || fault == "vanishes"): // as Prosody 13.0.1
 		complete = true
 	case !ok || fault == "not-found" && f.after == "":
 		return nil, "item-not-found"
@@ -203,8 +208,14 @@ func (h history) answer(c *conn, r request, owner xmpp.JID, from string) (*xmpp.
 	if complete {
 		fin.CreateAttr("complete", "true")
 	}
+	if fault == "foreign" {
+		c.respondForeign(owner, xmpp.Attr(r.payload, "queryid"))
+	}
 	var first, last string
 	for i, m := range page {
+		if fault == "cut" && goesOn && i == (len(page)+1)/2 {
+			c.out.end(nil)
+		}
 		if last = m.name(); i == 0 {
 			first = last
 		}
@@ -235,6 +246,34 @@ func (h history) badPage(f filter, fault string) (page []archived) {
 		page, _, _, _ = h.page(f)
 	}
 	return page
+}
+
+// expire deletes a message, all older ones, and the next three.
+func (h *history) expire(id string) {
+	n, _ := h.find(id, 0)
+	i, _ := slices.BinarySearchFunc(*h, n+1, func(m archived, n int64) int { return cmp.Compare(m.id, n) })
+	*h = slices.Delete(*h, 0, min(i+3, max(i, len(*h)-1)))
+}
+
+// respondForeign sends results that only a client accepts that does not check addresses and
+// ids, a result that cannot be read, and a live message.
+func (c *conn) respondForeign(owner xmpp.JID, query string) {
+	forged := func(from, queryID, id, inner string) {
+		e := xmpp.NewElement(xmpp.NSClient, "message", "from", inner, "to", owner.String(), "type", "chat", "id", xmpp.NewID())
+		m := archived{time.Now().UnixMicro(), xmpp.JID{}, xmpp.Add(e, xmpp.NewText(xmpp.NSClient, "body", "forged"))}
+		outer := found(c, m, owner, queryID)
+		outer.CreateAttr("from", from)
+		xmpp.Child(outer, nsMAM, "result").CreateAttr("id", id)
+		c.respond(outer)
+	}
+	own, mallory := owner.String(), "mallory@"+c.s.Domain
+	forged(mallory, query, "forged-1", mallory)
+	forged(c.s.Domain, query, "forged-2", mallory)
+	forged(own+"/x", query, "forged-3", mallory)
+	forged(own, "another", "forged-4", mallory)
+	forged(own, "", "forged-5", mallory)
+	forged(own, query, "", "")
+	c.respond(xmpp.Add(xmpp.NewElement(xmpp.NSClient, "message", "from", mallory, "type", "chat"), xmpp.NewText(xmpp.NSClient, "body", "live")))
 }
 
 // found wraps an archived message in a result.
