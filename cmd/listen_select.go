@@ -54,13 +54,20 @@ func (w *selection) check(env *Env, args []string) error {
 		}
 		w.kinds[kind] = true
 	}
-	if w.pattern, err = regexp.Compile(w.match); err != nil {
-		if e, ok := errors.AsType[*syntax.Error](err); ok {
-			return exit.Usagef("--match: %s: %q", e.Code, e.Expr)
-		}
-		return exit.Usagef("--match: %w", err)
+	w.pattern, err = compileMatch(w.match)
+	return err
+}
+
+// compileMatch reads the value of --match.
+func compileMatch(match string) (*regexp.Regexp, error) {
+	pattern, err := regexp.Compile(match)
+	if e, ok := errors.AsType[*syntax.Error](err); ok {
+		return nil, exit.Usagef("--match: %s: %q", e.Code, e.Expr)
 	}
-	return nil
+	if err != nil {
+		return nil, exit.Usagef("--match: %w", err)
+	}
+	return pattern, nil
 }
 
 // noteNames warns about senders that may be meant as names of people, or as CMD.

@@ -80,7 +80,10 @@ type messageRecord struct {
 	Encrypted        string       `json:"encrypted,omitempty"` // the namespace of the encryption
 	Error            *stanzaError `json:"error,omitempty"`
 	XML              string       `json:"xml,omitempty"`
+	Room             string       `json:"room,omitempty"`
+	Nick             string       `json:"nick,omitempty"` // in the room
 
+	outgoing  bool // the archive has it because the account sent it to another
 	attention bool
 	payload   string // the namespace of a payload that this program does not know
 	nowhere   bool   // its sender is not a valid address, so nothing can be sent there
@@ -221,10 +224,10 @@ func said(text *string) bool { return text != nil && *text != "" }
 
 func (r *messageRecord) WriteText(t *output.Text) {
 	prefix := r.Time.String() + " " + r.FromBare
-	if r.Error != nil {
+	if r.Error != nil || r.Nick != "" {
 		prefix = r.Time.String() + " " + r.From
 	}
-	if r.Carbon == "sent" {
+	if r.Carbon == "sent" || r.outgoing {
 		to, _, _ := strings.Cut(r.To, "/")
 		prefix += " -> " + to
 	}

@@ -82,7 +82,7 @@ func newRootCmd(env *Env) *cobra.Command {
 	root.SetHelpCommand(helpCmd)
 	env.flags.add(root.PersistentFlags())
 	root.MarkFlagsMutuallyExclusive("password-file", "password-command")
-	group(root, "Messages", newSendCmd(env), newListenCmd(env))
+	group(root, "Messages", newSendCmd(env), newListenCmd(env), newHistoryCmd(env))
 	group(root, "Who and what", newPingCmd(env), newPresenceCmd(env), newRosterCmd(env), newDiscoCmd(env))
 	group(root, "Manage", newAccountCmd(env))
 	group(root, "More", newDemoCmd(env), newVersionCmd(env), newCompletionCmd(), helpCmd)

@@ -294,6 +294,32 @@ func BenchmarkListen(b *testing.B) {
 	b.ReportMetric(float64(lost), "lost")
 }
 
+// BenchmarkHistory prints an archive of 50,000 messages as JSON; one operation is all of them.
+// How long that takes on Prosody, with its own storage, grows with the square of their number.
+func BenchmarkHistory(b *testing.B) {
+	for name, account := range benchTargets() {
+		b.Run(name, func(b *testing.B) {
+			messages := 50_000
+			if name == "prosody" {
+				messages = 5_000
+			}
+			a := account(b)
+			flood(b, a, messages)
+			var u usage
+			for b.Loop() {
+				var out bytes.Buffer
+				c := a.command("history", "--all", "--json")
+				c.Stdout = &out
+				if err := u.run(c, func() {}); err != nil || bytes.Count(out.Bytes(), []byte{'\n'}) != messages {
+					b.Fatalf("%v, %d messages", err, bytes.Count(out.Bytes(), []byte{'\n'}))
+				}
+			}
+			u.report(b, b.N*messages, "µs-cpu/message")
+			b.ReportMetric(float64(b.N*messages)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
 // BenchmarkSendLines sends 10,000 lines as messages; one operation is all of them, login
 // included. They are headlines to somebody who is not there, which servers drop. The
 // ceiling is what a session does that is handed them ready, and only once waits.

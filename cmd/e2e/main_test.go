@@ -26,6 +26,7 @@ import (
 
 	"xmppkit/cmd"
 	"xmppkit/xmpp"
+	"xmppkit/xmpp/xep"
 	"xmppkit/xmpp/xmpptest"
 )
 
@@ -166,6 +167,7 @@ func runScripts(t *testing.T, target, kind string, prepare func(e *testscript.En
 			"online":   scriptOnline,
 			"raw":      scriptRaw,
 			"rooms":    scriptRooms,
+			"says":     scriptSays,
 			"receipts": scriptReceipts,
 			"refuses":  scriptRefuses,
 			"register": scriptRegister,
@@ -366,6 +368,53 @@ func scriptRooms(ts *testscript.TestScript, _ bool, args []string) {
 		if n == 0 {
 			return
 		}
+	}
+}
+
+// says JID ROOM [-config FIELD=VALUE]... TEXT... joins a room as the local part of JID, says
+// something there, leaves, and waits until the room has reflected it. A room that is new then
+// stays; with -config it is configured first.
+func scriptSays(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	jid, err := xmpp.ParseJID(args[0])
+	ts.Check(err)
+	s := scriptSession(ctx, ts, jid)
+	defer s.Close()
+	room, nick := args[1], jid.Local
+	join := xmpp.NewElement(xmpp.NSClient, "presence", "to", room+"/"+nick)
+	ts.Check(s.Send(ctx, xmpp.Add(join, xmpp.NewElement("http://jabber.org/protocol/muc", "x"))))
+	await := func(done func(e *xmpp.Element) bool) {
+		for e, err := range s.Stanzas(ctx) {
+			ts.Check(err)
+			if done(e) {
+				return
+			}
+			if xmpp.Attr(e, "type") == "error" {
+				ts.Fatalf("%s: %v", room, xmpp.ErrorOf(e))
+			}
+		}
+	}
+	await(func(e *xmpp.Element) bool { _, ok := xmpp.Text(e, xmpp.NSClient, "subject"); return ok })
+	to, err := xmpp.ParseJID(room)
+	ts.Check(err)
+	fields := [][2]string{{"muc#roomconfig_persistentroom", "1"}, {"muc#roomconfig_publicroom", "0"}} // other scripts list the public rooms
+	args = args[2:]
+	for len(args) > 1 && args[0] == "-config" {
+		name, value, _ := strings.Cut(args[1], "=")
+		fields, args = append(fields, [2]string{name, value}), args[2:]
+	}
+	const owner = "http://jabber.org/protocol/muc#owner"
+	form := xmpp.Add(xmpp.NewElement(owner, "query"), xep.Submit("http://jabber.org/protocol/muc#roomconfig", fields...))
+	if _, err := s.IQ(ctx, xmpp.NewIQ("set", to, form)); err != nil && len(fields) > 2 { // else who is no owner is refused
+		ts.Fatalf("configure %s: %v", room, err)
+	}
+	for _, text := range args {
+		m := xmpp.NewElement(xmpp.NSClient, "message", "to", room, "type", "groupchat", "id", xmpp.NewID())
+		ts.Check(s.Send(ctx, xmpp.Add(m, xmpp.NewText(xmpp.NSClient, "body", text))))
+		await(func(e *xmpp.Element) bool {
+			return xmpp.Attr(e, "id") == xmpp.Attr(m, "id") && xmpp.Attr(e, "type") == "groupchat"
+		})
 	}
 }
 

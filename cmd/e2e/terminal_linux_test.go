@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"xmppkit/xmpp/xmpptest"
 )
 
 // openTerminal returns both ends of a pseudo terminal.
@@ -241,6 +243,44 @@ func TestProgress(t *testing.T) {
 		}
 		p.await(end, func() bool { return true })
 		if test.shown == "" && p.said != "" || strings.Contains(p.said, " sent, ") != (test.shown == " sent, ") {
+			t.Errorf("%s: %q", test.flag, p.said)
+		}
+	}
+}
+
+// A person who does not see the results of history sees how many messages were read, once it
+// has taken a while.
+func TestHistoryProgress(t *testing.T) {
+	_, a := startServer(t, xmpptest.Config{Accounts: map[string]string{"romeo": scriptPassword}, Faults: []xmpptest.Fault{"archive=cut"}})
+	c := a.command("send", "--lines", "romeo@localhost")
+	c.Stdin = strings.NewReader(strings.Repeat("x\n", 52))
+	if err := c.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		flag  string
+		out   bool // standard output is the terminal as well
+		shown bool
+	}{
+		{"--json", false, true}, {"--json=false", false, true}, {"--json=false", true, false}, {"--quiet", false, false},
+	} {
+		master, terminal := openTerminal(t)
+		c := a.command("history", "--all", "--retry", "3", test.flag) // it waits for a second before each try
+		c.Stderr, c.Stdin = terminal, terminal
+		if test.out {
+			c.Stdout = terminal
+		}
+		p := &person{t: t, terminal: master, more: make(chan string, 64)}
+		go p.read()
+		if err := c.Run(); err != nil {
+			t.Errorf("%s: %v", test.flag, err)
+		}
+		if test.shown {
+			p.await("/s\x1b[K\r\x1b[K", func() bool { return true })
+		} else {
+			p.await("", func() bool { return true })
+		}
+		if strings.Contains(p.said, " messages read, ") != test.shown {
 			t.Errorf("%s: %q", test.flag, p.said)
 		}
 	}

@@ -165,6 +165,42 @@ func (d *Duration) String() string {
 
 func (d *Duration) Type() string { return "duration" }
 
+// A Moment flag is a point in time: RFC 3339, the beginning of a date in UTC, or how long ago.
+type Moment time.Time
+
+func (m *Moment) Set(s string) error {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		t, err := time.Parse(layout, strings.ToUpper(s))
+		if year := t.UTC().Year(); err == nil && year > 1 && year <= 9999 { // others have no form in XEP-0082, or are no bound
+			*m = Moment(t)
+			return nil
+		}
+	}
+	d, err := config.ParseDuration(s)
+	if err != nil || d == 0 && s != "0" {
+		return errors.New(`want a time such as "2026-11-20T21:41:28Z", "2026-11-20", "24h" or "7d"`)
+	}
+	*m = Moment(time.Now().Add(-d))
+	return nil
+}
+
+// End is the end of what is shown as this point in time: results have milliseconds, or
+// whole seconds.
+func (m *Moment) End() time.Time {
+	switch t := time.Time(*m); {
+	case t.IsZero():
+		return t
+	case t.Nanosecond() == 0 && t.Truncate(24*time.Hour) != t: // not the beginning of a date
+		return t.Add(time.Second - time.Microsecond)
+	default:
+		return t.Truncate(time.Millisecond).Add(time.Millisecond - time.Microsecond)
+	}
+}
+
+func (m *Moment) String() string { return "" }
+
+func (m *Moment) Type() string { return "time" }
+
 func UnknownCommand(root *cobra.Command, name string) *exit.Error {
 	err := exit.Usagef("unknown command %q", name)
 	err.Hint = root.CommandPath() + " --help lists the commands"
