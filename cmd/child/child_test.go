@@ -89,8 +89,8 @@ func TestGroup(t *testing.T) {
 }
 
 func TestSignal(t *testing.T) {
-	c := sh("trap 'exit 9' HUP; while :; do sleep 0.01; done")
-	c.Signal = func() os.Signal { return syscall.SIGHUP }
+	c := sh("trap 'exit 9' USR1; while :; do sleep 0.01; done")
+	c.Signal = func() os.Signal { return syscall.SIGUSR1 }
 	c.Grace = func() time.Duration { return 10 * time.Second }
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

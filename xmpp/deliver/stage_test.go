@@ -30,10 +30,11 @@ type stage struct {
 	*xmpptest.Server
 	options xmpp.Options
 
-	mu    sync.Mutex
-	heard string // what the server has read
-	conns []net.Conn
-	then  func(heard string) // is called when there is more of that
+	mu      sync.Mutex
+	dialing sync.Mutex // conns; one that holds mu can cut, too
+	heard   string     // what the server has read
+	conns   []net.Conn
+	then    func(heard string) // is called when there is more of that
 }
 
 const password = "Wherefore art thou?"
@@ -69,14 +70,20 @@ func newStage(t *testing.T, faults ...xmpptest.Fault) *stage {
 func (s *stage) dial(context.Context, string, string) (net.Conn, error) {
 	there, here := net.Pipe()
 	s.mu.Lock()
+	s.dialing.Lock()
 	s.conns = append(s.conns, here)
+	s.dialing.Unlock()
 	s.mu.Unlock()
 	go s.ServeConn(there, true)
 	return here, nil
 }
 
 // cut ends the last connection without a word.
-func (s *stage) cut() { s.conns[len(s.conns)-1].Close() }
+func (s *stage) cut() {
+	s.dialing.Lock()
+	defer s.dialing.Unlock()
+	s.conns[len(s.conns)-1].Close()
+}
 
 func (s *stage) count(what string) int {
 	s.mu.Lock()
